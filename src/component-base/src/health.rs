@@ -1,0 +1,214 @@
+//! `/livez`, `/readyz` and `/healthz` in Kubernetes' text format.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body_util::Full;
+
+type Probe = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+struct Check {
+    name: &'static str,
+    ready_only: bool,
+    probe: Probe,
+}
+
+/// The named checks of a program.
+///
+/// A probe must be quick and must not block: it reads a flag that somebody else keeps.
+pub struct Checks {
+    checks: Vec<Check>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Checks {
+    /// Starts with the check `ping`, which always passes.
+    pub fn new() -> Self {
+        Self { checks: Vec::new() }.add("ping", || Ok(()))
+    }
+
+    /// Adds a check to all three endpoints; the error text is logged, never sent.
+    #[must_use]
+    pub fn add(
+        self,
+        name: &'static str,
+        probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.push(Check {
+            name,
+            ready_only: false,
+            probe: Box::new(probe),
+        })
+    }
+
+    /// Adds a check to `/readyz` only.
+    #[must_use]
+    pub fn add_ready(
+        self,
+        name: &'static str,
+        probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.push(Check {
+            name,
+            ready_only: true,
+            probe: Box::new(probe),
+        })
+    }
+
+    fn push(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
+    }
+
+    /// Whether a path belongs to the health endpoints.
+    pub fn serves(path: &str) -> bool {
+        ["/livez", "/readyz", "/healthz"].iter().any(|root| {
+            path.strip_prefix(root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
+    /// Answers `/livez`, `/readyz` or `/healthz`, with `?verbose` and `?exclude=name`, or one check such as `/livez/ping`.
+    pub fn respond(&self, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
+        let mut segments = path.trim_matches('/').splitn(2, '/');
+        let endpoint = segments.next().unwrap_or_default();
+        if !["livez", "readyz", "healthz"].contains(&endpoint) {
+            return text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned());
+        }
+        let applies = |check: &&Check| endpoint == "readyz" || !check.ready_only;
+        if let Some(name) = segments.next() {
+            return match self
+                .checks
+                .iter()
+                .filter(applies)
+                .find(|check| check.name == name)
+            {
+                None => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
+                Some(check) => match (check.probe)() {
+                    Ok(()) => text(StatusCode::OK, "ok".to_owned()),
+                    Err(reason) => text(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        format!("internal server error: {reason}\n"),
+                    ),
+                },
+            };
+        }
+        let query = query.unwrap_or_default();
+        let verbose = query
+            .split('&')
+            .any(|pair| pair == "verbose" || pair.starts_with("verbose="));
+        let excluded: Vec<&str> = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("exclude="))
+            .collect();
+        let (passed, report) = self.run(applies, &excluded);
+        match (passed, verbose) {
+            (true, false) => text(StatusCode::OK, "ok".to_owned()),
+            (true, true) => text(StatusCode::OK, format!("{report}{endpoint} check passed\n")),
+            (false, _) => {
+                tracing::warn!(endpoint, "health check failed");
+                text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!("{report}{endpoint} check failed\n"),
+                )
+            }
+        }
+    }
+
+    fn run(&self, applies: impl Fn(&&Check) -> bool, excluded: &[&str]) -> (bool, String) {
+        let mut passed = true;
+        let mut report = String::new();
+        for check in self.checks.iter().filter(applies) {
+            let name = check.name;
+            if excluded.contains(&name) {
+                report.extend(["[+]", name, " excluded: ok\n"]);
+                continue;
+            }
+            match (check.probe)() {
+                Ok(()) => report.extend(["[+]", name, " ok\n"]),
+                Err(reason) => {
+                    tracing::debug!(check = name, reason, "health check failed");
+                    passed = false;
+                    report.extend(["[-]", name, " failed: reason withheld\n"]);
+                }
+            }
+        }
+        (passed, report)
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response.headers_mut().insert(
+        "x-content-type-options",
+        header::HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn answer(checks: &Checks, path: &str, query: Option<&str>) -> (u16, String) {
+        let response = checks.respond(path, query);
+        let status = response.status().as_u16();
+        let body = futures::executor::block_on(response.into_body().collect())
+            .unwrap()
+            .to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn healthy_is_a_bare_ok() {
+        assert_eq!(
+            answer(&Checks::new(), "/livez", None),
+            (200, "ok".to_owned())
+        );
+        assert_eq!(
+            answer(&Checks::new(), "/livez/ping", None),
+            (200, "ok".to_owned())
+        );
+        assert_eq!(answer(&Checks::new(), "/livez/none", None).0, 404);
+        assert_eq!(answer(&Checks::new(), "/other", None).0, 404);
+    }
+
+    #[test]
+    fn verbose_names_every_check() {
+        assert_eq!(
+            answer(&Checks::new(), "/healthz", Some("verbose")).1,
+            "[+]ping ok\nhealthz check passed\n"
+        );
+    }
+
+    #[test]
+    fn a_failing_check_is_named_without_its_reason() {
+        let checks = Checks::new().add("etcd", || Err("secret".to_owned()));
+        assert_eq!(
+            answer(&checks, "/readyz", None),
+            (
+                500,
+                "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n".to_owned()
+            )
+        );
+        assert_eq!(answer(&checks, "/readyz", Some("exclude=etcd")).0, 200);
+    }
+
+    #[test]
+    fn a_readiness_check_does_not_touch_liveness() {
+        let checks = Checks::new().add_ready("informers", || Err("not synced".to_owned()));
+        assert_eq!(answer(&checks, "/livez", None).0, 200);
+        assert_eq!(answer(&checks, "/readyz", None).0, 500);
+    }
+}
