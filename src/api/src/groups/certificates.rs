@@ -1,0 +1,16 @@
+//! The group `certificates.k8s.io`.
+
+use crate::resource::{Action, ResourceDescriptor as Row, SUB_VERBS, Subresource as Sub};
+
+/// The kinds of the group.
+pub(crate) const ROWS: &[Row] = &[Row::cluster(
+    ("certificates.k8s.io", "v1"),
+    "CertificateSigningRequest",
+    "certificatesigningrequests",
+)
+.short(&["csr"])
+.selectable(&["spec.signerName"])
+.with(&[
+    Sub::of_parent("approval", Action::Approval, SUB_VERBS),
+    Sub::STATUS,
+])];
