@@ -1,0 +1,246 @@
+//! The client of etcd: connection, health and what the server can do.
+
+pub(crate) mod compact;
+mod lease;
+pub(crate) mod read;
+pub(crate) mod watch;
+mod write;
+
+use crate::StorageError;
+use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, WatchClient};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A key that is never written: reading it tells the current revision and nothing else.
+const ABSENT_KEY: &str = "\u{1}absent";
+
+/// How to reach etcd.
+#[derive(Clone, Debug)]
+pub struct EtcdConfig {
+    /// URLs of the members, such as `https://127.0.0.1:2379`.
+    pub endpoints: Vec<String>,
+    /// The CA that signed the servers' certificates (PEM).
+    pub ca: Option<PathBuf>,
+    /// The client certificate (PEM).
+    pub cert: Option<PathBuf>,
+    /// The key of the client certificate (PEM).
+    pub key: Option<PathBuf>,
+    /// How long one request may take.
+    pub request_timeout: Duration,
+}
+
+impl EtcdConfig {
+    /// Settings for plain HTTP or, with `https` URLs, for TLS without a client certificate.
+    pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            endpoints: endpoints.into_iter().map(Into::into).collect(),
+            ca: None,
+            cert: None,
+            key: None,
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A cheap handle to etcd; all clones share connections, leases and the batching of revision reads.
+#[derive(Clone)]
+pub struct Etcd {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kv: KvClient,
+    watch: WatchClient,
+    lease: LeaseClient,
+    leases: lease::Leases,
+    timeout: Duration,
+    /// Whether a progress response never overtakes events (etcd 3.4.31, 3.5.13 and later).
+    dependable_progress: bool,
+    arrivals: AtomicU64,
+    freshest: tokio::sync::Mutex<Freshest>,
+}
+
+/// The last revision read, and the last caller it serves.
+#[derive(Default)]
+struct Freshest {
+    serves: u64,
+    revision: i64,
+}
+
+impl std::fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Etcd").finish_non_exhaustive()
+    }
+}
+
+impl Etcd {
+    /// Connects, and asks every member for its version.
+    ///
+    /// # Errors
+    /// Fails when a file of the settings is unreadable or no member answers.
+    pub async fn connect(config: EtcdConfig) -> Result<Self, StorageError> {
+        if config.endpoints.is_empty() {
+            return Err(StorageError::Config {
+                what: "no endpoints".to_owned(),
+            });
+        }
+        let options = connect_options(&config).await?;
+        let client = Client::connect(&config.endpoints, Some(options.clone())).await?;
+        let dependable_progress = probe_progress(&config, &options).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                kv: client.kv_client().max_decoding_message_size(usize::MAX),
+                watch: client.watch_client().max_decoding_message_size(usize::MAX),
+                lease: client.lease_client(),
+                leases: lease::Leases::default(),
+                timeout: config.request_timeout,
+                dependable_progress,
+                arrivals: AtomicU64::new(0),
+                freshest: tokio::sync::Mutex::default(),
+            }),
+        })
+    }
+
+    /// Whether progress requests on a watch can prove freshness; if not, readers fall back to quorum reads.
+    pub fn has_dependable_progress(&self) -> bool {
+        self.inner.dependable_progress
+    }
+
+    /// The newest revision of the whole store, by a linearizable read.
+    ///
+    /// Callers that arrive while a read is under way share the next one: a thousand of them cost two round trips.
+    pub async fn current_revision(&self) -> Result<i64, StorageError> {
+        let ticket = self.inner.arrivals.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut freshest = self.inner.freshest.lock().await;
+        if freshest.serves >= ticket {
+            return Ok(freshest.revision);
+        }
+        let serves = self.inner.arrivals.load(Ordering::SeqCst);
+        let options = GetOptions::new().with_count_only();
+        let mut kv = self.inner.kv.clone();
+        let response = self.within(kv.get(ABSENT_KEY, Some(options))).await?;
+        let revision = response.header().map(etcd_client::ResponseHeader::revision);
+        let revision = revision.ok_or(StorageError::Malformed("no header"))?;
+        *freshest = Freshest { serves, revision };
+        Ok(revision)
+    }
+
+    /// Succeeds when a quorum of etcd answers.
+    pub async fn is_healthy(&self) -> Result<(), StorageError> {
+        self.current_revision().await.map(drop)
+    }
+
+    /// Runs one request under the request timeout.
+    async fn within<V>(
+        &self,
+        request: impl Future<Output = Result<V, etcd_client::Error>>,
+    ) -> Result<V, StorageError> {
+        match tokio::time::timeout(self.inner.timeout, request).await {
+            Ok(answer) => answer.map_err(StorageError::from),
+            Err(_) => Err(StorageError::Timeout),
+        }
+    }
+}
+
+async fn connect_options(config: &EtcdConfig) -> Result<ConnectOptions, StorageError> {
+    let options = ConnectOptions::new()
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_keep_alive(Duration::from_secs(30), Duration::from_secs(10))
+        .with_keep_alive_while_idle(true)
+        .with_require_leader(true);
+    if !config
+        .endpoints
+        .iter()
+        .any(|url| url.starts_with("https://"))
+    {
+        return Ok(options);
+    }
+    let mut tls = etcd_client::TlsOptions::new();
+    if let Some(ca) = &config.ca {
+        tls = tls.ca_certificate(etcd_client::Certificate::from_pem(read_file(ca).await?));
+    }
+    match (&config.cert, &config.key) {
+        (Some(cert), Some(key)) => {
+            let (cert, key) = (read_file(cert).await?, read_file(key).await?);
+            tls = tls.identity(etcd_client::Identity::from_pem(cert, key));
+        }
+        (None, None) => {}
+        _ => {
+            return Err(StorageError::Config {
+                what: "certificate and key belong together".to_owned(),
+            });
+        }
+    }
+    Ok(options.with_tls(tls))
+}
+
+async fn read_file(path: &Path) -> Result<Vec<u8>, StorageError> {
+    tokio::fs::read(path)
+        .await
+        .map_err(|source| StorageError::File {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Asks each member by itself: one old member is enough to spoil a watch that lands on it.
+async fn probe_progress(
+    config: &EtcdConfig,
+    options: &ConnectOptions,
+) -> Result<bool, StorageError> {
+    let mut dependable = true;
+    let mut answered = false;
+    let mut failure = None;
+    for endpoint in &config.endpoints {
+        match member_version(endpoint, options, config.request_timeout).await {
+            Ok(version) => {
+                answered = true;
+                dependable &= progress_is_dependable(&version);
+            }
+            Err(error) => {
+                tracing::warn!(endpoint, %error, "etcd member does not answer");
+                dependable = false;
+                failure = Some(error);
+            }
+        }
+    }
+    match failure {
+        Some(error) if !answered => Err(error),
+        _ => Ok(dependable),
+    }
+}
+
+async fn member_version(
+    endpoint: &str,
+    options: &ConnectOptions,
+    timeout: Duration,
+) -> Result<String, StorageError> {
+    let ask = async {
+        let mut client = Client::connect([endpoint], Some(options.clone())).await?;
+        client
+            .status()
+            .await
+            .map(|status| status.version().to_owned())
+    };
+    match tokio::time::timeout(timeout, ask).await {
+        Ok(version) => Ok(version?),
+        Err(_) => Err(StorageError::Timeout),
+    }
+}
+
+/// Before these versions a progress response could overtake events that were still queued
+/// (etcd issue 15220), so a cache that trusted it would call itself fresh too early.
+fn progress_is_dependable(version: &str) -> bool {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let mut parts = core.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut part = || parts.next().unwrap_or(0);
+    match (part(), part(), part()) {
+        (3, 4, patch) => patch >= 31,
+        (3, 5, patch) => patch >= 13,
+        (3, minor, _) => minor > 5,
+        (major, ..) => major > 3,
+    }
+}
+
