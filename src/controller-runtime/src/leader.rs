@@ -1,0 +1,284 @@
+//! One of several processes acts: leader election on a `coordination.k8s.io` Lease.
+
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The times of an election, named as upstream's flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// After this long without a renewal others may take over.
+    pub lease_duration: Duration,
+    /// A leader that could not renew for this long stops.
+    pub renew_deadline: Duration,
+    /// Between two tries.
+    pub retry_period: Duration,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        Self {
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Why a leader stopped.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LeaderError {
+    /// The lease could not be renewed in time, or somebody else holds it.
+    #[error("lost the lease {name}")]
+    Lost {
+        /// The lease.
+        name: String,
+    },
+}
+
+/// A candidate for a lease.
+#[derive(Clone)]
+pub struct LeaderElector {
+    leases: Api<Lease>,
+    name: String,
+    identity: String,
+    times: LeaseTimes,
+}
+
+/// The lease as last seen, and when that was by our own clock (clocks of other machines are not trusted).
+#[derive(Default)]
+struct Observed {
+    lease: Option<Lease>,
+    at: Option<Instant>,
+}
+
+impl LeaderElector {
+    /// A candidate with a name nobody else has.
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
+        Self {
+            leases: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            times: LeaseTimes::default(),
+        }
+    }
+
+    /// With other times.
+    #[must_use]
+    pub fn times(mut self, times: LeaseTimes) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// Waits to become leader, then runs `lead` until it ends, the token is cancelled or the lease is lost.
+    ///
+    /// `lead` is given a token that is cancelled in the last two cases; it has to end then.
+    ///
+    /// # Guarantees
+    /// The lease is released only after `lead` has ended.
+    pub async fn run<F, Fut>(&self, token: CancellationToken, lead: F) -> Result<(), LeaderError>
+    where
+        F: FnOnce(CancellationToken) -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        let mut observed = Observed::default();
+        tokio::select! {
+            () = token.cancelled() => return Ok(()),
+            () = self.acquire(&mut observed) => {}
+        }
+        tracing::info!(lease = self.name, identity = self.identity, "leading");
+        let working = token.child_token();
+        let work = lead(working.clone());
+        tokio::pin!(work);
+        // While the work winds down after a stop the lease is still renewed.
+        let winding_down = async {
+            token.cancelled().await;
+            working.cancel();
+            std::future::pending::<()>().await;
+        };
+        let lost = tokio::select! {
+            () = &mut work => false,
+            () = winding_down => false,
+            () = self.renew(&mut observed) => true,
+        };
+        working.cancel();
+        if lost {
+            // Nothing may act without the lease: the work is dropped, not awaited.
+            tracing::error!(lease = self.name, "lost the lease");
+            return Err(LeaderError::Lost {
+                name: self.name.clone(),
+            });
+        }
+        self.release(&mut observed).await;
+        Ok(())
+    }
+
+    async fn acquire(&self, observed: &mut Observed) {
+        while !self.try_lease(observed).await {
+            tokio::time::sleep(self.times.retry_period).await;
+        }
+    }
+
+    /// Returns when the lease is lost.
+    async fn renew(&self, observed: &mut Observed) {
+        let mut renewed = Instant::now();
+        loop {
+            tokio::time::sleep(self.times.retry_period).await;
+            let left = self.times.renew_deadline.saturating_sub(renewed.elapsed());
+            match tokio::time::timeout(left, self.try_lease(observed)).await {
+                Ok(true) => renewed = Instant::now(),
+                Ok(false) if renewed.elapsed() < self.times.renew_deadline => {}
+                Ok(false) | Err(_) => return,
+            }
+        }
+    }
+
+    /// One try to get or keep the lease.
+    async fn try_lease(&self, observed: &mut Observed) -> bool {
+        match self.try_lease_once(observed).await {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::debug!(lease = self.name, %error, "the lease cannot be written");
+                // What was seen is not current any more, or the next try would conflict again.
+                observed.lease = None;
+                false
+            }
+        }
+    }
+
+    async fn try_lease_once(&self, observed: &mut Observed) -> Result<bool, kube::Error> {
+        let now = MicroTime(Timestamp::now());
+        let ours = observed
+            .lease
+            .as_ref()
+            .is_some_and(|lease| self.holds(lease));
+        if !ours {
+            match self.leases.get_opt(&self.name).await? {
+                None => {
+                    let lease = self
+                        .leases
+                        .create(&PostParams::default(), &self.first_lease(now))
+                        .await?;
+                    observed.see(lease);
+                    return Ok(true);
+                }
+                Some(lease) => observed.see(lease),
+            }
+        }
+        let Some(current) = observed.lease.clone() else {
+            return Ok(false);
+        };
+        if !self.holds(&current) && !self.expired(&current, observed.at) {
+            return Ok(false);
+        }
+        let written = self
+            .leases
+            .replace(
+                &self.name,
+                &PostParams::default(),
+                &self.taken(current, now),
+            )
+            .await?;
+        observed.see(written);
+        Ok(true)
+    }
+
+    fn holds(&self, lease: &Lease) -> bool {
+        holder(lease) == self.identity
+    }
+
+    fn expired(&self, lease: &Lease, seen: Option<Instant>) -> bool {
+        let seconds = lease
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.lease_duration_seconds)
+            .and_then(|seconds| u64::try_from(seconds).ok());
+        let duration = seconds.map_or(self.times.lease_duration, Duration::from_secs);
+        holder(lease).is_empty() || seen.is_some_and(|seen| seen.elapsed() >= duration)
+    }
+
+    fn first_lease(&self, now: MicroTime) -> Lease {
+        let meta = ObjectMeta {
+            name: Some(self.name.clone()),
+            ..ObjectMeta::default()
+        };
+        self.taken(
+            Lease {
+                metadata: meta,
+                ..Lease::default()
+            },
+            now,
+        )
+    }
+
+    fn taken(&self, mut lease: Lease, now: MicroTime) -> Lease {
+        let new = lease.spec.is_none();
+        let kept = self.holds(&lease);
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        if !kept {
+            let changes = spec.lease_transitions.map_or(0, |count| count + 1);
+            spec.lease_transitions = Some(if new { 0 } else { changes });
+            spec.acquire_time = Some(now.clone());
+        }
+        spec.holder_identity = Some(self.identity.clone());
+        spec.lease_duration_seconds = i32::try_from(self.times.lease_duration.as_secs()).ok();
+        spec.renew_time = Some(now);
+        lease
+    }
+
+    async fn release(&self, observed: &mut Observed) {
+        let Some(mut lease) = observed.lease.take().filter(|lease| self.holds(lease)) else {
+            return;
+        };
+        let now = MicroTime(Timestamp::now());
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(1);
+            spec.acquire_time = Some(now.clone());
+            spec.renew_time = Some(now);
+        }
+        let written = tokio::time::timeout(
+            self.times.renew_deadline,
+            self.leases
+                .replace(&self.name, &PostParams::default(), &lease),
+        )
+        .await;
+        match written {
+            Ok(Ok(_)) => tracing::info!(lease = self.name, "released the lease"),
+            Ok(Err(error)) => {
+                tracing::warn!(lease = self.name, %error, "the lease was not released")
+            }
+            Err(_) => tracing::warn!(lease = self.name, "the lease was not released in time"),
+        }
+    }
+}
+
+impl Observed {
+    fn see(&mut self, lease: Lease) {
+        let same = self.lease.as_ref().is_some_and(|known| {
+            known.metadata.resource_version == lease.metadata.resource_version
+        });
+        if !same || self.at.is_none() {
+            self.at = Some(Instant::now());
+        }
+        self.lease = Some(lease);
+    }
+}
+
+fn holder(lease: &Lease) -> &str {
+    lease
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.holder_identity.as_deref())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! Elections between candidates on one server in memory, on paused time.
+
+use http::StatusCode;
+
+use super::*;
+use crate::fake::FakeApi;
+
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/test";
+
+fn candidate(api: &FakeApi, identity: &str) -> LeaderElector {
+    LeaderElector::new(api.client(), "kube-system", "test", identity)
+}
+
+fn holder_of(api: &FakeApi) -> String {
+    api.get(LEASE)
+        .map(|lease| {
+            lease["spec"]["holderIdentity"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .unwrap_or_default()
+}
+
+async fn lead(elector: LeaderElector, token: CancellationToken) -> Result<(), LeaderError> {
+    elector
+        .run(token, |stop| async move { stop.cancelled().await })
+        .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_candidate_leads_and_releases_at_the_end() {
+    let api = FakeApi::new();
+    let token = CancellationToken::new();
+    let task = tokio::spawn(lead(candidate(&api, "one"), token.clone()));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(holder_of(&api), "one");
+    token.cancel();
+    assert_eq!(task.await.unwrap(), Ok(()));
+    assert_eq!(holder_of(&api), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_candidate_waits_and_follows_a_release_soon() {
+    let api = FakeApi::new();
+    let (first, second) = (CancellationToken::new(), CancellationToken::new());
+    let one = tokio::spawn(lead(candidate(&api, "one"), first.clone()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _two = tokio::spawn(lead(candidate(&api, "two"), second.clone()));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(holder_of(&api), "one");
+    first.cancel();
+    one.await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(holder_of(&api), "two");
+    assert_eq!(api.get(LEASE).unwrap()["spec"]["leaseTransitions"], 2 - 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_a_dead_leader_is_taken_after_its_duration() {
+    let api = FakeApi::new();
+    let dead = tokio::spawn(lead(candidate(&api, "dead"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    dead.abort();
+    let _two = tokio::spawn(lead(candidate(&api, "two"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(13)).await;
+    assert_eq!(holder_of(&api), "dead");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(holder_of(&api), "two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_cannot_renew_stops_before_others_may_start() {
+    let api = FakeApi::new();
+    let task = tokio::spawn(lead(candidate(&api, "one"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..100 {
+        api.fail_next(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    let start = Instant::now();
+    assert_eq!(
+        task.await.unwrap(),
+        Err(LeaderError::Lost {
+            name: "test".to_owned()
+        })
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failed_renewal_is_forgiven() {
+    let api = FakeApi::new();
+    let token = CancellationToken::new();
+    let task = tokio::spawn(lead(candidate(&api, "one"), token.clone()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    api.fail_next(StatusCode::INTERNAL_SERVER_ERROR);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    token.cancel();
+    assert_eq!(task.await.unwrap(), Ok(()));
+}
