@@ -34,11 +34,11 @@ impl<'a> Checker<'a> {
         }
         match &node.value {
             Value::Map(entries) if allows(schema, "object") => {
-                self.map(node, entries, schema, &path)
+                self.map(node, entries, schema, &path);
             }
             Value::List(items) if allows(schema, "array") => self.list(node, items, schema, &path),
             Value::String(text) if allows(schema, "string") => {
-                self.string(node, text, schema, path)
+                self.string(node, text, schema, path);
             }
             Value::Integer(number) if allows(schema, "integer") || allows(schema, "number") => {
                 self.integer(node, *number, schema, path);

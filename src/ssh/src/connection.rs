@@ -1,0 +1,241 @@
+//! The real host: one SSH connection that everything shares.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use russh::client::{self, Handle};
+use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{ChannelMsg, Disconnect, Sig};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::SshError;
+use crate::host::{File, Host, Output, Script, Uploaded, quote};
+use crate::keys::{HostKey, Identity};
+use crate::upload;
+
+/// Standard error of a failed command that is worth showing, in bytes.
+const STDERR_TAIL: usize = 2000;
+/// How much a command may write before it is cut off: state dumps fit, a runaway does not fill our memory.
+const OUTPUT_LIMIT: usize = 64 << 20;
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// Whom we talk to, and how we know that it is them.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Name of the machine, for messages.
+    pub name: String,
+    /// The user to log in as.
+    pub user: String,
+    /// The key that the host must show.
+    pub host_key: HostKey,
+    /// The key that we log in with.
+    pub identity: Identity,
+}
+
+/// An open connection; cheap to share, closed when dropped.
+pub struct Connection {
+    name: String,
+    handle: Handle<KnownKey>,
+    root: bool,
+}
+
+/// Accepts one key and remembers any other that was shown.
+struct KnownKey {
+    known: HostKey,
+    seen: Arc<Mutex<Option<String>>>,
+}
+
+impl client::Handler for KnownKey {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
+        let PublicKeyOrCertificate::PublicKey { key, .. } = shown else {
+            return Ok(false);
+        };
+        if self.known.matches(key) {
+            return Ok(true);
+        }
+        let fingerprint = HostKey(key.clone()).fingerprint();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
+        Ok(false)
+    }
+}
+
+impl Connection {
+    /// Opens a connection over `stream`, which may be a TCP socket, a tunnel or a pipe.
+    ///
+    /// # Errors
+    /// [`SshError::HostKeyChanged`] before anything of ours is sent; [`SshError::Refused`] if our key is not accepted.
+    pub async fn open<S>(stream: S, endpoint: &Endpoint) -> Result<Self, SshError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let host = || endpoint.name.clone();
+        let seen = Arc::new(Mutex::new(None));
+        let handler = KnownKey {
+            known: endpoint.host_key.clone(),
+            seen: Arc::clone(&seen),
+        };
+        let config = client::Config {
+            keepalive_interval: Some(KEEPALIVE),
+            nodelay: true,
+            ..Default::default()
+        };
+        let opened = client::connect_stream(Arc::new(config), stream, handler).await;
+        let mut handle = opened.map_err(|source| {
+            match seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                Some(seen) => SshError::HostKeyChanged {
+                    host: host(),
+                    known: endpoint.host_key.fingerprint(),
+                    seen,
+                },
+                None => SshError::Transport {
+                    host: host(),
+                    source,
+                },
+            }
+        })?;
+        let key = PrivateKeyWithHashAlg::new(Arc::clone(&endpoint.identity.0), None);
+        let login = handle.authenticate_publickey(&endpoint.user, key).await;
+        if !login
+            .map_err(|source| SshError::Transport {
+                host: host(),
+                source,
+            })?
+            .success()
+        {
+            return Err(SshError::Refused {
+                host: host(),
+                user: endpoint.user.clone(),
+            });
+        }
+        Ok(Self {
+            name: endpoint.name.clone(),
+            handle,
+            root: endpoint.user == "root",
+        })
+    }
+
+    /// Whether the other side has gone.
+    pub fn is_closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    /// Says good-bye; dropping the connection does without.
+    pub async fn close(self) {
+        // The other side may be gone already, which is what we want.
+        let _ = self
+            .handle
+            .disconnect(Disconnect::ByApplication, "", "en")
+            .await;
+    }
+
+    async fn execute(&self, script: &Script) -> Result<Output, SshError> {
+        let transport = |source| SshError::Transport {
+            host: self.name.clone(),
+            source,
+        };
+        let channel = self
+            .handle
+            .channel_open_session()
+            .await
+            .map_err(transport)?;
+        channel
+            .exec(true, self.command_line(script))
+            .await
+            .map_err(transport)?;
+        let (mut reader, writer) = channel.split();
+        let feed = async {
+            // A script may end without reading everything; its status says whether that matters.
+            let _ = writer.data_bytes(script.stdin.clone()).await;
+            let _ = writer.eof().await;
+            std::future::pending::<()>().await;
+        };
+        let collect = async {
+            let mut output = Output::default();
+            let mut status = None;
+            while let Some(message) = reader.wait().await {
+                match message {
+                    ChannelMsg::Data { data } => keep(&mut output.stdout, &data),
+                    ChannelMsg::ExtendedData { data, .. } => keep(&mut output.stderr, &data),
+                    ChannelMsg::ExitStatus { exit_status } => {
+                        status = Some(format!("status {exit_status}"));
+                    }
+                    ChannelMsg::ExitSignal { signal_name, .. } => {
+                        status = Some(format!("signal {signal_name:?}"));
+                    }
+                    _ => {}
+                }
+            }
+            (output, status)
+        };
+        let ended = tokio::select! {
+            () = feed => unreachable!("the feeder waits for ever"),
+            ended = tokio::time::timeout(script.limit, collect) => ended,
+        };
+        let Ok((output, status)) = ended else {
+            let _ = writer.signal(Sig::TERM).await;
+            let _ = writer.close().await;
+            return Err(SshError::TimedOut {
+                host: self.name.clone(),
+                command: script.title().to_owned(),
+                limit: script.limit,
+            });
+        };
+        self.judge(script, output, status)
+    }
+
+    fn judge(
+        &self,
+        script: &Script,
+        output: Output,
+        status: Option<String>,
+    ) -> Result<Output, SshError> {
+        match status {
+            Some(status) if status == "status 0" => Ok(output),
+            Some(status) => Err(SshError::Failed {
+                host: self.name.clone(),
+                command: script.title().to_owned(),
+                status,
+                stderr: tail(&output.stderr),
+            }),
+            None => Err(SshError::Transport {
+                host: self.name.clone(),
+                source: russh::Error::Disconnect,
+            }),
+        }
+    }
+
+    fn command_line(&self, script: &Script) -> String {
+        let sudo = if self.root { "" } else { "sudo -n " };
+        format!("{sudo}sh -euc {}", quote(&script.text))
+    }
+}
+
+impl Host for Connection {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn run<'a>(&'a self, script: &'a Script) -> BoxFuture<'a, Result<Output, SshError>> {
+        Box::pin(self.execute(script))
+    }
+
+    fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>> {
+        Box::pin(upload::upload(self, files))
+    }
+}
+
+fn keep(buffer: &mut Vec<u8>, data: &[u8]) {
+    let room = OUTPUT_LIMIT.saturating_sub(buffer.len());
+    buffer.extend_from_slice(&data[..data.len().min(room)]);
+}
+
+fn tail(stderr: &[u8]) -> String {
+    let from = stderr.len().saturating_sub(STDERR_TAIL);
+    String::from_utf8_lossy(&stderr[from..]).trim().to_owned()
+}

@@ -1,0 +1,155 @@
+//! What can be asked of a host.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use crate::error::SshError;
+
+/// A machine that runs our commands and takes our files.
+pub trait Host: Send + Sync {
+    /// The name of the machine, for progress and errors.
+    fn name(&self) -> &str;
+
+    /// Runs a script and waits for its end.
+    ///
+    /// # Errors
+    /// [`SshError::Failed`] if it ends with anything but 0; whatever it has written is in the error.
+    fn run<'a>(&'a self, script: &'a Script) -> BoxFuture<'a, Result<Output, SshError>>;
+
+    /// Puts files in place, each at once and complete; those that are there already are left alone.
+    fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>>;
+}
+
+/// A POSIX shell script; it runs with `set -eu`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// The text. Not for secrets: it is visible in the host's process list.
+    pub text: String,
+    /// What the script reads from standard input.
+    pub stdin: Bytes,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// What a script has written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// A file for a host.
+#[derive(Clone, PartialEq, Eq)]
+pub struct File {
+    /// Absolute path; missing directories are made.
+    pub path: String,
+    /// Permission bits, such as 0o600.
+    pub mode: u32,
+    /// The content.
+    pub content: Bytes,
+}
+
+/// What an upload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Paths that were written because they were missing or different.
+    pub written: Vec<String>,
+    /// Number of files that were there already.
+    pub unchanged: usize,
+}
+
+/// Long enough for a package to be unpacked on a slow machine.
+const DEFAULT_LIMIT: Duration = Duration::from_mins(5);
+
+impl Script {
+    /// A script without input.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            stdin: Bytes::new(),
+            limit: DEFAULT_LIMIT,
+        }
+    }
+
+    /// The same script with something to read.
+    #[must_use]
+    pub fn with_stdin(mut self, stdin: impl Into<Bytes>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    /// The same script with another time limit.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The first line, for messages.
+    pub fn title(&self) -> &str {
+        self.text.trim().lines().next().unwrap_or("")
+    }
+}
+
+impl Output {
+    /// Standard output as text, without white space at the end.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
+    }
+}
+
+impl File {
+    /// A file that everybody can read.
+    pub fn public(path: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        Self {
+            path: path.into(),
+            mode: 0o644,
+            content: content.into(),
+        }
+    }
+
+    /// A file that only root can read.
+    pub fn secret(path: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        Self {
+            path: path.into(),
+            mode: 0o600,
+            content: content.into(),
+        }
+    }
+
+    /// A program.
+    pub fn program(path: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        Self {
+            path: path.into(),
+            mode: 0o755,
+            content: content.into(),
+        }
+    }
+}
+
+// The content may be a private key, so only its size is shown.
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "File({} {:o} {} bytes)",
+            self.path,
+            self.mode,
+            self.content.len()
+        )
+    }
+}
+
+/// The text as one word of a shell command.
+pub fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
