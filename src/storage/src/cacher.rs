@@ -196,3 +196,5 @@ impl<T> std::fmt::Debug for Cacher<T> {
     }
 }
 
+#[cfg(test)]
+mod tests;

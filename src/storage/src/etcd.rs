@@ -2,6 +2,7 @@
 
 pub(crate) mod compact;
 mod lease;
+mod probe;
 pub(crate) mod read;
 pub(crate) mod watch;
 mod write;
@@ -10,7 +11,7 @@ use crate::StorageError;
 use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, WatchClient};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A key that is never written: reading it tells the current revision and nothing else.
@@ -57,7 +58,7 @@ struct Inner {
     leases: lease::Leases,
     timeout: Duration,
     /// Whether a progress response never overtakes events (etcd 3.4.31, 3.5.13 and later).
-    dependable_progress: bool,
+    dependable_progress: AtomicBool,
     arrivals: AtomicU64,
     freshest: tokio::sync::Mutex<Freshest>,
 }
@@ -88,24 +89,27 @@ impl Etcd {
         }
         let options = connect_options(&config).await?;
         let client = Client::connect(&config.endpoints, Some(options.clone())).await?;
-        let dependable_progress = probe_progress(&config, &options).await?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                kv: client.kv_client().max_decoding_message_size(usize::MAX),
-                watch: client.watch_client().max_decoding_message_size(usize::MAX),
-                lease: client.lease_client(),
-                leases: lease::Leases::default(),
-                timeout: config.request_timeout,
-                dependable_progress,
-                arrivals: AtomicU64::new(0),
-                freshest: tokio::sync::Mutex::default(),
-            }),
-        })
+        let probe = probe::Probe::new(&config, options);
+        let first = probe.ask().await?;
+        let inner = Arc::new(Inner {
+            kv: client.kv_client().max_decoding_message_size(usize::MAX),
+            watch: client.watch_client().max_decoding_message_size(usize::MAX),
+            lease: client.lease_client(),
+            leases: lease::Leases::default(),
+            timeout: config.request_timeout,
+            dependable_progress: AtomicBool::new(first == probe::Progress::Dependable),
+            arrivals: AtomicU64::new(0),
+            freshest: tokio::sync::Mutex::default(),
+        });
+        if first == probe::Progress::Unknown {
+            tokio::spawn(probe.ask_until_known(Arc::downgrade(&inner)));
+        }
+        Ok(Self { inner })
     }
 
     /// Whether progress requests on a watch can prove freshness; if not, readers fall back to quorum reads.
     pub fn has_dependable_progress(&self) -> bool {
-        self.inner.dependable_progress
+        self.inner.dependable_progress.load(Ordering::Relaxed)
     }
 
     /// The newest revision of the whole store, by a linearizable read.
@@ -185,62 +189,5 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, StorageError> {
         })
 }
 
-/// Asks each member by itself: one old member is enough to spoil a watch that lands on it.
-async fn probe_progress(
-    config: &EtcdConfig,
-    options: &ConnectOptions,
-) -> Result<bool, StorageError> {
-    let mut dependable = true;
-    let mut answered = false;
-    let mut failure = None;
-    for endpoint in &config.endpoints {
-        match member_version(endpoint, options, config.request_timeout).await {
-            Ok(version) => {
-                answered = true;
-                dependable &= progress_is_dependable(&version);
-            }
-            Err(error) => {
-                tracing::warn!(endpoint, %error, "etcd member does not answer");
-                dependable = false;
-                failure = Some(error);
-            }
-        }
-    }
-    match failure {
-        Some(error) if !answered => Err(error),
-        _ => Ok(dependable),
-    }
-}
-
-async fn member_version(
-    endpoint: &str,
-    options: &ConnectOptions,
-    timeout: Duration,
-) -> Result<String, StorageError> {
-    let ask = async {
-        let mut client = Client::connect([endpoint], Some(options.clone())).await?;
-        client
-            .status()
-            .await
-            .map(|status| status.version().to_owned())
-    };
-    match tokio::time::timeout(timeout, ask).await {
-        Ok(version) => Ok(version?),
-        Err(_) => Err(StorageError::Timeout),
-    }
-}
-
-/// Before these versions a progress response could overtake events that were still queued
-/// (etcd issue 15220), so a cache that trusted it would call itself fresh too early.
-fn progress_is_dependable(version: &str) -> bool {
-    let core = version.split(['-', '+']).next().unwrap_or_default();
-    let mut parts = core.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let mut part = || parts.next().unwrap_or(0);
-    match (part(), part(), part()) {
-        (3, 4, patch) => patch >= 31,
-        (3, 5, patch) => patch >= 13,
-        (3, minor, _) => minor > 5,
-        (major, ..) => major > 3,
-    }
-}
-
+#[cfg(test)]
+mod tests;

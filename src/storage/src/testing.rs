@@ -1,15 +1,19 @@
-//! A real etcd for tests: one process on loopback with a directory of its own, gone when dropped.
+//! A real etcd for tests: a process on loopback with a directory of its own, gone when its owner is.
 
 use crate::{Etcd, EtcdConfig, StorageError};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// The shell waits for the end of its input, which comes even when a test is killed, and then kills etcd.
+const KEEPER: &str = r#"etcd "$@" & pid=$!; read -r _; kill -9 $pid; wait $pid 2>/dev/null"#;
 
 /// A running etcd of one member.
 #[derive(Debug)]
 pub struct EtcdServer {
-    child: Child,
+    keeper: Child,
     ports: (u16, u16),
     data: tempfile::TempDir,
 }
@@ -20,12 +24,23 @@ impl EtcdServer {
     /// # Panics
     /// When etcd is not installed or does not come up.
     pub async fn start() -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory can be made");
-        let ports = (free_port(), free_port());
-        let child = spawn(data.path(), ports);
-        let mut server = Self { child, ports, data };
-        server.wait().await;
-        server
+        let mut attempts = 0;
+        loop {
+            let data = tempfile::tempdir().expect("a temporary directory can be made");
+            let ports = (free_port(), free_port());
+            let keeper = spawn(data.path(), ports);
+            let server = Self {
+                keeper,
+                ports,
+                data,
+            };
+            attempts += 1;
+            match server.wait().await {
+                Ok(()) => return server,
+                // Somebody else may have taken a port in between.
+                Err(error) => assert!(attempts < 3, "etcd does not come up: {error:?}"),
+            }
+        }
     }
 
     /// The URL clients connect to.
@@ -34,38 +49,47 @@ impl EtcdServer {
     }
 
     /// A new client.
+    ///
+    /// # Panics
+    /// When etcd does not answer.
     pub async fn connect(&self) -> Etcd {
-        Etcd::connect(EtcdConfig::new([self.endpoint()]))
-            .await
-            .expect("etcd answers")
+        let config = EtcdConfig::new([self.endpoint()]);
+        Etcd::connect(config).await.expect("etcd answers")
     }
 
     /// Ends the process as a crash would: no warning, no flush.
     pub fn kill(&mut self) {
+        drop(self.keeper.stdin.take());
         // Failing means that it is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.keeper.wait();
     }
 
     /// Starts the process again on the same data and ports, and waits until it answers.
+    ///
+    /// # Panics
+    /// When etcd does not come up.
     pub async fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.data.path(), self.ports);
-        self.wait().await;
+        self.keeper = spawn(self.data.path(), self.ports);
+        self.wait().await.expect("etcd comes up again");
     }
 
-    async fn wait(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+    /// Starts the process again on the same ports without its data, as after a lost disk.
+    ///
+    /// # Panics
+    /// When etcd does not come up.
+    pub async fn restart_empty(&mut self) {
+        self.kill();
+        self.data = tempfile::tempdir().expect("a temporary directory can be made");
+        self.restart().await;
+    }
+
+    async fn wait(&self) -> Result<(), StorageError> {
+        let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("etcd ended with {status}");
-            }
             match self.probe().await {
-                Ok(()) => return,
-                Err(error) => assert!(
-                    Instant::now() < deadline,
-                    "etcd does not come up: {error:?}"
-                ),
+                Err(_) if Instant::now() < deadline => {}
+                answer => return answer,
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -84,37 +108,35 @@ impl Drop for EtcdServer {
     }
 }
 
+/// A prefix that no other test of this process uses.
+pub fn fresh_prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("/test-{}/", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn spawn(data: &Path, (client, peer): (u16, u16)) -> Child {
     let client = format!("http://127.0.0.1:{client}");
     let peer = format!("http://127.0.0.1:{peer}");
-    Command::new("etcd")
-        .args(["--name", "test", "--data-dir"])
+    Command::new("sh")
+        .args(["-c", KEEPER, "etcd", "--name", "test", "--data-dir"])
         .arg(data)
-        .args([
-            "--listen-client-urls",
-            &client,
-            "--advertise-client-urls",
-            &client,
-        ])
-        .args([
-            "--listen-peer-urls",
-            &peer,
-            "--initial-advertise-peer-urls",
-            &peer,
-        ])
+        .args(["--listen-client-urls", &client])
+        .args(["--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer])
+        .args(["--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("test={peer}")])
-        .args(["--unsafe-no-fsync"])
+        .args(["--heartbeat-interval", "20", "--election-timeout", "200"])
+        .arg("--unsafe-no-fsync")
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("etcd is installed")
+        .expect("a shell is installed")
 }
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    let address = listener.local_addr();
+    address.expect("a bound socket has an address").port()
 }

@@ -9,6 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// How often etcd is asked again for progress.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long the answer to a progress request takes at most when all is well.
+const ROUND_TRIP: Duration = Duration::from_millis(2);
 /// How long a wait for one's own write stays silent: its event is on the way already.
 const GRACE: Duration = Duration::from_millis(10);
 
@@ -37,7 +39,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             // Both at once: mostly the report answers with a revision that is new enough.
             self.ask_progress();
             let wanted = self.etcd.current_revision().await?;
-            if self.reach(wanted, Duration::ZERO, deadline).await {
+            if self.reach(wanted, ROUND_TRIP, deadline).await {
                 return Ok(self.snapshot());
             }
         } else {
@@ -95,7 +97,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             if Instant::now() >= deadline {
                 return false;
             }
-            if !self.etcd.has_dependable_progress() && pause > Duration::ZERO {
+            if !self.etcd.has_dependable_progress() {
                 // Nothing to ask: only a real event can move the cache.
                 pause = deadline
                     .saturating_duration_since(Instant::now())
