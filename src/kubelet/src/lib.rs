@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The kubelet: runs the pods of one node.
+pub mod paths;
+pub mod pod;
