@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 
 mod groups;
 pub mod resource;
+mod schema;
 
+pub use schema::schema;
 pub use resource::{Action, Column, ResourceDescriptor, Scope, Served, Strategy, Subresource};
 
 static RESOURCES: LazyLock<Vec<ResourceDescriptor>> = LazyLock::new(|| {

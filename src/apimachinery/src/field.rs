@@ -198,10 +198,7 @@ impl FieldError {
         let detail = if supported.is_empty() {
             String::new()
         } else {
-            let quoted: Vec<_> = supported
-                .iter()
-                .map(|one| format!("{:?}", one.as_ref()))
-                .collect();
+            let quoted: Vec<_> = supported.iter().map(|one| quote(one.as_ref())).collect();
             format!("supported values: {}", quoted.join(", "))
         };
         Self::new(FieldErrorKind::NotSupported, path, value, detail)
@@ -252,10 +249,11 @@ impl FieldError {
     pub fn body(&self) -> String {
         let mut body = self.kind.text().to_owned();
         if self.kind.shows_value() {
-            body += &match &self.value {
-                Value::String(text) => format!(": {text:?}"),
-                other => format!(": {other}"),
-            };
+            body.push_str(": ");
+            match &self.value {
+                Value::String(text) => body += &quote(text),
+                other => body.push_str(&other.to_string()),
+            }
         }
         if !self.detail.is_empty() {
             body = format!("{body}: {}", self.detail);
@@ -275,6 +273,11 @@ impl fmt::Display for FieldError {
 }
 
 impl std::error::Error for FieldError {}
+
+/// Text in double quotes, with what is not printable escaped.
+fn quote(text: &str) -> String {
+    format!("{text:?}")
+}
 
 /// Many errors in one line: one as it is, several in brackets, none twice.
 pub fn summary(errors: &[FieldError]) -> String {

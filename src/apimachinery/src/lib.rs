@@ -11,6 +11,7 @@ pub mod field;
 pub mod gvk;
 pub mod names;
 pub mod object;
+pub mod schema;
 pub mod status;
 pub mod time;
 pub mod value;

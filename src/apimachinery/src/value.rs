@@ -235,6 +235,7 @@ impl Value {
     }
 
     /// Takes the value out, leaving null.
+    #[must_use]
     pub fn take(&mut self) -> Value {
         std::mem::take(self)
     }

@@ -1,0 +1,18 @@
+//! Chores of the repository: `cargo xtask <chore>`. One file per chore; no crate depends on this one.
+
+mod schema;
+
+use clap::Parser;
+
+/// Chores of the repository.
+#[derive(Parser)]
+enum Chore {
+    /// Generate the tables of src/api/schema from published descriptions of the API.
+    Schema(schema::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Chore::parse() {
+        Chore::Schema(args) => schema::run(&args),
+    }
+}
