@@ -26,9 +26,9 @@ pub fn check_role(authorizer: &Authorizer, user: &User, role: &Object, old: Opti
         && old.is_none_or(|old| old.get("aggregationRule") != role.get("aggregationRule"))
     {
         // Whoever chooses what is aggregated could choose everything.
-        let all = PolicyRule { verbs: all(), api_groups: all(), resources: all(), ..PolicyRule::default() };
+        let objects = PolicyRule { verbs: all(), api_groups: all(), resources: all(), ..PolicyRule::default() };
         let paths = PolicyRule { verbs: all(), non_resource_urls: all(), ..PolicyRule::default() };
-        check_held(authorizer, user, subject, ("", &[all, paths]))?;
+        check_held(authorizer, user, subject, ("", &[objects, paths]))?;
     }
     check_held(authorizer, user, subject, (role.namespace(), &rules))
 }

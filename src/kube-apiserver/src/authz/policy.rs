@@ -44,7 +44,9 @@ impl Reader {
             }
             ["clusterrole", name, flags @ ..] => {
                 let mut role = meta("ClusterRole", "", name);
-                flags.iter().for_each(|flag| aggregation(&mut role, flag));
+                for flag in flags {
+                    aggregation(&mut role, flag);
+                }
                 self.roles.push((role, Vec::new()));
             }
             ["role", namespace, name] => self.roles.push((meta("Role", namespace, name), Vec::new())),
@@ -170,8 +172,8 @@ fn fill_aggregated(objects: &mut [Object]) {
     for name in ["view", "edit", "admin"] {
         let others = objects.to_vec();
         for role in objects.iter_mut().filter(|role| role.kind() == "ClusterRole" && role.name() == name) {
-            let roles = others.iter().filter(|other| other.kind() == "ClusterRole");
-            let rules = rbac::aggregate(role, roles, labels_match);
+            let candidates = others.iter().filter(|other| other.kind() == "ClusterRole");
+            let rules = rbac::aggregate(role, candidates, labels_match);
             set_rules(role, &rules);
         }
     }
@@ -231,15 +233,12 @@ fn subject_key(subject: &Value) -> String {
 }
 
 fn add_rules(repaired: &mut Object, wanted: &Object) -> bool {
-    if wanted.get("aggregationRule").is_some() {
-        return match repaired.get("aggregationRule").cloned() {
-            Some(_) => false,
-            None => {
-                let rule = wanted.get("aggregationRule").cloned().unwrap_or_default();
-                repaired.set_at(&["aggregationRule"], rule);
-                true
-            }
-        };
+    if let Some(rule) = wanted.get("aggregationRule") {
+        let missing = repaired.get("aggregationRule").is_none();
+        if missing {
+            repaired.set_at(&["aggregationRule"], rule.clone());
+        }
+        return missing;
     }
     let held = rbac::rules_of(repaired);
     let missing = super::rules::uncovered(&held, &rbac::rules_of(wanted));

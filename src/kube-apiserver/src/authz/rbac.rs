@@ -148,13 +148,15 @@ impl Rbac {
         let scopes = if namespace.is_empty() { &[""][..] } else { &["", namespace][..] };
         for scope in scopes {
             let Some(bindings) = index.by_subject.get(*scope) else { continue };
-            for subject in &subjects {
-                for binding in bindings.get(subject).into_iter().flatten() {
-                    let text = binding.subjects.iter().find(|(listed, _)| listed == subject);
-                    let rules = index.role(&binding.role, &binding.namespace);
-                    if let Some(found) = look(binding, text.map_or("", |(_, text)| text), rules) {
-                        return Some(found);
-                    }
+            let bound = subjects.iter().flat_map(|subject| {
+                bindings.get(subject).into_iter().flatten().map(move |binding| (subject, binding))
+            });
+            for (subject, binding) in bound {
+                let text = binding.subjects.iter().find(|(listed, _)| listed == subject);
+                let rules = index.role(&binding.role, &binding.namespace);
+                let found = look(binding, text.map_or("", |(_, text)| text), rules);
+                if found.is_some() {
+                    return found;
                 }
             }
         }

@@ -44,33 +44,33 @@ impl PolicyRule {
     pub fn single_rules(&self) -> Vec<Self> {
         let mut singles = Vec::new();
         for verb in &self.verbs {
-            for path in &self.non_resource_urls {
-                singles.push(Self {
-                    verbs: vec![verb.clone()],
-                    non_resource_urls: vec![path.clone()],
-                    ..Self::default()
-                });
-            }
+            let verbs = vec![verb.clone()];
+            singles.extend(self.non_resource_urls.iter().map(|path| Self {
+                verbs: verbs.clone(),
+                non_resource_urls: vec![path.clone()],
+                ..Self::default()
+            }));
             for group in &self.api_groups {
                 for resource in &self.resources {
-                    let single = Self {
-                        verbs: vec![verb.clone()],
+                    singles.extend(self.single_names().into_iter().map(|resource_names| Self {
+                        verbs: verbs.clone(),
                         api_groups: vec![group.clone()],
                         resources: vec![resource.clone()],
+                        resource_names,
                         ..Self::default()
-                    };
-                    if self.resource_names.is_empty() {
-                        singles.push(single);
-                    } else {
-                        singles.extend(self.resource_names.iter().map(|name| Self {
-                            resource_names: vec![name.clone()],
-                            ..single.clone()
-                        }));
-                    }
+                    }));
                 }
             }
         }
         singles
+    }
+
+    /// Each name alone; if all names are meant, that.
+    fn single_names(&self) -> Vec<Vec<String>> {
+        if self.resource_names.is_empty() {
+            return vec![Vec::new()];
+        }
+        self.resource_names.iter().map(|name| vec![name.clone()]).collect()
     }
 
     /// True if this rule alone grants all of a single rule.

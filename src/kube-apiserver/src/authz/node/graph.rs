@@ -64,10 +64,10 @@ impl Graph {
             return true;
         }
         match kind {
-            Kind::Volume => self.volume_claims(name).any(|claim| direct(claim)),
+            Kind::Volume => self.volume_claims(name).any(&direct),
             // A volume's secrets belong to whoever mounts its claim.
             Kind::Secret => self.volumes.get(&key).into_iter().flatten().any(|volume| {
-                self.volume_claims(volume).any(|claim| direct(claim))
+                self.volume_claims(volume).any(&direct)
             }),
             _ => false,
         }

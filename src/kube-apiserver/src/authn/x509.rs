@@ -1,0 +1,67 @@
+//! Users by client certificate: the common name is the user, the organizations are the groups.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use component_base::serving::PeerCertificates;
+use component_base::tls::ClientVerifier;
+use jiff::Timestamp;
+use pki::certificate::CertificateInfo;
+use sha2::{Digest, Sha256};
+
+use super::AuthnError;
+use crate::user::User;
+
+/// How many verified certificates are remembered; more than a cluster has clients.
+const REMEMBERED: usize = 4096;
+
+/// Verifies chains against one set of authorities and remembers the answer.
+pub struct ClientCertificates {
+    verifier: ClientVerifier,
+    known: Mutex<HashMap<[u8; 32], Arc<CertificateInfo>>>,
+}
+
+impl ClientCertificates {
+    /// Reads the authorities.
+    pub fn load(path: &Path) -> Result<Self, AuthnError> {
+        let verifier = ClientVerifier::new(vec![path.to_owned()]).map_err(|source| AuthnError::Authority {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        Ok(Self { verifier, known: Mutex::default() })
+    }
+
+    /// What the leaf of a chain says, if the chain is good now.
+    pub fn verified(&self, chain: &PeerCertificates) -> Option<Arc<CertificateInfo>> {
+        let leaf = chain.0.first()?;
+        let now = Timestamp::now();
+        let digest: [u8; 32] = Sha256::digest(leaf).into();
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = known().get(&digest).cloned();
+        if let Some(info) = remembered {
+            return info.valid_at(now).then_some(info);
+        }
+        self.verifier.verify(&chain.0).ok()?;
+        let info = Arc::new(CertificateInfo::from_der(leaf).ok()?);
+        let mut known = known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(digest, info.clone());
+        Some(info)
+    }
+
+    /// The user of a chain.
+    pub fn user(&self, chain: &PeerCertificates) -> Option<User> {
+        let info = self.verified(chain)?;
+        if info.common_name.is_empty() {
+            return None;
+        }
+        let mut user = User::new(info.common_name.clone(), info.organizations.iter().cloned());
+        let digest = hex::encode(Sha256::digest(chain.0.first()?));
+        let key = "authentication.kubernetes.io/credential-id".to_owned();
+        user.extra.insert(key, vec![format!("X509SHA256={digest}")]);
+        Some(user)
+    }
+}

@@ -1,0 +1,1 @@
+//! Keeps the authorizers up to date from the caches.
