@@ -161,6 +161,12 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         }
     }
 
+    /// The same proxy with other things to follow.
+    #[must_use]
+    pub fn with_inputs(self, inputs: Inputs) -> Self {
+        Self { inputs, ..self }
+    }
+
     /// Follows changes until the token is cancelled; the rules stay in place afterwards.
     pub async fn run(mut self, token: CancellationToken) {
         let noted = self.follow();
