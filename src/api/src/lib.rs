@@ -6,12 +6,17 @@
 
 use std::sync::LazyLock;
 
+mod check;
+mod fill;
 mod groups;
+mod pod_spec;
+mod print;
 pub mod resource;
 mod schema;
+mod status;
 
-pub use schema::schema;
 pub use resource::{Action, Column, ResourceDescriptor, Scope, Served, Strategy, Subresource};
+pub use schema::schema;
 
 static RESOURCES: LazyLock<Vec<ResourceDescriptor>> = LazyLock::new(|| {
     groups::GROUPS

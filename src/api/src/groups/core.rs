@@ -1,5 +1,17 @@
 //! The core group, `v1`.
 
+mod config;
+mod event;
+mod namespace;
+mod node;
+mod pod;
+mod quota;
+mod service;
+mod volume;
+
+pub(super) use volume::check_claim;
+
+use super::apps;
 use crate::resource::{
     Action, CREATE_ONLY, ResourceDescriptor as Row, SUB_VERBS, Subresource as Sub,
 };
@@ -54,17 +66,29 @@ const EVENT_FIELDS: &[&str] = &[
 /// The kinds of the group.
 pub(crate) const ROWS: &[Row] = &[
     Row::namespaced(V1, "Binding", "bindings").not_stored(),
-    Row::namespaced(V1, "ConfigMap", "configmaps").short(&["cm"]),
+    Row::namespaced(V1, "ConfigMap", "configmaps")
+        .short(&["cm"])
+        .strategy(&config::CONFIG_MAP)
+        .columns(config::CONFIG_MAP_COLUMNS),
     Row::namespaced(V1, "Endpoints", "endpoints")
         .short(&["ep"])
+        .strategy(&service::ENDPOINTS)
+        .columns(service::ENDPOINTS_COLUMNS)
         .stored_in("services/endpoints"),
     Row::namespaced(V1, "Event", "events")
         .short(&["ev"])
+        .strategy(&event::STRATEGY)
+        .columns(event::COLUMNS)
         .selectable(EVENT_FIELDS)
         .also(super::events::SERVED),
-    Row::namespaced(V1, "LimitRange", "limitranges").short(&["limits"]),
+    Row::namespaced(V1, "LimitRange", "limitranges")
+        .short(&["limits"])
+        .strategy(&quota::LIMIT_RANGE)
+        .columns(quota::LIMIT_RANGE_COLUMNS),
     Row::cluster(V1, "Namespace", "namespaces")
         .short(&["ns"])
+        .strategy(&namespace::STRATEGY)
+        .columns(namespace::COLUMNS)
         .selectable(&["status.phase"])
         .with(&[
             Sub::of_parent("finalize", Action::Finalize, &["update"]),
@@ -72,6 +96,8 @@ pub(crate) const ROWS: &[Row] = &[
         ]),
     Row::cluster(V1, "Node", "nodes")
         .short(&["no"])
+        .strategy(&node::STRATEGY)
+        .columns(node::COLUMNS)
         .stored_in("minions")
         .selectable(&["spec.unschedulable"])
         .with(&[
@@ -80,28 +106,44 @@ pub(crate) const ROWS: &[Row] = &[
         ]),
     Row::namespaced(V1, "PersistentVolumeClaim", "persistentvolumeclaims")
         .short(&["pvc"])
+        .strategy(&volume::CLAIM)
+        .columns(volume::CLAIM_COLUMNS)
         .with_status(),
     Row::cluster(V1, "PersistentVolume", "persistentvolumes")
         .short(&["pv"])
+        .strategy(&volume::VOLUME)
+        .columns(volume::VOLUME_COLUMNS)
         .with_status(),
     Row::namespaced(V1, "Pod", "pods")
         .short(&["po"])
+        .strategy(&pod::STRATEGY)
+        .columns(pod::COLUMNS)
         .in_all()
         .selectable(POD_FIELDS)
         .with(POD_SUBRESOURCES),
-    Row::namespaced(V1, "PodTemplate", "podtemplates"),
+    Row::namespaced(V1, "PodTemplate", "podtemplates")
+        .strategy(&pod::TEMPLATE)
+        .columns(pod::TEMPLATE_COLUMNS),
     Row::namespaced(V1, "ReplicationController", "replicationcontrollers")
         .short(&["rc"])
+        .strategy(&apps::CONTROLLER)
+        .columns(apps::CONTROLLER_COLUMNS)
         .in_all()
         .stored_in("controllers")
         .selectable(&["status.replicas"])
         .with(&[Sub::SCALE, Sub::STATUS]),
     Row::namespaced(V1, "ResourceQuota", "resourcequotas")
         .short(&["quota"])
+        .strategy(&quota::QUOTA)
+        .columns(quota::QUOTA_COLUMNS)
         .with_status(),
-    Row::namespaced(V1, "Secret", "secrets").selectable(&["type"]),
+    Row::namespaced(V1, "Secret", "secrets")
+        .strategy(&config::SECRET)
+        .columns(config::SECRET_COLUMNS)
+        .selectable(&["type"]),
     Row::namespaced(V1, "ServiceAccount", "serviceaccounts")
         .short(&["sa"])
+        .columns(config::SERVICE_ACCOUNT_COLUMNS)
         .with(&[Sub::of_kind(
             "token",
             Action::Token,
@@ -111,6 +153,8 @@ pub(crate) const ROWS: &[Row] = &[
         .verbs(CREATE_ONLY)]),
     Row::namespaced(V1, "Service", "services")
         .short(&["svc"])
+        .strategy(&service::STRATEGY)
+        .columns(service::COLUMNS)
         .in_all()
         .stored_in("services/specs")
         .selectable(&["spec.clusterIP", "spec.type"])

@@ -1,0 +1,249 @@
+//! Pods and pod templates.
+
+mod columns;
+
+pub(super) use columns::COLUMNS;
+
+use crate::check::{self, Errors};
+use crate::fill::{each, fill, make, spec};
+use crate::pod_spec;
+use crate::print::{self, AGE, NAME};
+use crate::resource::{Column, NOOP, Strategy};
+use crate::status;
+use apimachinery::field::{FieldError, Path};
+use apimachinery::object::Object;
+use apimachinery::value;
+use apimachinery::value::{Map, Value};
+
+pub(super) const STRATEGY: Strategy = Strategy {
+    default,
+    prepare_create,
+    prepare_update: status::keep_status,
+    prepare_status: status::only_status,
+    validate,
+    validate_update,
+    generation: true,
+    ..NOOP
+};
+
+fn default(pod: &mut Object) {
+    let spec = spec(pod);
+    // Before the other defaults, which make an empty `resources`.
+    for list in ["initContainers", "containers"] {
+        each(spec, list).for_each(requests_from_limits);
+    }
+    pod_spec::fill_pod_spec(spec);
+    fill(spec, "enableServiceLinks", true);
+    if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
+        for list in ["initContainers", "containers"] {
+            each(spec, list).for_each(host_ports);
+        }
+    }
+}
+
+/// What is limited and not requested is requested in full.
+fn requests_from_limits(container: &mut Map) {
+    let limits = check::part(check::part(container, "resources"), "limits").clone();
+    if limits.is_empty() {
+        return;
+    }
+    let requests = make(make(container, "resources"), "requests");
+    for (name, limit) in limits {
+        fill(requests, &name, limit);
+    }
+}
+
+/// On the network of the host a port is the host's port.
+fn host_ports(container: &mut Map) {
+    for port in each(container, "ports") {
+        if let Some(number) = check::number(port, "containerPort") {
+            fill(port, "hostPort", number);
+        }
+    }
+}
+
+fn prepare_create(pod: &mut Object) {
+    let class = qos_class(pod);
+    let gated = !pod.list_at(&["spec", "schedulingGates"]).is_empty();
+    let mut status = value!({"phase": "Pending", "qosClass": class});
+    if gated {
+        status.set_at(
+            &["conditions"],
+            value!([{
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]),
+        );
+    }
+    pod.set_at(&["status"], status);
+}
+
+/// Guaranteed, Burstable or `BestEffort`, by the CPU and memory that all containers request and are limited to.
+pub(super) fn qos_class(pod: &Object) -> &'static str {
+    let mut any = false;
+    let mut guaranteed = true;
+    let lists = [["spec", "containers"], ["spec", "initContainers"]];
+    for container in lists.iter().flat_map(|path| pod.list_at(path)) {
+        for resource in ["cpu", "memory"] {
+            let amount = |kind| {
+                container
+                    .at(&["resources", kind, resource])
+                    .filter(|amount| !is_zero(amount))
+            };
+            let (request, limit) = (amount("requests"), amount("limits"));
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+fn is_zero(amount: &Value) -> bool {
+    let text = amount.as_str().unwrap_or_default();
+    amount.as_i64() == Some(0)
+        || (text.starts_with('0') && !text.contains(|c: char| ('1'..='9').contains(&c)))
+}
+
+fn validate(pod: &Object) -> Errors {
+    let mut errors = Errors::new();
+    pod_spec::check_spec(&mut errors, &Path::new("spec"), pod.map_at(&["spec"]));
+    if pod.annotation(pod_spec::MIRROR_ANNOTATION).is_some()
+        && pod.str_at(&["spec", "nodeName"]).is_empty()
+    {
+        let path = Path::new("metadata.annotations").key(pod_spec::MIRROR_ANNOTATION);
+        errors.push(FieldError::invalid(
+            path,
+            "",
+            "must set spec.nodeName if mirror pod annotation is set",
+        ));
+    }
+    errors
+}
+
+/// The words for the few fields of a pod that may change.
+const FROZEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
+`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+fn validate_update(new: &Object, old: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let path = Path::new("spec");
+    let (new_spec, old_spec) = (new.map_at(&["spec"]), old.map_at(&["spec"]));
+    check_deadline(&mut errors, &path, new_spec, old_spec);
+    let tolerations = check::list(new_spec, "tolerations");
+    if check::list(old_spec, "tolerations")
+        .iter()
+        .any(|one| !tolerations.contains(one))
+    {
+        errors.push(FieldError::forbidden(
+            path.child("tolerations"),
+            "existing toleration can not be modified except its tolerationSeconds",
+        ));
+    }
+    let gates = check::list(old_spec, "schedulingGates");
+    let added = check::list(new_spec, "schedulingGates")
+        .iter()
+        .find(|gate| !gates.contains(gate));
+    if let Some(gate) = added {
+        let wrong = format!(
+            "only deletion is allowed, but found new scheduling gate '{}'",
+            gate.str("name")
+        );
+        errors.push(FieldError::forbidden(path.child("schedulingGates"), wrong));
+    }
+    let gated = !gates.is_empty();
+    if frozen(new_spec, gated) != frozen(old_spec, gated) {
+        errors.push(FieldError::forbidden(&path, FROZEN));
+    }
+    errors
+}
+
+fn check_deadline(errors: &mut Errors, path: &Path, new: &Map, old: &Map) {
+    let key = "activeDeadlineSeconds";
+    match (check::number(old, key), check::number(new, key)) {
+        (Some(old), Some(new)) if new > old => {
+            let wrong = format!("must be less than or equal to previous value {old}");
+            errors.push(FieldError::invalid(path.child(key), new, wrong));
+        }
+        (Some(_), None) => {
+            let wrong = "must not update from a positive integer to nil value";
+            errors.push(FieldError::invalid(path.child(key), Value::Null, wrong));
+        }
+        _ => {}
+    }
+}
+
+/// The specification without what may change; a pod that is held back may still be steered.
+fn frozen(spec: &Map, gated: bool) -> Map {
+    let mut rest = spec.clone();
+    for key in [
+        "activeDeadlineSeconds",
+        "tolerations",
+        "schedulingGates",
+        "ephemeralContainers",
+    ] {
+        rest.remove(key);
+    }
+    if check::number(&rest, "terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
+        rest.insert("terminationGracePeriodSeconds", 1);
+    }
+    if gated {
+        rest.remove("nodeSelector");
+        rest.remove("affinity");
+    }
+    for list in ["containers", "initContainers"] {
+        for container in each(&mut rest, list) {
+            container.remove("image");
+        }
+    }
+    rest.retain(|_, value| !value.is_null());
+    rest
+}
+
+pub(super) const TEMPLATE: Strategy = Strategy {
+    default: |template| {
+        if template.get("template").is_some() {
+            pod_spec::fill_template(template.as_map_mut());
+        }
+    },
+    validate: |object| {
+        let mut errors = Errors::new();
+        pod_spec::check_template(
+            &mut errors,
+            &Path::new("template"),
+            object.map_at(&["template"]),
+            None,
+        );
+        errors
+    },
+    generation: true,
+    ..NOOP
+};
+
+pub(super) const TEMPLATE_COLUMNS: &[Column] = &[
+    NAME,
+    Column::new("Containers", |object, _| fields(object, "name")),
+    Column::new("Images", |object, _| fields(object, "image")),
+    Column::new("Pod Labels", |object, _| {
+        Value::from(print::labels(
+            object.map_at(&["template", "metadata", "labels"]),
+        ))
+    }),
+    AGE,
+];
+
+fn fields(object: &Object, field: &str) -> Value {
+    let containers = object.list_at(&["template", "spec", "containers"]);
+    Value::from(print::joined_plain(
+        containers.iter().map(|container| container.str(field)),
+    ))
+}
+
+#[cfg(test)]
+mod tests;
