@@ -1,5 +1,9 @@
 //! The kubelet: runs the pods of one node.
+pub mod cgroup;
 pub mod cluster;
+pub mod log_file;
+pub mod node_context;
 pub mod paths;
 pub mod pod;
+pub mod probe;
 pub mod volumes;
