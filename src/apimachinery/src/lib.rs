@@ -9,12 +9,17 @@
 
 pub mod field;
 pub mod gvk;
+pub mod json;
 pub mod names;
 pub mod object;
+pub mod patch;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod time;
 pub mod value;
+pub mod yaml;
 
 pub use object::Object;
 pub use status::Status;

@@ -105,6 +105,10 @@ pub struct PatchStrategy {
 
 /// A field of a type.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are separate facts, not states"
+)]
 pub struct Field {
     /// The JSON name.
     pub key: Key,
