@@ -6,4 +6,5 @@ pub mod node_context;
 pub mod paths;
 pub mod pod;
 pub mod probe;
+pub mod sync;
 pub mod volumes;
