@@ -147,7 +147,9 @@ impl Authenticator {
 /// The token of an `Authorization: Bearer` header or of a WebSocket's sub-protocol; 401 if there is a header without one.
 fn bearer_token(request: &Parts) -> Result<Option<&str>, Status> {
     let mut headers = request.headers.get_all(AUTHORIZATION).iter();
-    let Some(header) = headers.next() else { return Ok(None) };
+    let Some(header) = headers.next() else {
+        return Ok(None);
+    };
     if headers.next().is_some() {
         return Err(Status::unauthorized());
     }

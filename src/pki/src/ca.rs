@@ -26,9 +26,7 @@ pub struct KeyPairPem {
 
 impl std::fmt::Debug for KeyPairPem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyPairPem")
-            .field("cert_pem", &self.cert_pem)
-            .finish_non_exhaustive()
+        f.debug_struct("KeyPairPem").field("cert_pem", &self.cert_pem).finish_non_exhaustive()
     }
 }
 
@@ -76,34 +74,20 @@ struct Body<'a> {
 
 impl CertificateAuthority {
     /// Makes a self-signed authority with a fresh key.
-    pub fn generate(
-        common_name: &str,
-        now: Timestamp,
-        lifetime: Duration,
-    ) -> Result<Self, PkiError> {
+    pub fn generate(common_name: &str, now: Timestamp, lifetime: Duration) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
         let subject = der::name(common_name, &[]);
         let public_key = key.public_key_der();
         let key_id = key_id(&public_key);
-        let mut extensions = der::extension(
-            oid::KEY_USAGE,
-            true,
-            &certificate::key_usage(0x80 | 0x20 | 0x04 | 0x02),
-        );
+        let mut extensions = der::extension(oid::KEY_USAGE, true, &certificate::key_usage(0x80 | 0x20 | 0x04 | 0x02));
         extensions.extend(der::extension(
             oid::BASIC_CONSTRAINTS,
             true,
             &der::sequence(&[&der::tlv(der::BOOLEAN, &[0xff])]),
         ));
-        extensions.extend(der::extension(
-            oid::SUBJECT_KEY_ID,
-            false,
-            &der::tlv(der::OCTET_STRING, &key_id),
-        ));
+        extensions.extend(der::extension(oid::SUBJECT_KEY_ID, false, &der::tlv(der::OCTET_STRING, &key_id)));
         if !common_name.is_empty() {
-            extensions.extend(certificate::alt_names_extension(&[SubjectAltName::Dns(
-                common_name.to_owned(),
-            )]));
+            extensions.extend(certificate::alt_names_extension(&[SubjectAltName::Dns(common_name.to_owned())]));
         }
         let body = Body {
             issuer: &subject,
@@ -115,13 +99,7 @@ impl CertificateAuthority {
         };
         let not_after = body.not_after;
         let cert_pem = sign(&body, &key)?;
-        Ok(Self {
-            key,
-            cert_pem,
-            subject,
-            key_id,
-            not_after,
-        })
+        Ok(Self { key, cert_pem, subject, key_id, not_after })
     }
 
     /// Reads an authority; the key must be the certificate's.
@@ -135,14 +113,10 @@ impl CertificateAuthority {
         if !parsed.is_ca() {
             return Err(PkiError::NotAnAuthority);
         }
-        let stated =
-            parsed
-                .extensions()
-                .iter()
-                .find_map(|extension| match extension.parsed_extension() {
-                    ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-                    _ => None,
-                });
+        let stated = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        });
         Ok(Self {
             key_id: stated.unwrap_or_else(|| key_id(parsed.public_key().raw)),
             subject: parsed.subject().as_raw().to_vec(),
@@ -165,10 +139,7 @@ impl CertificateAuthority {
 
     /// Certificate and key together, as they are stored.
     pub fn to_pem(&self) -> KeyPairPem {
-        KeyPairPem {
-            cert_pem: self.cert_pem.clone(),
-            key_pem: self.key_pem(),
-        }
+        KeyPairPem { cert_pem: self.cert_pem.clone(), key_pem: self.key_pem() }
     }
 
     /// The end of the authority's validity.
@@ -180,25 +151,13 @@ impl CertificateAuthority {
     pub fn issue(&self, request: &LeafRequest, now: Timestamp) -> Result<KeyPairPem, PkiError> {
         let key = KeyPair::generate()?;
         let cert_pem = self.issue_for(request, &key.public_key_der(), now)?;
-        Ok(KeyPairPem {
-            cert_pem,
-            key_pem: key.to_pem(),
-        })
+        Ok(KeyPairPem { cert_pem, key_pem: key.to_pem() })
     }
 
     /// Issues a leaf certificate for a public key (DER `SubjectPublicKeyInfo`) whose private half stays elsewhere.
-    pub fn issue_for(
-        &self,
-        request: &LeafRequest,
-        public_key: &[u8],
-        now: Timestamp,
-    ) -> Result<String, PkiError> {
+    pub fn issue_for(&self, request: &LeafRequest, public_key: &[u8], now: Timestamp) -> Result<String, PkiError> {
         let subject = der::name(&request.common_name, &request.organizations);
-        let holder = Holder {
-            subject: &subject,
-            public_key,
-            sans: &request.sans,
-        };
+        let holder = Holder { subject: &subject, public_key, sans: &request.sans };
         self.sign_leaf(&holder, &request.usages, request.lifetime, now)
     }
 
@@ -212,11 +171,7 @@ impl CertificateAuthority {
         now: Timestamp,
     ) -> Result<String, PkiError> {
         let request = CertificateRequest::from_pem(csr_pem)?;
-        let holder = Holder {
-            subject: &request.subject,
-            public_key: &request.public_key,
-            sans: &request.sans,
-        };
+        let holder = Holder { subject: &request.subject, public_key: &request.public_key, sans: &request.sans };
         self.sign_leaf(&holder, usages, lifetime, now)
     }
 
@@ -244,9 +199,7 @@ impl CertificateAuthority {
 
 fn sign(body: &Body<'_>, key: &KeyPair) -> Result<String, PkiError> {
     let mut serial = [0_u8; 16];
-    SystemRandom::new()
-        .fill(&mut serial)
-        .map_err(|_| PkiError::Crypto)?;
+    SystemRandom::new().fill(&mut serial).map_err(|_| PkiError::Crypto)?;
     // Positive and never zero.
     serial[0] = (serial[0] & 0x7f) | 0x40;
     let certificate = der::sequence(&[
@@ -260,18 +213,13 @@ fn sign(body: &Body<'_>, key: &KeyPair) -> Result<String, PkiError> {
         &der::explicit(3, &der::tlv(der::SEQUENCE, &body.extensions)),
     ]);
     let signature = key.sign_asn1(&certificate)?;
-    let signed = der::sequence(&[
-        &certificate,
-        &key.signature_algorithm(),
-        &der::bit_string(&signature),
-    ]);
+    let signed = der::sequence(&[&certificate, &key.signature_algorithm(), &der::bit_string(&signature)]);
     Ok(pem::encode("CERTIFICATE", &signed))
 }
 
 fn after(now: Timestamp, lifetime: Duration) -> Result<Timestamp, PkiError> {
     let lifetime = SignedDuration::try_from(lifetime).map_err(|_| PkiError::ValidityOutOfRange)?;
-    now.checked_add(lifetime)
-        .map_err(|_| PkiError::ValidityOutOfRange)
+    now.checked_add(lifetime).map_err(|_| PkiError::ValidityOutOfRange)
 }
 
 fn key_id(public_key: &[u8]) -> Vec<u8> {

@@ -27,8 +27,7 @@ pub enum SubjectAltName {
 impl SubjectAltName {
     /// An address if the text is one, else a host name.
     pub fn parse(text: &str) -> Self {
-        text.parse()
-            .map_or_else(|_| Self::Dns(text.to_owned()), Self::Ip)
+        text.parse().map_or_else(|_| Self::Dns(text.to_owned()), Self::Ip)
     }
 
     pub(crate) fn to_der(&self) -> Vec<u8> {
@@ -47,12 +46,8 @@ impl SubjectAltName {
             GeneralName::RFC822Name(text) => Some(Self::Email((*text).to_owned())),
             GeneralName::URI(text) => Some(Self::Uri((*text).to_owned())),
             GeneralName::IPAddress(bytes) => match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes)
-                    .ok()
-                    .map(|octets| Self::Ip(Ipv4Addr::from(octets).into())),
-                16 => <[u8; 16]>::try_from(*bytes)
-                    .ok()
-                    .map(|octets| Self::Ip(Ipv6Addr::from(octets).into())),
+                4 => <[u8; 4]>::try_from(*bytes).ok().map(|octets| Self::Ip(Ipv4Addr::from(octets).into())),
+                16 => <[u8; 16]>::try_from(*bytes).ok().map(|octets| Self::Ip(Ipv6Addr::from(octets).into())),
                 _ => None,
             },
             _ => None,
@@ -119,17 +114,9 @@ pub(crate) fn leaf_extensions(usages: &[Usage], names: &[SubjectAltName]) -> Vec
     }
     let mut out = der::extension(oid::KEY_USAGE, true, &key_usage(bits));
     if !purposes.is_empty() {
-        out.extend(der::extension(
-            oid::EXTENDED_KEY_USAGE,
-            false,
-            &der::tlv(der::SEQUENCE, &purposes),
-        ));
+        out.extend(der::extension(oid::EXTENDED_KEY_USAGE, false, &der::tlv(der::SEQUENCE, &purposes)));
     }
-    out.extend(der::extension(
-        oid::BASIC_CONSTRAINTS,
-        true,
-        &der::sequence(&[]),
-    ));
+    out.extend(der::extension(oid::BASIC_CONSTRAINTS, true, &der::sequence(&[])));
     out.extend(alt_names_extension(names));
     out
 }
@@ -140,11 +127,7 @@ pub(crate) fn alt_names_extension(names: &[SubjectAltName]) -> Vec<u8> {
         return Vec::new();
     }
     let names: Vec<u8> = names.iter().flat_map(SubjectAltName::to_der).collect();
-    der::extension(
-        oid::SUBJECT_ALT_NAME,
-        false,
-        &der::tlv(der::SEQUENCE, &names),
-    )
+    der::extension(oid::SUBJECT_ALT_NAME, false, &der::tlv(der::SEQUENCE, &names))
 }
 
 /// The bit string of key usages; `bits` has `digitalSignature` as its highest bit.
@@ -181,8 +164,7 @@ impl CertificateInfo {
     /// Reads a DER certificate.
     pub fn from_der(bytes: &[u8]) -> Result<Self, PkiError> {
         let certificate = parse(bytes)?;
-        let timestamp =
-            |seconds| Timestamp::from_second(seconds).map_err(|_| PkiError::ValidityOutOfRange);
+        let timestamp = |seconds| Timestamp::from_second(seconds).map_err(|_| PkiError::ValidityOutOfRange);
         let validity = certificate.validity();
         Ok(Self {
             common_name: common_name(certificate.subject()).unwrap_or_default(),
@@ -207,39 +189,23 @@ impl CertificateInfo {
 
 pub(crate) fn parse(bytes: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
     let (rest, certificate) =
-        X509Certificate::from_der(bytes).map_err(|_| PkiError::Malformed {
-            what: "certificate",
-        })?;
-    if rest.is_empty() {
-        Ok(certificate)
-    } else {
-        Err(PkiError::Malformed {
-            what: "certificate",
-        })
-    }
+        X509Certificate::from_der(bytes).map_err(|_| PkiError::Malformed { what: "certificate" })?;
+    if rest.is_empty() { Ok(certificate) } else { Err(PkiError::Malformed { what: "certificate" }) }
 }
 
 pub(crate) fn common_name(name: &X509Name<'_>) -> Option<String> {
-    name.iter_common_name()
-        .last()
-        .and_then(|value| value.as_str().ok())
-        .map(str::to_owned)
+    name.iter_common_name().last().and_then(|value| value.as_str().ok()).map(str::to_owned)
 }
 
 pub(crate) fn organizations(name: &X509Name<'_>) -> Vec<String> {
-    name.iter_organization()
-        .filter_map(|value| value.as_str().ok())
-        .map(str::to_owned)
-        .collect()
+    name.iter_organization().filter_map(|value| value.as_str().ok()).map(str::to_owned).collect()
 }
 
 pub(crate) fn alt_names(extension: &ParsedExtension<'_>) -> Vec<SubjectAltName> {
     match extension {
-        ParsedExtension::SubjectAlternativeName(names) => names
-            .general_names
-            .iter()
-            .filter_map(SubjectAltName::from_general)
-            .collect(),
+        ParsedExtension::SubjectAlternativeName(names) => {
+            names.general_names.iter().filter_map(SubjectAltName::from_general).collect()
+        }
         _ => Vec::new(),
     }
 }

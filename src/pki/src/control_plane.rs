@@ -91,41 +91,18 @@ pub struct CertificateSpec {
 /// Every leaf certificate and kubeconfig of a control-plane node.
 pub fn certificates(node: &ControlPlaneNode) -> Vec<CertificateSpec> {
     let mut set = vec![
-        server(
-            Authority::Cluster,
-            "apiserver",
-            "kube-apiserver",
-            apiserver_names(node),
-        ),
+        server(Authority::Cluster, "apiserver", "kube-apiserver", apiserver_names(node)),
         client(
             Authority::Cluster,
             "apiserver-kubelet-client",
             "kube-apiserver-kubelet-client",
             "kubeadm:cluster-admins",
         ),
-        client(
-            Authority::FrontProxy,
-            "front-proxy-client",
-            "front-proxy-client",
-            "",
-        ),
-        client(
-            Authority::Etcd,
-            "apiserver-etcd-client",
-            "kube-apiserver-etcd-client",
-            "",
-        ),
+        client(Authority::FrontProxy, "front-proxy-client", "front-proxy-client", ""),
+        client(Authority::Etcd, "apiserver-etcd-client", "kube-apiserver-etcd-client", ""),
         kubeconfig("admin.conf", "kubernetes-admin", "kubeadm:cluster-admins"),
-        kubeconfig(
-            "super-admin.conf",
-            "kubernetes-super-admin",
-            "system:masters",
-        ),
-        kubeconfig(
-            "controller-manager.conf",
-            "system:kube-controller-manager",
-            "",
-        ),
+        kubeconfig("super-admin.conf", "kubernetes-super-admin", "system:masters"),
+        kubeconfig("controller-manager.conf", "system:kube-controller-manager", ""),
         kubeconfig("scheduler.conf", "system:kube-scheduler", ""),
         kubelet(&node.name),
     ];
@@ -137,27 +114,14 @@ pub fn certificates(node: &ControlPlaneNode) -> Vec<CertificateSpec> {
 
 /// The certificate of a kubelet, control plane or worker.
 pub fn kubelet(node_name: &str) -> CertificateSpec {
-    kubeconfig(
-        "kubelet.conf",
-        &format!("system:node:{node_name}"),
-        "system:nodes",
-    )
+    kubeconfig("kubelet.conf", &format!("system:node:{node_name}"), "system:nodes")
 }
 
 /// The certificates of an etcd member, stacked or external.
 pub fn etcd_member(name: &str, addresses: &[IpAddr]) -> Vec<CertificateSpec> {
-    let mut names = vec![
-        SubjectAltName::Dns(name.to_owned()),
-        SubjectAltName::Dns("localhost".into()),
-    ];
+    let mut names = vec![SubjectAltName::Dns(name.to_owned()), SubjectAltName::Dns("localhost".into())];
     names.extend(addresses.iter().copied().map(SubjectAltName::Ip));
-    names.extend(
-        [
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ]
-        .map(SubjectAltName::Ip),
-    );
+    names.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(SubjectAltName::Ip));
     let member = |file| {
         let mut spec = server(Authority::Etcd, file, name, names.clone());
         // Members are clients of each other.
@@ -167,12 +131,7 @@ pub fn etcd_member(name: &str, addresses: &[IpAddr]) -> Vec<CertificateSpec> {
     vec![
         member("etcd/server"),
         member("etcd/peer"),
-        client(
-            Authority::Etcd,
-            "etcd/healthcheck-client",
-            "kube-etcd-healthcheck-client",
-            "",
-        ),
+        client(Authority::Etcd, "etcd/healthcheck-client", "kube-etcd-healthcheck-client", ""),
     ]
 }
 
@@ -188,46 +147,24 @@ fn apiserver_names(node: &ControlPlaneNode) -> Vec<SubjectAltName> {
     .into_iter()
     .map(SubjectAltName::Dns)
     .collect();
-    names.extend(
-        node.service_addresses
-            .iter()
-            .copied()
-            .map(SubjectAltName::Ip),
-    );
+    names.extend(node.service_addresses.iter().copied().map(SubjectAltName::Ip));
     names.extend(node.addresses.iter().copied().map(SubjectAltName::Ip));
     names.push(SubjectAltName::Ip(Ipv4Addr::LOCALHOST.into()));
-    names.extend(
-        node.endpoints
-            .iter()
-            .map(|endpoint| SubjectAltName::parse(endpoint)),
-    );
+    names.extend(node.endpoints.iter().map(|endpoint| SubjectAltName::parse(endpoint)));
     let mut seen = std::collections::HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
 }
 
-fn server(
-    authority: Authority,
-    file: &'static str,
-    common_name: &str,
-    sans: Vec<SubjectAltName>,
-) -> CertificateSpec {
+fn server(authority: Authority, file: &'static str, common_name: &str, sans: Vec<SubjectAltName>) -> CertificateSpec {
     CertificateSpec {
         authority,
         destination: Destination::KeyPair { file },
-        request: LeafRequest {
-            sans,
-            ..request(common_name, "", Usage::ServerAuth)
-        },
+        request: LeafRequest { sans, ..request(common_name, "", Usage::ServerAuth) },
     }
 }
 
-fn client(
-    authority: Authority,
-    file: &'static str,
-    common_name: &str,
-    organization: &str,
-) -> CertificateSpec {
+fn client(authority: Authority, file: &'static str, common_name: &str, organization: &str) -> CertificateSpec {
     CertificateSpec {
         authority,
         destination: Destination::KeyPair { file },
@@ -246,11 +183,7 @@ fn kubeconfig(file: &'static str, common_name: &str, organization: &str) -> Cert
 fn request(common_name: &str, organization: &str, usage: Usage) -> LeafRequest {
     LeafRequest {
         common_name: common_name.to_owned(),
-        organizations: if organization.is_empty() {
-            Vec::new()
-        } else {
-            vec![organization.to_owned()]
-        },
+        organizations: if organization.is_empty() { Vec::new() } else { vec![organization.to_owned()] },
         sans: Vec::new(),
         usages: vec![Usage::DigitalSignature, usage],
         lifetime: LEAF_LIFETIME,

@@ -24,24 +24,17 @@ pub struct CertificateRequest {
 impl CertificateRequest {
     /// Reads a request and verifies that its sender holds the key. A request to become an authority is refused.
     pub fn from_pem(text: &str) -> Result<Self, PkiError> {
-        const MALFORMED: PkiError = PkiError::Malformed {
-            what: "certificate request",
-        };
+        const MALFORMED: PkiError = PkiError::Malformed { what: "certificate request" };
         let bytes = pem::first(text, "CERTIFICATE REQUEST")?;
         let (rest, request) = X509CertificationRequest::from_der(&bytes).map_err(|_| MALFORMED)?;
         if !rest.is_empty() {
             return Err(MALFORMED);
         }
-        request
-            .verify_signature()
-            .map_err(|_| PkiError::BadSignature)?;
+        request.verify_signature().map_err(|_| PkiError::BadSignature)?;
         let mut sans = Vec::new();
         for extension in request.requested_extensions().into_iter().flatten() {
-            if matches!(extension, ParsedExtension::BasicConstraints(constraints) if constraints.ca)
-            {
-                return Err(PkiError::Malformed {
-                    what: "certificate request: asks to be an authority",
-                });
+            if matches!(extension, ParsedExtension::BasicConstraints(constraints) if constraints.ca) {
+                return Err(PkiError::Malformed { what: "certificate request: asks to be an authority" });
             }
             sans.extend(certificate::alt_names(extension));
         }
@@ -68,10 +61,7 @@ pub fn create(
         der::explicit(0, &[])
     } else {
         let values = der::tlv(der::SET, &der::tlv(der::SEQUENCE, &names));
-        der::explicit(
-            0,
-            &der::sequence(&[&der::tlv(der::OID, oid::EXTENSION_REQUEST), &values]),
-        )
+        der::explicit(0, &der::sequence(&[&der::tlv(der::OID, oid::EXTENSION_REQUEST), &values]))
     };
     let info = der::sequence(&[
         &der::unsigned(&[0]),
@@ -80,10 +70,6 @@ pub fn create(
         &attributes,
     ]);
     let signature = key.sign_asn1(&info)?;
-    let request = der::sequence(&[
-        &info,
-        &key.signature_algorithm(),
-        &der::bit_string(&signature),
-    ]);
+    let request = der::sequence(&[&info, &key.signature_algorithm(), &der::bit_string(&signature)]);
     Ok(pem::encode("CERTIFICATE REQUEST", &request))
 }

@@ -34,8 +34,7 @@ pub(crate) mod oid {
     pub(crate) const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
     pub(crate) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
     pub(crate) const RSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b];
-    pub(crate) const EXTENSION_REQUEST: &[u8] =
-        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
+    pub(crate) const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
 }
 
 /// One tagged value.
@@ -47,10 +46,7 @@ pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         out.push(u8::try_from(length).expect("below 128"));
     } else {
         let bytes = length.to_be_bytes();
-        let significant = &bytes[bytes
-            .iter()
-            .position(|byte| *byte != 0)
-            .unwrap_or(bytes.len() - 1)..];
+        let significant = &bytes[bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len() - 1)..];
         out.push(0x80 | u8::try_from(significant.len()).expect("a length has at most eight bytes"));
         out.extend_from_slice(significant);
     }
@@ -80,10 +76,7 @@ pub(crate) fn bit_string(content: &[u8]) -> Vec<u8> {
 
 /// A non-negative integer from big-endian bytes.
 pub(crate) fn unsigned(bytes: &[u8]) -> Vec<u8> {
-    let start = bytes
-        .iter()
-        .position(|byte| *byte != 0)
-        .unwrap_or(bytes.len().saturating_sub(1));
+    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len().saturating_sub(1));
     let significant = &bytes[start..];
     if significant.first().is_none_or(|first| *first >= 0x80) {
         tlv(INTEGER, &[&[0], significant].concat())
@@ -97,14 +90,8 @@ pub(crate) fn time(at: Timestamp) -> Result<Vec<u8>, PkiError> {
     let utc = at.to_zoned(TimeZone::UTC);
     let clock = utc.strftime("%m%d%H%M%SZ");
     match utc.year() {
-        year @ 1950..2050 => Ok(tlv(
-            UTC_TIME,
-            format!("{:02}{clock}", year % 100).as_bytes(),
-        )),
-        year @ 2050..=9999 => Ok(tlv(
-            GENERALIZED_TIME,
-            format!("{year:04}{clock}").as_bytes(),
-        )),
+        year @ 1950..2050 => Ok(tlv(UTC_TIME, format!("{:02}{clock}", year % 100).as_bytes())),
+        year @ 2050..=9999 => Ok(tlv(GENERALIZED_TIME, format!("{year:04}{clock}").as_bytes())),
         _ => Err(PkiError::ValidityOutOfRange),
     }
 }
@@ -122,18 +109,11 @@ pub(crate) fn name(common_name: &str, organizations: &[String]) -> Vec<u8> {
 }
 
 fn attribute(kind: &[u8], value: &str) -> Vec<u8> {
-    tlv(
-        SET,
-        &sequence(&[&tlv(OID, kind), &tlv(UTF8_STRING, value.as_bytes())]),
-    )
+    tlv(SET, &sequence(&[&tlv(OID, kind), &tlv(UTF8_STRING, value.as_bytes())]))
 }
 
 /// One certificate extension around its encoded value.
 pub(crate) fn extension(kind: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
-    let flag = if critical {
-        tlv(BOOLEAN, &[0xff])
-    } else {
-        Vec::new()
-    };
+    let flag = if critical { tlv(BOOLEAN, &[0xff]) } else { Vec::new() };
     sequence(&[&tlv(OID, kind), &flag, &tlv(OCTET_STRING, value)])
 }

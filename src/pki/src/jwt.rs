@@ -5,9 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
-};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::FromDer;
@@ -42,17 +40,9 @@ impl TokenSigner {
     /// A signer from a key.
     pub fn new(key: KeyPair) -> Result<Self, PkiError> {
         let public = VerificationKey::from_der(&key.public_key_der())?;
-        let header = Header {
-            alg: public.algorithm().to_owned(),
-            kid: public.id,
-        };
-        let header = serde_json::to_vec(&header).map_err(|_| PkiError::Malformed {
-            what: "token header",
-        })?;
-        Ok(Self {
-            key,
-            header: URL_SAFE_NO_PAD.encode(header),
-        })
+        let header = Header { alg: public.algorithm().to_owned(), kid: public.id };
+        let header = serde_json::to_vec(&header).map_err(|_| PkiError::Malformed { what: "token header" })?;
+        Ok(Self { key, header: URL_SAFE_NO_PAD.encode(header) })
     }
 
     /// Signs claims that are already JSON.
@@ -79,14 +69,8 @@ pub struct VerificationKey {
 
 #[derive(Debug, Clone)]
 enum Material {
-    Ecdsa {
-        point: Vec<u8>,
-    },
-    Rsa {
-        pkcs1: Vec<u8>,
-        modulus: Vec<u8>,
-        exponent: Vec<u8>,
-    },
+    Ecdsa { point: Vec<u8> },
+    Rsa { pkcs1: Vec<u8>, modulus: Vec<u8>, exponent: Vec<u8> },
 }
 
 /// One key of a published key set.
@@ -125,9 +109,7 @@ impl VerificationKey {
         for block in pem::parse(text)? {
             match block.label.as_str() {
                 "PUBLIC KEY" => keys.push(Self::from_der(&block.der)?),
-                "CERTIFICATE" => keys.push(Self::from_der(
-                    certificate::parse(&block.der)?.public_key().raw,
-                )?),
+                "CERTIFICATE" => keys.push(Self::from_der(certificate::parse(&block.der)?.public_key().raw)?),
                 "PRIVATE KEY" | "EC PRIVATE KEY" | "RSA PRIVATE KEY" => {
                     let key = KeyPair::from_pem(&pem::encode(&block.label, &block.der))?;
                     keys.push(Self::from_der(&key.public_key_der())?);
@@ -135,13 +117,7 @@ impl VerificationKey {
                 _ => {}
             }
         }
-        if keys.is_empty() {
-            Err(PkiError::MissingPem {
-                wanted: "PUBLIC KEY",
-            })
-        } else {
-            Ok(keys)
-        }
+        if keys.is_empty() { Err(PkiError::MissingPem { wanted: "PUBLIC KEY" }) } else { Ok(keys) }
     }
 
     /// A key from its DER `SubjectPublicKeyInfo`.
@@ -152,29 +128,14 @@ impl VerificationKey {
         let material = match info.parsed().map_err(|_| MALFORMED)? {
             PublicKey::EC(_) if bits.len() == 65 && bits[0] == 4 => Material::Ecdsa { point: bits },
             PublicKey::RSA(key) => {
-                let strip = |bytes: &[u8]| {
-                    bytes
-                        .iter()
-                        .copied()
-                        .skip_while(|byte| *byte == 0)
-                        .collect()
-                };
-                Material::Rsa {
-                    modulus: strip(key.modulus),
-                    exponent: strip(key.exponent),
-                    pkcs1: bits,
-                }
+                let strip = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+                Material::Rsa { modulus: strip(key.modulus), exponent: strip(key.exponent), pkcs1: bits }
             }
             _ => {
-                return Err(PkiError::UnsupportedKey {
-                    reason: "token keys are ECDSA P-256 or RSA",
-                });
+                return Err(PkiError::UnsupportedKey { reason: "token keys are ECDSA P-256 or RSA" });
             }
         };
-        Ok(Self {
-            id: URL_SAFE_NO_PAD.encode(Sha256::digest(spki)),
-            material,
-        })
+        Ok(Self { id: URL_SAFE_NO_PAD.encode(Sha256::digest(spki)), material })
     }
 
     /// The identifier that token headers carry.
@@ -194,29 +155,10 @@ impl VerificationKey {
     pub fn to_jwk(&self) -> JsonWebKey {
         let encode = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
         let (kty, crv, x, y, n, e) = match &self.material {
-            Material::Ecdsa { point } => (
-                "EC",
-                Some("P-256"),
-                encode(&point[1..33]),
-                encode(&point[33..]),
-                None,
-                None,
-            ),
-            Material::Rsa {
-                modulus, exponent, ..
-            } => ("RSA", None, None, None, encode(modulus), encode(exponent)),
+            Material::Ecdsa { point } => ("EC", Some("P-256"), encode(&point[1..33]), encode(&point[33..]), None, None),
+            Material::Rsa { modulus, exponent, .. } => ("RSA", None, None, None, encode(modulus), encode(exponent)),
         };
-        JsonWebKey {
-            usage: "sig",
-            kty,
-            kid: self.id.clone(),
-            alg: self.algorithm(),
-            crv,
-            x,
-            y,
-            n,
-            e,
-        }
+        JsonWebKey { usage: "sig", kty, kid: self.id.clone(), alg: self.algorithm(), crv, x, y, n, e }
     }
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -224,9 +166,7 @@ impl VerificationKey {
             Material::Ecdsa { point } => (&ECDSA_P256_SHA256_FIXED, point),
             Material::Rsa { pkcs1, .. } => (&RSA_PKCS1_2048_8192_SHA256, pkcs1),
         };
-        UnparsedPublicKey::new(algorithm, key)
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
     }
 }
 
@@ -254,22 +194,12 @@ pub fn verify(token: &str, keys: &[VerificationKey]) -> Result<Vec<u8>, PkiError
     if claims.contains('.') {
         return Err(invalid("not three parts"));
     }
-    let decode = |part: &str| {
-        URL_SAFE_NO_PAD
-            .decode(part)
-            .map_err(|_| invalid("not base64url"))
-    };
-    let header: Header =
-        serde_json::from_slice(&decode(header)?).map_err(|_| invalid("malformed header"))?;
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| invalid("not base64url"));
+    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| invalid("malformed header"))?;
     let signature = decode(signature)?;
-    let fits = |key: &&VerificationKey| {
-        key.algorithm() == header.alg && (header.kid.is_empty() || header.kid == key.id)
-    };
-    if keys
-        .iter()
-        .filter(fits)
-        .any(|key| key.verify(message.as_bytes(), &signature))
-    {
+    let fits =
+        |key: &&VerificationKey| key.algorithm() == header.alg && (header.kid.is_empty() || header.kid == key.id);
+    if keys.iter().filter(fits).any(|key| key.verify(message.as_bytes(), &signature)) {
         decode(claims)
     } else {
         Err(invalid("no key verifies the signature"))

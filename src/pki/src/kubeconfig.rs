@@ -52,18 +52,9 @@ mod tests {
             client_cert_pem: "CERT".into(),
             client_key_pem: "KEY".into(),
         });
-        assert!(
-            text.contains("    certificate-authority-data: Q0E=\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("    client-certificate-data: Q0VSVA==\n    client-key-data: S0VZ\n"),
-            "{text}"
-        );
+        assert!(text.contains("    certificate-authority-data: Q0E=\n"), "{text}");
+        assert!(text.contains("    client-certificate-data: Q0VSVA==\n    client-key-data: S0VZ\n"), "{text}");
         assert!(text.contains(r#"- name: "my \"lab\"""#), "{text}");
-        assert!(
-            text.contains(r#"current-context: "kubernetes-admin@my \"lab\"""#),
-            "{text}"
-        );
+        assert!(text.contains(r#"current-context: "kubernetes-admin@my \"lab\"""#), "{text}");
     }
 }

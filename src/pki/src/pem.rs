@@ -17,10 +17,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Block>, PkiError> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().map(str::trim);
     while let Some(line) = lines.next() {
-        let Some(label) = line
-            .strip_prefix("-----BEGIN ")
-            .and_then(|rest| rest.strip_suffix("-----"))
-        else {
+        let Some(label) = line.strip_prefix("-----BEGIN ").and_then(|rest| rest.strip_suffix("-----")) else {
             continue;
         };
         let end = format!("-----END {label}-----");
@@ -33,10 +30,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Block>, PkiError> {
             body.push_str(line);
         }
         let der = STANDARD.decode(body).map_err(|_| MALFORMED)?;
-        blocks.push(Block {
-            label: label.to_owned(),
-            der,
-        });
+        blocks.push(Block { label: label.to_owned(), der });
     }
     Ok(blocks)
 }

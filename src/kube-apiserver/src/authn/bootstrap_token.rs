@@ -54,7 +54,9 @@ fn expired(secret: &Object, now: Timestamp) -> bool {
 fn valid_group(group: &str) -> bool {
     group.strip_prefix("system:bootstrappers:").is_some_and(|rest| {
         rest.len() <= 256
-            && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b':' || byte == b'-')
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b':' || byte == b'-')
             && rest.ends_with(|last: char| last.is_ascii_lowercase() || last.is_ascii_digit())
     })
 }

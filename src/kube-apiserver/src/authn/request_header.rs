@@ -22,14 +22,20 @@ pub struct RequestHeader {
 impl RequestHeader {
     /// Reads the flags; `None` if no proxies are configured.
     pub fn load(args: &AccessArgs) -> Result<Option<Self>, AuthnError> {
-        let Some(path) = &args.requestheader_client_ca_file else { return Ok(None) };
+        let Some(path) = &args.requestheader_client_ca_file else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             proxies: ClientCertificates::load(path)?,
             allowed_names: args.requestheader_allowed_names.clone(),
             names: args.requestheader_username_headers.clone(),
             uids: args.requestheader_uid_headers.clone(),
             groups: args.requestheader_group_headers.clone(),
-            extra_prefixes: args.requestheader_extra_headers_prefix.iter().map(|prefix| prefix.to_lowercase()).collect(),
+            extra_prefixes: args
+                .requestheader_extra_headers_prefix
+                .iter()
+                .map(|prefix| prefix.to_lowercase())
+                .collect(),
         }))
     }
 

@@ -22,8 +22,8 @@ use super::lookup::Lookup;
 use super::{AuthnError, TokenOwner};
 use crate::config::AccessArgs;
 use crate::user::User;
-pub use claims::{Bound, Claims, KubernetesClaims};
 use claims::LegacyClaims;
+pub use claims::{Bound, Claims, KubernetesClaims};
 
 /// The issuer of tokens in Secrets.
 const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
@@ -57,8 +57,8 @@ impl ServiceAccountTokens {
     pub fn load(args: &AccessArgs) -> Result<Self, AuthnError> {
         let mut keys = Vec::new();
         for path in &args.service_account_key_file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| AuthnError::Read { path: path.clone(), source })?;
+            let text =
+                std::fs::read_to_string(path).map_err(|source| AuthnError::Read { path: path.clone(), source })?;
             let read = VerificationKey::all_from_pem(&text)
                 .map_err(|source| AuthnError::Pki { path: path.clone(), source })?;
             keys.extend(read);
@@ -68,8 +68,7 @@ impl ServiceAccountTokens {
 
     /// Accepts tokens of these issuers, for these audiences (the first issuer if empty), signed by these keys.
     pub fn new(issuers: Vec<String>, audiences: Vec<String>, keys: Vec<VerificationKey>) -> Self {
-        let audiences =
-            if audiences.is_empty() { issuers.first().cloned().into_iter().collect() } else { audiences };
+        let audiences = if audiences.is_empty() { issuers.first().cloned().into_iter().collect() } else { audiences };
         Self { issuers, audiences, keys, accepted: Mutex::default() }
     }
 
@@ -145,7 +144,8 @@ async fn bound_user(claims: &Claims, now: Timestamp, lookup: &dyn Lookup) -> Opt
     let facts = claims.kubernetes.as_ref()?;
     let namespace = facts.namespace.as_str();
     let account = &facts.serviceaccount;
-    if claims.sub != user_name(namespace, &account.name) || !exists(lookup, "serviceaccounts", namespace, account).await {
+    if claims.sub != user_name(namespace, &account.name) || !exists(lookup, "serviceaccounts", namespace, account).await
+    {
         return None;
     }
     let mut user = service_account_user(namespace, &account.name, &account.uid);

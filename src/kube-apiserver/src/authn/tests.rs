@@ -26,7 +26,10 @@ fn request(headers: &[&str]) -> Parts {
 #[tokio::test]
 async fn nobody_is_anonymous_only_if_allowed() {
     let user = authenticator(true).authenticate(&request(&[])).await.unwrap();
-    assert_eq!((user.name.as_str(), user.groups.as_slice()), ("system:anonymous", &["system:unauthenticated".to_owned()][..]));
+    assert_eq!(
+        (user.name.as_str(), user.groups.as_slice()),
+        ("system:anonymous", &["system:unauthenticated".to_owned()][..])
+    );
     assert_eq!(authenticator(false).authenticate(&request(&[])).await.unwrap_err().code(), 401);
 }
 

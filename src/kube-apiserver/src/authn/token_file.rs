@@ -14,8 +14,8 @@ pub struct TokenFile(HashMap<[u8; 32], User>);
 impl TokenFile {
     /// Reads the file.
     pub fn load(path: &Path) -> Result<Self, AuthnError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| AuthnError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| AuthnError::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|line| AuthnError::TokenFile { path: path.to_owned(), line })
     }
 
@@ -28,7 +28,9 @@ impl TokenFile {
                 continue;
             }
             let fields = fields(line);
-            let [token, name, uid, groups @ ..] = fields.as_slice() else { return Err(number + 1) };
+            let [token, name, uid, groups @ ..] = fields.as_slice() else {
+                return Err(number + 1);
+            };
             if token.is_empty() || name.is_empty() {
                 return Err(number + 1);
             }

@@ -25,10 +25,8 @@ pub struct ClientCertificates {
 impl ClientCertificates {
     /// Reads the authorities.
     pub fn load(path: &Path) -> Result<Self, AuthnError> {
-        let verifier = ClientVerifier::new(vec![path.to_owned()]).map_err(|source| AuthnError::Authority {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })?;
+        let verifier = ClientVerifier::new(vec![path.to_owned()])
+            .map_err(|source| AuthnError::Authority { path: path.to_owned(), source: Box::new(source) })?;
         Ok(Self { verifier, known: Mutex::default() })
     }
 

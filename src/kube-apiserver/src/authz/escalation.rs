@@ -15,9 +15,8 @@ pub fn check_role(authorizer: &Authorizer, user: &User, role: &Object, old: Opti
     let cluster = role.kind() == "ClusterRole";
     let resource = if cluster { "clusterroles" } else { "roles" };
     let rules = rbac::rules_of(role);
-    let unchanged = old.is_some_and(|old| {
-        rbac::rules_of(old) == rules && old.get("aggregationRule") == role.get("aggregationRule")
-    });
+    let unchanged = old
+        .is_some_and(|old| rbac::rules_of(old) == rules && old.get("aggregationRule") == role.get("aggregationRule"));
     if unchanged || may(authorizer, user, "escalate", (resource, role.namespace(), role.name())) {
         return Ok(());
     }
@@ -34,11 +33,15 @@ pub fn check_role(authorizer: &Authorizer, user: &User, role: &Object, old: Opti
 }
 
 /// Checks a write of a `RoleBinding` or `ClusterRoleBinding`; `old` is the object before an update.
-pub fn check_binding(authorizer: &Authorizer, user: &User, binding: &Object, old: Option<&Object>) -> Result<(), Status> {
+pub fn check_binding(
+    authorizer: &Authorizer,
+    user: &User,
+    binding: &Object,
+    old: Option<&Object>,
+) -> Result<(), Status> {
     let reference = rbac::role_ref_of(binding);
-    let unchanged = old.is_some_and(|old| {
-        rbac::role_ref_of(old) == reference && old.get("subjects") == binding.get("subjects")
-    });
+    let unchanged =
+        old.is_some_and(|old| rbac::role_ref_of(old) == reference && old.get("subjects") == binding.get("subjects"));
     let namespace = binding.namespace();
     let bound = if reference.kind == "ClusterRole" { "clusterroles" } else { "roles" };
     if unchanged || may(authorizer, user, "bind", (bound, namespace, &reference.name)) {

@@ -91,10 +91,9 @@ impl NodeAuthorizer {
                 Some(only(ok, "can only access CSINode with the same name as the requesting node"))
             }
             ("resource.k8s.io", "resourceslices") => Some(slices(node, asked)),
-            ("", "nodes") if matches!(asked.verb, "get" | "list" | "watch") && asked.subresource.is_empty() => Some(only(
-                asked.name == node,
-                "node can only read its own Node object",
-            )),
+            ("", "nodes") if matches!(asked.verb, "get" | "list" | "watch") && asked.subresource.is_empty() => {
+                Some(only(asked.name == node, "node can only read its own Node object"))
+            }
             ("", "pods") if asked.verb == "get" && asked.subresource.is_empty() => {
                 Some(self.related(node, asked, Kind::Pod))
             }

@@ -49,7 +49,9 @@ impl Reader {
                 }
                 self.roles.push((role, Vec::new()));
             }
-            ["role", namespace, name] => self.roles.push((meta("Role", namespace, name), Vec::new())),
+            ["role", namespace, name] => {
+                self.roles.push((meta("Role", namespace, name), Vec::new()));
+            }
             ["controller", name] => {
                 let role = format!("system:controller:{name}");
                 let subject = format!("sa:kube-system/{name}");
@@ -105,17 +107,19 @@ fn rule(verbs: &str, rest: &[&str]) -> PolicyRule {
 fn expand(verbs: &str) -> Vec<String> {
     let mut expanded: Vec<String> = verbs
         .split(',')
-        .flat_map(|verb| match verb {
-            "read" => &["get", "list", "watch"][..],
-            "follow" => &["list", "watch"],
-            "write" => &["create", "delete", "deletecollection", "patch", "update"],
-            "change" => &["patch", "update"],
-            "record" => &["create", "patch", "update"],
-            _ => return vec![verb.to_owned()],
-        }
-        .iter()
-        .map(|&verb| verb.to_owned())
-        .collect())
+        .flat_map(|verb| {
+            match verb {
+                "read" => &["get", "list", "watch"][..],
+                "follow" => &["list", "watch"],
+                "write" => &["create", "delete", "deletecollection", "patch", "update"],
+                "change" => &["patch", "update"],
+                "record" => &["create", "patch", "update"],
+                _ => return vec![verb.to_owned()],
+            }
+            .iter()
+            .map(|&verb| verb.to_owned())
+            .collect()
+        })
         .collect();
     expanded.sort();
     expanded
@@ -223,8 +227,12 @@ pub fn reconcile(existing: &Object, wanted: &Object) -> Repair {
 
 fn add_subjects(repaired: &mut Object, wanted: &Object) -> bool {
     let present: HashSet<String> = repaired.list_at(&["subjects"]).iter().map(subject_key).collect();
-    let missing: Vec<Value> =
-        wanted.list_at(&["subjects"]).iter().filter(|subject| !present.contains(&subject_key(subject))).cloned().collect();
+    let missing: Vec<Value> = wanted
+        .list_at(&["subjects"])
+        .iter()
+        .filter(|subject| !present.contains(&subject_key(subject)))
+        .cloned()
+        .collect();
     append(repaired, "subjects", missing)
 }
 

@@ -142,15 +142,17 @@ impl Rbac {
         mut look: impl FnMut(&Binding, &str, Option<&Arc<[PolicyRule]>>) -> Option<R>,
     ) -> Option<R> {
         let index = self.read();
-        let subjects = std::iter::once(Subject::User(user.name.clone()))
-            .chain(user.groups.iter().cloned().map(Subject::Group));
+        let subjects =
+            std::iter::once(Subject::User(user.name.clone())).chain(user.groups.iter().cloned().map(Subject::Group));
         let subjects: Vec<Subject> = subjects.collect();
         let scopes = if namespace.is_empty() { &[""][..] } else { &["", namespace][..] };
         for scope in scopes {
-            let Some(bindings) = index.by_subject.get(*scope) else { continue };
-            let bound = subjects.iter().flat_map(|subject| {
-                bindings.get(subject).into_iter().flatten().map(move |binding| (subject, binding))
-            });
+            let Some(bindings) = index.by_subject.get(*scope) else {
+                continue;
+            };
+            let bound = subjects
+                .iter()
+                .flat_map(|subject| bindings.get(subject).into_iter().flatten().map(move |binding| (subject, binding)));
             for (subject, binding) in bound {
                 let text = binding.subjects.iter().find(|(listed, _)| listed == subject);
                 let rules = index.role(&binding.role, &binding.namespace);
@@ -193,8 +195,12 @@ impl Index {
     }
 
     fn remove_binding(&mut self, key: &Key) {
-        let Some(binding) = self.bindings.remove(key) else { return };
-        let Some(scope) = self.by_subject.get_mut(&key.0) else { return };
+        let Some(binding) = self.bindings.remove(key) else {
+            return;
+        };
+        let Some(scope) = self.by_subject.get_mut(&key.0) else {
+            return;
+        };
         for (subject, _) in &binding.subjects {
             if let Some(listed) = scope.get_mut(subject) {
                 listed.retain(|other| !Arc::ptr_eq(other, &binding));

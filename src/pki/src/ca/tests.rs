@@ -29,26 +29,15 @@ fn request(usages: &[Usage]) -> LeafRequest {
 }
 
 /// Builds the chain as a TLS peer would.
-fn chain_verifies(
-    ca_pem: &str,
-    leaf_pem: &str,
-    usage: webpki::KeyUsage,
-    at: Timestamp,
-    host: Option<&str>,
-) -> bool {
+fn chain_verifies(ca_pem: &str, leaf_pem: &str, usage: webpki::KeyUsage, at: Timestamp, host: Option<&str>) -> bool {
     let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap();
     let leaf = CertificateDer::from_pem_slice(leaf_pem.as_bytes()).unwrap();
     let anchor = webpki::anchor_from_trusted_cert(&ca).unwrap();
     let end = webpki::EndEntityCert::try_from(&leaf).unwrap();
-    let time =
-        UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.as_second()).unwrap()));
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.as_second()).unwrap()));
     let algorithms = webpki::ALL_VERIFICATION_ALGS;
-    end.verify_for_usage(algorithms, &[anchor], &[], time, usage, None, None)
-        .is_ok()
-        && host.is_none_or(|host| {
-            end.verify_is_valid_for_subject_name(&ServerName::try_from(host).unwrap())
-                .is_ok()
-        })
+    end.verify_for_usage(algorithms, &[anchor], &[], time, usage, None, None).is_ok()
+        && host.is_none_or(|host| end.verify_is_valid_for_subject_name(&ServerName::try_from(host).unwrap()).is_ok())
 }
 
 #[test]
@@ -56,44 +45,14 @@ fn issued_chain_verifies_for_its_usage_names_and_time_only() {
     let ca = authority();
     let leaf = ca.issue(&request(&[Usage::ServerAuth]), now()).unwrap();
     let check = |usage, at, host| chain_verifies(ca.cert_pem(), &leaf.cert_pem, usage, at, host);
-    assert!(check(
-        webpki::KeyUsage::server_auth(),
-        now(),
-        Some("n1.example")
-    ));
-    assert!(check(
-        webpki::KeyUsage::server_auth(),
-        now(),
-        Some("10.1.2.3")
-    ));
-    assert!(check(
-        webpki::KeyUsage::server_auth(),
-        now(),
-        Some("fd00::1")
-    ));
-    assert!(!check(
-        webpki::KeyUsage::server_auth(),
-        now(),
-        Some("n2.example")
-    ));
+    assert!(check(webpki::KeyUsage::server_auth(), now(), Some("n1.example")));
+    assert!(check(webpki::KeyUsage::server_auth(), now(), Some("10.1.2.3")));
+    assert!(check(webpki::KeyUsage::server_auth(), now(), Some("fd00::1")));
+    assert!(!check(webpki::KeyUsage::server_auth(), now(), Some("n2.example")));
     assert!(!check(webpki::KeyUsage::client_auth(), now(), None));
-    assert!(!check(
-        webpki::KeyUsage::server_auth(),
-        now() + SignedDuration::from_hours(25),
-        None
-    ));
-    assert!(!check(
-        webpki::KeyUsage::server_auth(),
-        now() - SignedDuration::from_hours(1),
-        None
-    ));
-    assert!(!chain_verifies(
-        authority().cert_pem(),
-        &leaf.cert_pem,
-        webpki::KeyUsage::server_auth(),
-        now(),
-        None
-    ));
+    assert!(!check(webpki::KeyUsage::server_auth(), now() + SignedDuration::from_hours(25), None));
+    assert!(!check(webpki::KeyUsage::server_auth(), now() - SignedDuration::from_hours(1), None));
+    assert!(!chain_verifies(authority().cert_pem(), &leaf.cert_pem, webpki::KeyUsage::server_auth(), now(), None));
 }
 
 #[test]
@@ -113,28 +72,14 @@ fn all_organizations_and_names_survive() {
 #[test]
 fn leaf_never_outlives_its_authority() {
     let ca = authority();
-    let leaf = ca
-        .issue(
-            &LeafRequest {
-                lifetime: 100 * DAY,
-                ..request(&[])
-            },
-            now(),
-        )
-        .unwrap();
-    assert_eq!(
-        CertificateInfo::from_pem(&leaf.cert_pem).unwrap().not_after,
-        ca.not_after()
-    );
+    let leaf = ca.issue(&LeafRequest { lifetime: 100 * DAY, ..request(&[]) }, now()).unwrap();
+    assert_eq!(CertificateInfo::from_pem(&leaf.cert_pem).unwrap().not_after, ca.not_after());
 }
 
 #[test]
 fn validity_beyond_2049_is_written_with_four_digit_years() {
     let ca = CertificateAuthority::generate("far", now(), 36500 * DAY).unwrap();
-    assert_eq!(
-        CertificateInfo::from_pem(ca.cert_pem()).unwrap().not_after,
-        ca.not_after()
-    );
+    assert_eq!(CertificateInfo::from_pem(ca.cert_pem()).unwrap().not_after, ca.not_after());
 }
 
 #[test]
@@ -142,22 +87,10 @@ fn stored_authority_goes_on_signing() {
     let made = authority();
     let read = CertificateAuthority::from_pem(made.cert_pem(), &made.key_pem()).unwrap();
     let leaf = read.issue(&request(&[Usage::ClientAuth]), now()).unwrap();
-    assert!(chain_verifies(
-        made.cert_pem(),
-        &leaf.cert_pem,
-        webpki::KeyUsage::client_auth(),
-        now(),
-        None
-    ));
+    assert!(chain_verifies(made.cert_pem(), &leaf.cert_pem, webpki::KeyUsage::client_auth(), now(), None));
     let stranger = authority();
-    assert!(matches!(
-        CertificateAuthority::from_pem(made.cert_pem(), &stranger.key_pem()),
-        Err(PkiError::KeyMismatch)
-    ));
-    assert!(matches!(
-        CertificateAuthority::from_pem(&leaf.cert_pem, &leaf.key_pem),
-        Err(PkiError::NotAnAuthority)
-    ));
+    assert!(matches!(CertificateAuthority::from_pem(made.cert_pem(), &stranger.key_pem()), Err(PkiError::KeyMismatch)));
+    assert!(matches!(CertificateAuthority::from_pem(&leaf.cert_pem, &leaf.key_pem), Err(PkiError::NotAnAuthority)));
 }
 
 #[test]
@@ -165,34 +98,12 @@ fn request_is_signed_with_its_own_subject_key_and_names() {
     let ca = authority();
     let key = KeyPair::generate().unwrap();
     let wanted = request(&[]);
-    let csr = csr::create(
-        &wanted.common_name,
-        &wanted.organizations,
-        &wanted.sans,
-        &key,
-    )
-    .unwrap();
+    let csr = csr::create(&wanted.common_name, &wanted.organizations, &wanted.sans, &key).unwrap();
     let parsed = CertificateRequest::from_pem(&csr).unwrap();
     assert_eq!((parsed.organizations.len(), parsed.sans.len()), (3, 3));
-    let cert = ca
-        .sign_csr(
-            &csr,
-            &[Usage::ServerAuth, Usage::DigitalSignature],
-            DAY,
-            now(),
-        )
-        .unwrap();
-    assert!(chain_verifies(
-        ca.cert_pem(),
-        &cert,
-        webpki::KeyUsage::server_auth(),
-        now(),
-        Some("10.1.2.3")
-    ));
-    assert_eq!(
-        CertificateInfo::from_pem(&cert).unwrap().organizations,
-        wanted.organizations
-    );
+    let cert = ca.sign_csr(&csr, &[Usage::ServerAuth, Usage::DigitalSignature], DAY, now()).unwrap();
+    assert!(chain_verifies(ca.cert_pem(), &cert, webpki::KeyUsage::server_auth(), now(), Some("10.1.2.3")));
+    assert_eq!(CertificateInfo::from_pem(&cert).unwrap().organizations, wanted.organizations);
     let bare = csr::create("x", &[], &[], &key).unwrap();
     assert!(CertificateRequest::from_pem(&bare).unwrap().sans.is_empty());
 }
@@ -202,16 +113,10 @@ fn tampered_request_is_refused() {
     let key = KeyPair::generate().unwrap();
     let csr = csr::create("alice", &[], &[], &key).unwrap();
     let mut der = pem::first(&csr, "CERTIFICATE REQUEST").unwrap();
-    let at = der
-        .windows(5)
-        .position(|window| window == b"alice")
-        .unwrap();
+    let at = der.windows(5).position(|window| window == b"alice").unwrap();
     der[at..at + 5].copy_from_slice(b"mallo");
     let forged = pem::encode("CERTIFICATE REQUEST", &der);
-    assert!(matches!(
-        CertificateRequest::from_pem(&forged),
-        Err(PkiError::BadSignature)
-    ));
+    assert!(matches!(CertificateRequest::from_pem(&forged), Err(PkiError::BadSignature)));
     for damaged in [
         "",
         "-----BEGIN CERTIFICATE REQUEST-----\n",

@@ -49,34 +49,15 @@ fn files_and_subjects_are_those_of_kubeadm() {
 #[test]
 fn api_server_is_reachable_by_every_name_once() {
     let names = certificates(&node()).swap_remove(0).request.sans;
-    for wanted in [
-        "kubernetes.default.svc.cluster.local",
-        "10.96.0.1",
-        "192.168.10.2",
-        "192.168.10.100",
-        "api.example",
-    ] {
+    for wanted in ["kubernetes.default.svc.cluster.local", "10.96.0.1", "192.168.10.2", "192.168.10.100", "api.example"]
+    {
         assert!(names.contains(&SubjectAltName::parse(wanted)), "{wanted}");
     }
-    assert_eq!(
-        names
-            .iter()
-            .filter(|name| **name == SubjectAltName::Dns("cp-1".into()))
-            .count(),
-        1
-    );
+    assert_eq!(names.iter().filter(|name| **name == SubjectAltName::Dns("cp-1".into())).count(), 1);
 }
 
 #[test]
 fn external_etcd_leaves_no_member_certificates_on_the_node() {
-    let set = certificates(&ControlPlaneNode {
-        stacked_etcd: false,
-        ..node()
-    });
-    assert_eq!(
-        set.iter()
-            .filter(|spec| spec.authority == Authority::Etcd)
-            .count(),
-        1
-    );
+    let set = certificates(&ControlPlaneNode { stacked_etcd: false, ..node() });
+    assert_eq!(set.iter().filter(|spec| spec.authority == Authority::Etcd).count(), 1);
 }

@@ -35,7 +35,9 @@ async fn good_token_is_a_bootstrapper() {
 #[tokio::test]
 async fn wrong_tokens_are_nobody() {
     let lookup = secret(|_| {});
-    for token in ["", "abcdef", "abcdef.", "abcdef.0123456789abcdee", "ABCDEF.0123456789abcdef", "ghijkl.0123456789abcdef"] {
+    for token in
+        ["", "abcdef", "abcdef.", "abcdef.0123456789abcdee", "ABCDEF.0123456789abcdef", "ghijkl.0123456789abcdef"]
+    {
         assert!(ask(token, &lookup).await.is_none(), "{token}");
     }
     for (key, value) in [

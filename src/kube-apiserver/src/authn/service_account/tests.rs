@@ -65,7 +65,10 @@ async fn bound_token_names_account_pod_and_node() {
     assert_eq!(owner.user.uid, "sa-1");
     assert_eq!(owner.user.groups, ["system:serviceaccounts", "system:serviceaccounts:blue"]);
     let extra = |key: &str| owner.user.extra[&format!("authentication.kubernetes.io/{key}")].join(",");
-    assert_eq!((extra("pod-name"), extra("node-uid"), extra("credential-id")), ("web".into(), "node-1".into(), "JTI=id-1".into()));
+    assert_eq!(
+        (extra("pod-name"), extra("node-uid"), extra("credential-id")),
+        ("web".into(), "node-1".into(), "JTI=id-1".into())
+    );
     assert_eq!(owner.audiences, [ISSUER]);
 }
 
@@ -73,11 +76,6 @@ async fn bound_token_names_account_pod_and_node() {
 async fn claims_that_do_not_hold_are_refused() {
     let world = world();
     let now = Timestamp::now().as_second();
-    let facts = |change: fn(&mut KubernetesClaims)| {
-        let mut claims = claims();
-        change(claims.kubernetes.as_mut().unwrap());
-        claims
-    };
     let wrong = [
         ("expired", Claims { exp: now - 1, ..claims() }),
         ("without an end", Claims { exp: 0, ..claims() }),
@@ -87,12 +85,32 @@ async fn claims_that_do_not_hold_are_refused() {
         ("for nobody", Claims { aud: vec![], ..claims() }),
         ("from others", Claims { iss: "https://elsewhere".into(), ..claims() }),
         ("of another subject", Claims { sub: "system:serviceaccount:blue:root".into(), ..claims() }),
+    ];
+    for (what, claims) in wrong {
+        assert!(world.ask(&world.sign(&claims)).await.is_none(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn objects_that_are_not_the_same_any_more_are_refused() {
+    let world = world();
+    let facts = |change: fn(&mut KubernetesClaims)| {
+        let mut claims = claims();
+        change(claims.kubernetes.as_mut().unwrap());
+        claims
+    };
+    let wrong = [
         ("without facts", Claims { kubernetes: None, ..claims() }),
         ("of a new account", facts(|facts| facts.serviceaccount.uid = "sa-2".into())),
         ("without the account's uid", facts(|facts| facts.serviceaccount.uid = String::new())),
         ("of a new pod", facts(|facts| facts.pod.as_mut().unwrap().uid = "pod-2".into())),
         ("of a gone pod", facts(|facts| facts.pod.as_mut().unwrap().name = "gone".into())),
-        ("of a gone secret", facts(|facts| facts.secret = Some(Bound { name: "s".into(), uid: "s-1".into() }))),
+        (
+            "of a gone secret",
+            facts(|facts| {
+                facts.secret = Some(Bound { name: "s".into(), uid: "s-1".into() });
+            }),
+        ),
         ("of a gone node", facts(|facts| facts.pod = None)),
         ("of another namespace", facts(|facts| facts.namespace = "red".into())),
     ];

@@ -7,7 +7,9 @@ fn object(value: serde_json::Value) -> Object {
 }
 
 fn cluster_role(name: &str, rules: &serde_json::Value) -> Object {
-    object(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}))
+    object(
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}),
+    )
 }
 
 fn bound(kind: &str, role: &str, user: &str) -> Object {
@@ -47,12 +49,9 @@ fn roles_are_written_by_those_who_hold_them_or_may_escalate() {
     let authorizer = authorizer();
     let secrets = cluster_role("new", &json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]));
     let pods = cluster_role("new", &json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]));
-    for (name, role, allowed) in [
-        ("alice", &pods, true),
-        ("alice", &secrets, false),
-        ("carol", &secrets, false),
-        ("dave", &secrets, true),
-    ] {
+    for (name, role, allowed) in
+        [("alice", &pods, true), ("alice", &secrets, false), ("carol", &secrets, false), ("dave", &secrets, true)]
+    {
         assert_eq!(check_role(&authorizer, &user(name), role, None).is_ok(), allowed, "{name}");
     }
     let denied = check_role(&authorizer, &user("alice"), &secrets, None).unwrap_err();
@@ -83,7 +82,11 @@ fn roles_are_bound_by_those_who_hold_them_or_may_bind() {
     ] {
         for kind in ["ClusterRoleBinding", "RoleBinding"] {
             let binding = bound(kind, role, "mallory");
-            assert_eq!(check_binding(&authorizer, &user(name), &binding, None).is_ok(), allowed, "{name} {role} {kind}");
+            assert_eq!(
+                check_binding(&authorizer, &user(name), &binding, None).is_ok(),
+                allowed,
+                "{name} {role} {kind}"
+            );
         }
     }
     let masters = User::new("root", ["system:masters"]);

@@ -66,9 +66,9 @@ impl Graph {
         match kind {
             Kind::Volume => self.volume_claims(name).any(&direct),
             // A volume's secrets belong to whoever mounts its claim.
-            Kind::Secret => self.volumes.get(&key).into_iter().flatten().any(|volume| {
-                self.volume_claims(volume).any(&direct)
-            }),
+            Kind::Secret => {
+                self.volumes.get(&key).into_iter().flatten().any(|volume| self.volume_claims(volume).any(&direct))
+            }
             _ => false,
         }
     }
@@ -101,9 +101,13 @@ impl Graph {
     }
 
     fn unset(&mut self, key: &Key) {
-        let Some(source) = self.sources.remove(key) else { return };
+        let Some(source) = self.sources.remove(key) else {
+            return;
+        };
         for target in source.leads_to {
-            let Some(nodes) = self.nodes.get_mut(&target) else { continue };
+            let Some(nodes) = self.nodes.get_mut(&target) else {
+                continue;
+            };
             if let Some(count) = nodes.get_mut(&source.node) {
                 *count -= 1;
                 if *count == 0 {
@@ -138,7 +142,9 @@ impl Graph {
     }
 
     fn unset_volume(&mut self, name: &str) {
-        let Some(source) = self.sources.remove(&(Kind::Volume, String::new(), name.to_owned())) else { return };
+        let Some(source) = self.sources.remove(&(Kind::Volume, String::new(), name.to_owned())) else {
+            return;
+        };
         for target in source.leads_to {
             if let Some(volumes) = self.volumes.get_mut(&target) {
                 volumes.remove(name);
@@ -203,12 +209,16 @@ fn volume_references(pod: &str, volume: &Value, add: &mut impl FnMut(Kind, &str)
         add(Kind::Secret, &name(source, &["secret", "name"]));
         add(Kind::ConfigMap, &name(source, &["configMap", "name"]));
     }
-    visit_secret_refs(volume, &mut |reference| add(Kind::Secret, reference.str("name")));
+    visit_secret_refs(volume, &mut |reference| {
+        add(Kind::Secret, reference.str("name"));
+    });
 }
 
 /// Calls back for `secretRef`, `nodePublishSecretRef` and the like in a volume source.
 fn visit_secret_refs(source: &Value, found: &mut impl FnMut(&Value)) {
-    let Some(fields) = source.as_map() else { return };
+    let Some(fields) = source.as_map() else {
+        return;
+    };
     for driver in fields.values().filter_map(Value::as_map) {
         for (key, value) in driver.iter() {
             let key = key.as_str();

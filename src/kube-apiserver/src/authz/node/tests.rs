@@ -35,7 +35,8 @@ fn authorizer() -> NodeAuthorizer {
         "kind": "PersistentVolume", "metadata": {"name": "pv1"},
         "spec": {"claimRef": {"namespace": "blue", "name": "data"}, "csi": {"nodeStageSecretRef": {"name": "stage", "namespace": "store"}, "controllerExpandSecretRef": {"name": "expand", "namespace": "store"}}},
     })));
-    authorizer.put(&object(json!({"kind": "VolumeAttachment", "metadata": {"name": "va1"}, "spec": {"nodeName": "n1"}})));
+    authorizer
+        .put(&object(json!({"kind": "VolumeAttachment", "metadata": {"name": "va1"}, "spec": {"nodeName": "n1"}})));
     authorizer
 }
 
@@ -50,7 +51,13 @@ fn ask(authorizer: &NodeAuthorizer, user: &User, text: &str) -> bool {
     let (resource, subresource) = words[2].split_once('/').unwrap_or((words[2], ""));
     let (namespace, name) = words.get(3).and_then(|word| word.split_once('/')).unwrap_or_default();
     let field_selector = words.get(4).copied().unwrap_or_default();
-    let asked = Attributes { subresource, namespace, name, field_selector, ..Attributes::resource(user, words[0], (group, resource)) };
+    let asked = Attributes {
+        subresource,
+        namespace,
+        name,
+        field_selector,
+        ..Attributes::resource(user, words[0], (group, resource))
+    };
     authorizer.authorize(&asked).allowed
 }
 
@@ -128,7 +135,8 @@ fn kubelet_sees_nothing_else() {
 fn access_ends_with_the_pod() {
     let authorizer = authorizer();
     authorizer.remove("pods", "blue", "web");
-    for refused in ["get core secrets blue/mounted", "get core secrets store/stage", "get core persistentvolumes /pv1"] {
+    for refused in ["get core secrets blue/mounted", "get core secrets store/stage", "get core persistentvolumes /pv1"]
+    {
         assert!(!ask(&authorizer, &node("n1"), refused), "{refused}");
     }
 }

@@ -97,7 +97,8 @@ fn aggregated_roles_work_before_a_controller_runs() {
 #[test]
 fn repair_adds_what_is_missing_and_respects_its_owner() {
     let all = objects();
-    let find = |kind: &str, name: &str| all.iter().find(|object| object.kind() == kind && object.name() == name).unwrap();
+    let find =
+        |kind: &str, name: &str| all.iter().find(|object| object.kind() == kind && object.name() == name).unwrap();
     let wanted = find("ClusterRole", "system:kube-scheduler");
     assert_eq!(reconcile(wanted, wanted), Repair::Nothing);
     let mut less = wanted.clone();
