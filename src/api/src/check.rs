@@ -20,12 +20,7 @@ pub(crate) fn named(errors: &mut Errors, path: &Path, text: &str, rule: fn(&str)
 }
 
 /// The text must be there and follow a rule.
-pub(crate) fn required_named(
-    errors: &mut Errors,
-    path: &Path,
-    text: &str,
-    rule: fn(&str) -> Vec<String>,
-) {
+pub(crate) fn required_named(errors: &mut Errors, path: &Path, text: &str, rule: fn(&str) -> Vec<String>) {
     if text.is_empty() {
         errors.push(FieldError::required(path, ""));
     } else {
@@ -103,25 +98,14 @@ pub(crate) fn number_or_percent(errors: &mut Errors, path: &Path, value: Option<
 /// A percentage must not be more than all.
 pub(crate) fn at_most_all(errors: &mut Errors, path: &Path, value: Option<&Value>) {
     let text = value.and_then(Value::as_str).unwrap_or_default();
-    let percent = text
-        .strip_suffix('%')
-        .and_then(|text| text.parse::<i64>().ok());
+    let percent = text.strip_suffix('%').and_then(|text| text.parse::<i64>().ok());
     if percent.is_some_and(|percent| percent > 100) {
-        errors.push(FieldError::invalid(
-            path,
-            text,
-            "must not be greater than 100%",
-        ));
+        errors.push(FieldError::invalid(path, text, "must not be greater than 100%"));
     }
 }
 
 /// A field may not differ from what it was.
-pub(crate) fn unchanged(
-    errors: &mut Errors,
-    path: &Path,
-    new: Option<&Value>,
-    old: Option<&Value>,
-) {
+pub(crate) fn unchanged(errors: &mut Errors, path: &Path, new: Option<&Value>, old: Option<&Value>) {
     let (new, old) = (new.unwrap_or(&Value::Null), old.unwrap_or(&Value::Null));
     if new != old {
         errors.push(FieldError::invalid(path, new.clone(), IMMUTABLE));
@@ -155,48 +139,26 @@ pub(crate) fn selector(errors: &mut Errors, path: &Path, selector: &Value) {
                 "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
             )),
             "Exists" | "DoesNotExist" => {}
-            other => errors.push(FieldError::invalid(
-                path.child("operator"),
-                other,
-                "not a valid selector operator",
-            )),
+            other => errors.push(FieldError::invalid(path.child("operator"), other, "not a valid selector operator")),
         }
-        named(
-            errors,
-            &path.child("key"),
-            expression.str("key"),
-            names::qualified_name,
-        );
+        named(errors, &path.child("key"), expression.str("key"), names::qualified_name);
         for (at, value) in values.iter().enumerate() {
             let text = value.as_str().unwrap_or_default();
-            named(
-                errors,
-                &path.child("values").index(at),
-                text,
-                names::label_value,
-            );
+            named(errors, &path.child("values").index(at), text, names::label_value);
         }
     }
 }
 
 /// Whether a selector says nothing, and so selects everything.
 pub(crate) fn is_empty_selector(selector: Option<&Value>) -> bool {
-    let empty = |key| {
-        selector
-            .and_then(|s| s.get(key))
-            .is_none_or(Value::is_empty)
-    };
+    let empty = |key| selector.and_then(|s| s.get(key)).is_none_or(Value::is_empty);
     empty("matchLabels") && empty("matchExpressions")
 }
 
 /// Whether labels fit a selector.
 pub(crate) fn selects(selector: &Value, labels: &Map) -> bool {
     let wanted = selector.get("matchLabels").and_then(Value::as_map);
-    let exact = wanted.is_none_or(|wanted| {
-        wanted
-            .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
-    });
+    let exact = wanted.is_none_or(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)));
     exact
         && selector.list("matchExpressions").iter().all(|expression| {
             let present = labels.get(expression.str("key"));
@@ -223,10 +185,7 @@ pub(crate) fn list<'a>(map: &'a Map, key: &str) -> &'a [Value] {
 
 /// The maps in the list of a field, with their places.
 pub(crate) fn maps<'a>(map: &'a Map, key: &str) -> impl Iterator<Item = (usize, &'a Map)> {
-    list(map, key)
-        .iter()
-        .enumerate()
-        .filter_map(|(index, value)| Some((index, value.as_map()?)))
+    list(map, key).iter().enumerate().filter_map(|(index, value)| Some((index, value.as_map()?)))
 }
 
 /// The map in a field, or an empty one.

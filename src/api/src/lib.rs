@@ -18,12 +18,8 @@ mod status;
 pub use resource::{Action, Column, ResourceDescriptor, Scope, Served, Strategy, Subresource};
 pub use schema::schema;
 
-static RESOURCES: LazyLock<Vec<ResourceDescriptor>> = LazyLock::new(|| {
-    groups::GROUPS
-        .iter()
-        .flat_map(|rows| rows.iter().copied())
-        .collect()
-});
+static RESOURCES: LazyLock<Vec<ResourceDescriptor>> =
+    LazyLock::new(|| groups::GROUPS.iter().flat_map(|rows| rows.iter().copied()).collect());
 
 /// All kinds, group by group in the order of discovery.
 pub fn resources() -> &'static [ResourceDescriptor] {
@@ -41,22 +37,10 @@ mod tests {
         let mut paths = HashSet::new();
         let mut folders = HashSet::new();
         for row in resources() {
-            assert!(
-                paths.insert((row.group, row.version, row.plural)),
-                "{}",
-                row.plural
-            );
-            assert!(
-                !row.is_stored() || folders.insert(row.storage_prefix),
-                "{}",
-                row.plural
-            );
+            assert!(paths.insert((row.group, row.version, row.plural)), "{}", row.plural);
+            assert!(!row.is_stored() || folders.insert(row.storage_prefix), "{}", row.plural);
             for served in row.also_served {
-                assert!(
-                    paths.insert((served.group, served.version, row.plural)),
-                    "{}",
-                    row.plural
-                );
+                assert!(paths.insert((served.group, served.version, row.plural)), "{}", row.plural);
             }
         }
     }

@@ -21,12 +21,7 @@ pub(crate) fn check_spec(errors: &mut Errors, path: &Path, spec: &Map) {
     let volumes = volumes::check_volumes(errors, &path.child("volumes"), spec);
     containers::check_containers(errors, path, spec, &volumes);
     let policy = spec.str("restartPolicy");
-    check::one_of(
-        errors,
-        &path.child("restartPolicy"),
-        policy,
-        &["Always", "OnFailure", "Never"],
-    );
+    check::one_of(errors, &path.child("restartPolicy"), policy, &["Always", "OnFailure", "Never"]);
     let dns = spec.str("dnsPolicy");
     let known = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     check::one_of(errors, &path.child("dnsPolicy"), dns, &known);
@@ -37,10 +32,7 @@ pub(crate) fn check_spec(errors: &mut Errors, path: &Path, spec: &Map) {
         ));
     }
     for (key, rule) in [
-        (
-            "serviceAccountName",
-            names::dns1123_subdomain as fn(&str) -> Vec<String>,
-        ),
+        ("serviceAccountName", names::dns1123_subdomain as fn(&str) -> Vec<String>),
         ("nodeName", names::dns1123_subdomain),
         ("priorityClassName", names::dns1123_subdomain),
         ("runtimeClassName", names::dns1123_subdomain),
@@ -58,12 +50,7 @@ pub(crate) fn check_spec(errors: &mut Errors, path: &Path, spec: &Map) {
 }
 
 /// Checks a pod template against the selector of its workload.
-pub(crate) fn check_template(
-    errors: &mut Errors,
-    path: &Path,
-    template: &Map,
-    selector: Option<&Value>,
-) {
+pub(crate) fn check_template(errors: &mut Errors, path: &Path, template: &Map, selector: Option<&Value>) {
     let metadata = check::part(template, "metadata");
     let labels = check::part(metadata, "labels");
     if let Some(selector) = selector
@@ -81,27 +68,15 @@ pub(crate) fn check_template(
 }
 
 /// Checks the template of a workload that keeps its pods running.
-pub(crate) fn check_running_template(
-    errors: &mut Errors,
-    path: &Path,
-    template: &Map,
-    selector: Option<&Value>,
-) {
+pub(crate) fn check_running_template(errors: &mut Errors, path: &Path, template: &Map, selector: Option<&Value>) {
     check_template(errors, path, template, selector);
     let spec = check::part(template, "spec");
     let policy = spec.str("restartPolicy");
     let path = path.child("spec");
     if policy != "Always" && ["OnFailure", "Never"].contains(&policy) {
-        errors.push(FieldError::not_supported(
-            path.child("restartPolicy"),
-            policy,
-            &["Always"],
-        ));
+        errors.push(FieldError::not_supported(path.child("restartPolicy"), policy, &["Always"]));
     }
-    if spec
-        .get("activeDeadlineSeconds")
-        .is_some_and(|value| !value.is_null())
-    {
+    if spec.get("activeDeadlineSeconds").is_some_and(|value| !value.is_null()) {
         errors.push(FieldError::forbidden(
             path.child("activeDeadlineSeconds"),
             "activeDeadlineSeconds in ReplicaSet is not Supported",
@@ -146,12 +121,7 @@ fn check_aliases(errors: &mut Errors, path: &Path, spec: &Map) {
         }
         for (at, name) in check::list(alias, "hostnames").iter().enumerate() {
             let path = path.child("hostnames").index(at);
-            check::named(
-                errors,
-                &path,
-                name.as_str().unwrap_or_default(),
-                names::dns1123_subdomain,
-            );
+            check::named(errors, &path, name.as_str().unwrap_or_default(), names::dns1123_subdomain);
         }
     }
 }

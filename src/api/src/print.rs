@@ -7,37 +7,24 @@ use apimachinery::value::{Map, Value};
 use jiff::Timestamp;
 
 /// The name of the object.
-pub(crate) const NAME: Column = Column {
-    format: "name",
-    ..Column::new("Name", |object, _| Value::from(object.name()))
-}
-.about("Name must be unique within a namespace.");
+pub(crate) const NAME: Column =
+    Column { format: "name", ..Column::new("Name", |object, _| Value::from(object.name())) }
+        .about("Name must be unique within a namespace.");
 
 /// How long ago the object was created.
-pub(crate) const AGE: Column = Column::new("Age", |object, now| {
-    Value::from(since(object.creation_timestamp(), now))
-})
-.about("How long ago the object was created.");
+pub(crate) const AGE: Column = Column::new("Age", |object, now| Value::from(since(object.creation_timestamp(), now)))
+    .about("How long ago the object was created.");
 
 /// When the object was created, for the kinds that print it so.
-pub(crate) const CREATED_AT: Column = Column::new("Created At", |object, _| {
-    Value::from(object.creation_timestamp())
-});
+pub(crate) const CREATED_AT: Column = Column::new("Created At", |object, _| Value::from(object.creation_timestamp()));
 
 /// The containers of the pod template.
-pub(crate) const CONTAINERS: Column =
-    Column::new("Containers", |object, _| template_fields(object, "name")).wide();
+pub(crate) const CONTAINERS: Column = Column::new("Containers", |object, _| template_fields(object, "name")).wide();
 /// The images of the pod template.
-pub(crate) const IMAGES: Column =
-    Column::new("Images", |object, _| template_fields(object, "image")).wide();
+pub(crate) const IMAGES: Column = Column::new("Images", |object, _| template_fields(object, "image")).wide();
 /// The selector of a workload.
-pub(crate) const SELECTOR: Column = Column::new("Selector", |object, _| {
-    Value::from(selector(object.at(&["spec", "selector"])))
-})
-.wide();
-
-/// The columns of a kind that shows nothing of its own.
-pub(crate) const NAME_AGE: &[Column] = &[NAME, AGE];
+pub(crate) const SELECTOR: Column =
+    Column::new("Selector", |object, _| Value::from(selector(object.at(&["spec", "selector"])))).wide();
 
 /// What stands for an empty cell.
 pub(crate) const NONE: &str = "<none>";
@@ -62,16 +49,16 @@ pub(crate) fn duration(seconds: i64) -> String {
         _ => format!("{big}{unit}{small}{rest}"),
     };
     match seconds {
-        ..-1 => "<invalid>".to_owned(),
-        ..0 => "0s".to_owned(),
-        ..120 => format!("{seconds}s"),
-        ..600 => two(minutes, "m", seconds % 60, "s"),
-        ..10_800 => format!("{minutes}m"),
-        ..28_800 => two(hours, "h", minutes % 60, "m"),
-        ..172_800 => format!("{hours}h"),
-        ..691_200 => two(days, "d", hours % 24, "h"),
-        ..63_072_000 => format!("{days}d"),
-        ..252_288_000 => two(days / 365, "y", days % 365, "d"),
+        ..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, "d", hours % 24, "h"),
+        691_200..63_072_000 => format!("{days}d"),
+        63_072_000..252_288_000 => two(days / 365, "y", days % 365, "d"),
         _ => format!("{}y", days / 365),
     }
 }
@@ -100,19 +87,12 @@ pub(crate) fn joined<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> Strin
         }
         line.push_str(item.as_ref());
     }
-    if line.is_empty() {
-        NONE.to_owned()
-    } else {
-        line
-    }
+    if line.is_empty() { NONE.to_owned() } else { line }
 }
 
 /// `key=value` of all labels in order of their keys, or `<none>`.
 pub(crate) fn labels(labels: &Map) -> String {
-    let mut pairs: Vec<_> = labels
-        .strings()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+    let mut pairs: Vec<_> = labels.strings().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.sort();
     joined(pairs)
 }
@@ -124,19 +104,11 @@ pub(crate) fn selector(selector: Option<&Value>) -> String {
     };
     let mut terms: Vec<String> = Vec::new();
     if let Some(wanted) = selector.get("matchLabels").and_then(Value::as_map) {
-        terms.extend(
-            wanted
-                .strings()
-                .map(|(key, value)| format!("{key}={value}")),
-        );
+        terms.extend(wanted.strings().map(|(key, value)| format!("{key}={value}")));
     }
     for expression in selector.list("matchExpressions") {
         let key = expression.str("key");
-        let values: Vec<_> = expression
-            .list("values")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
+        let values: Vec<_> = expression.list("values").iter().filter_map(Value::as_str).collect();
         terms.push(match expression.str("operator") {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),
@@ -150,9 +122,7 @@ pub(crate) fn selector(selector: Option<&Value>) -> String {
 
 fn template_fields(object: &Object, field: &str) -> Value {
     let containers = object.list_at(&["spec", "template", "spec", "containers"]);
-    Value::from(joined_plain(
-        containers.iter().map(|container| container.str(field)),
-    ))
+    Value::from(joined_plain(containers.iter().map(|container| container.str(field))))
 }
 
 /// Items joined by commas, "" for none.
@@ -163,28 +133,15 @@ pub(crate) fn joined_plain<'a>(items: impl Iterator<Item = &'a str>) -> String {
 /// The address of an object's load balancer: `10.0.0.1,lb.example.com`.
 pub(crate) fn load_balancer(object: &Object) -> String {
     let ingress = object.list_at(&["status", "loadBalancer", "ingress"]);
-    joined_plain(
-        ingress
-            .iter()
-            .map(|point| or(point.str("ip"), point.str("hostname"))),
-    )
+    joined_plain(ingress.iter().map(|point| or(point.str("ip"), point.str("hostname"))))
 }
 
 /// Access modes in their short forms: `RWO,ROX`.
 pub(crate) fn access_modes(modes: &[Value]) -> String {
     let has = |mode: &str| modes.iter().any(|one| one.as_str() == Some(mode));
-    let short = [
-        ("ReadWriteOnce", "RWO"),
-        ("ReadOnlyMany", "ROX"),
-        ("ReadWriteMany", "RWX"),
-        ("ReadWriteOncePod", "RWOP"),
-    ];
-    joined_plain(
-        short
-            .iter()
-            .filter(|(mode, _)| has(mode))
-            .map(|(_, short)| *short),
-    )
+    let short =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+    joined_plain(short.iter().filter(|(mode, _)| has(mode)).map(|(_, short)| *short))
 }
 
 #[cfg(test)]
@@ -220,10 +177,7 @@ mod tests {
     fn selectors_read_as_kubectl_prints_them() {
         let check = |value: Value, expected: &str| assert_eq!(selector(Some(&value)), expected);
         check(apimachinery::value!({}), NONE);
-        check(
-            apimachinery::value!({"matchLabels": {"b": "2", "a": "1"}}),
-            "a=1,b=2",
-        );
+        check(apimachinery::value!({"matchLabels": {"b": "2", "a": "1"}}), "a=1,b=2");
         check(
             apimachinery::value!({"matchExpressions": [
                 {"key": "a", "operator": "In", "values": ["x", "y"]},

@@ -33,16 +33,7 @@ pub enum NameRule {
 pub type Verb = &'static str;
 
 /// The verbs of an ordinary stored kind.
-pub const ALL_VERBS: &[Verb] = &[
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
+pub const ALL_VERBS: &[Verb] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 /// The verbs of a subresource that is read and written with its parent.
 pub const SUB_VERBS: &[Verb] = &["get", "patch", "update"];
 /// The verbs of a kind that is asked and answered, never stored.
@@ -92,18 +83,11 @@ impl Subresource {
     /// `status`, as most kinds have it.
     pub const STATUS: Self = Self::of_parent("status", Action::Status, SUB_VERBS);
     /// `scale`, as workloads have it.
-    pub const SCALE: Self =
-        Self::of_kind("scale", Action::Scale, ("autoscaling", "v1"), "Scale").verbs(SUB_VERBS);
+    pub const SCALE: Self = Self::of_kind("scale", Action::Scale, ("autoscaling", "v1"), "Scale").verbs(SUB_VERBS);
 
     /// A subresource whose body is the parent object.
     pub const fn of_parent(name: &'static str, action: Action, verbs: &'static [Verb]) -> Self {
-        Self {
-            name,
-            action,
-            group_version: ("", ""),
-            kind: "",
-            verbs,
-        }
+        Self { name, action, group_version: ("", ""), kind: "", verbs }
     }
 
     /// A subresource with a body of its own, which is only created.
@@ -113,27 +97,16 @@ impl Subresource {
         group_version: (&'static str, &'static str),
         kind: &'static str,
     ) -> Self {
-        Self {
-            name,
-            action,
-            group_version,
-            kind,
-            verbs: CREATE_ONLY,
-        }
+        Self { name, action, group_version, kind, verbs: CREATE_ONLY }
     }
 
     /// A stream subresource, named by its options kind.
     pub const fn connect(name: &'static str, kind: &'static str, verbs: &'static [Verb]) -> Self {
-        Self {
-            name,
-            action: Action::Connect,
-            group_version: ("", "v1"),
-            kind,
-            verbs,
-        }
+        Self { name, action: Action::Connect, group_version: ("", "v1"), kind, verbs }
     }
 
     /// The same with other verbs.
+    #[must_use]
     pub const fn verbs(mut self, verbs: &'static [Verb]) -> Self {
         self.verbs = verbs;
         self
@@ -160,29 +133,25 @@ pub struct Column {
 impl Column {
     /// A column of text that is always shown.
     pub const fn new(name: &'static str, cell: fn(&Object, Timestamp) -> Value) -> Self {
-        Self {
-            name,
-            kind: "string",
-            format: "",
-            description: "",
-            priority: 0,
-            cell,
-        }
+        Self { name, kind: "string", format: "", description: "", priority: 0, cell }
     }
 
     /// The same with cells of another type.
+    #[must_use]
     pub const fn kind(mut self, kind: &'static str) -> Self {
         self.kind = kind;
         self
     }
 
     /// The same, shown only with `-o wide`.
+    #[must_use]
     pub const fn wide(mut self) -> Self {
         self.priority = 1;
         self
     }
 
     /// The same with a description.
+    #[must_use]
     pub const fn about(mut self, description: &'static str) -> Self {
         self.description = description;
         self
@@ -254,8 +223,8 @@ pub struct Served {
     pub from_stored: fn(&mut Object),
     /// From this form to the stored one.
     pub to_stored: fn(&mut Object),
-    /// The paths a field selector may name in this form.
-    pub selectable_fields: &'static [&'static str],
+    /// The paths a field selector may name in this form, each with its path in the stored form.
+    pub selectable_fields: &'static [(&'static str, &'static str)],
 }
 
 /// Everything the API server must know about one kind.
@@ -328,30 +297,35 @@ impl ResourceDescriptor {
     }
 
     /// The same with short names.
+    #[must_use]
     pub const fn short(mut self, short_names: &'static [&'static str]) -> Self {
         self.short_names = short_names;
         self
     }
 
     /// The same in the category `all`.
+    #[must_use]
     pub const fn in_all(mut self) -> Self {
         self.categories = &["all"];
         self
     }
 
     /// The same in other categories.
+    #[must_use]
     pub const fn categories(mut self, categories: &'static [&'static str]) -> Self {
         self.categories = categories;
         self
     }
 
     /// The same stored in another folder.
+    #[must_use]
     pub const fn stored_in(mut self, storage_prefix: &'static str) -> Self {
         self.storage_prefix = storage_prefix;
         self
     }
 
     /// The same, only asked and answered.
+    #[must_use]
     pub const fn not_stored(mut self) -> Self {
         self.storage_prefix = "";
         self.verbs = CREATE_ONLY;
@@ -359,35 +333,41 @@ impl ResourceDescriptor {
     }
 
     /// The same with subresources.
+    #[must_use]
     pub const fn with(mut self, subresources: &'static [Subresource]) -> Self {
         self.subresources = subresources;
         self
     }
 
     /// The same with the one subresource `status`.
+    #[must_use]
     pub const fn with_status(self) -> Self {
         self.with(&[Subresource::STATUS])
     }
 
     /// The same with printed columns.
+    #[must_use]
     pub const fn columns(mut self, columns: &'static [Column]) -> Self {
         self.columns = columns;
         self
     }
 
     /// The same with selectable fields.
+    #[must_use]
     pub const fn selectable(mut self, fields: &'static [&'static str]) -> Self {
         self.selectable_fields = fields;
         self
     }
 
     /// The same with hooks.
+    #[must_use]
     pub const fn strategy(mut self, strategy: &'static Strategy) -> Self {
         self.strategy = strategy;
         self
     }
 
     /// The same, served under other versions too.
+    #[must_use]
     pub const fn also(mut self, also_served: &'static [Served]) -> Self {
         self.also_served = also_served;
         self
@@ -426,9 +406,5 @@ impl ResourceDescriptor {
 
 /// The `apiVersion` of a group and version.
 pub fn join_group_version(group: &str, version: &str) -> String {
-    if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    }
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }

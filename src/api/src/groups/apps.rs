@@ -75,12 +75,7 @@ fn check_selector(errors: &mut Errors, path: &Path, what: &str, spec: &Map) {
 fn same_selector(new: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
     let path = ["spec", "selector"];
-    check::unchanged(
-        &mut errors,
-        &Path::new("spec.selector"),
-        new.at(&path),
-        old.at(&path),
-    );
+    check::unchanged(&mut errors, &Path::new("spec.selector"), new.at(&path), old.at(&path));
     errors
 }
 

@@ -1,5 +1,7 @@
 //! The group `batch`: jobs.
 
+mod job;
+
 use crate::resource::ResourceDescriptor as Row;
 
 const V1: (&str, &str) = ("batch", "v1");
@@ -8,10 +10,17 @@ const V1: (&str, &str) = ("batch", "v1");
 pub(crate) const ROWS: &[Row] = &[
     Row::namespaced(V1, "CronJob", "cronjobs")
         .short(&["cj"])
+        .strategy(&job::CRON_JOB)
+        .columns(job::CRON_JOB_COLUMNS)
         .in_all()
         .with_status(),
     Row::namespaced(V1, "Job", "jobs")
         .in_all()
+        .strategy(&job::JOB)
+        .columns(job::JOB_COLUMNS)
         .selectable(&["status.successful"])
         .with_status(),
 ];
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,7 @@ mod volume;
 pub(super) use volume::check_claim;
 
 use super::apps;
-use crate::resource::{
-    Action, CREATE_ONLY, ResourceDescriptor as Row, SUB_VERBS, Subresource as Sub,
-};
+use crate::resource::{Action, CREATE_ONLY, ResourceDescriptor as Row, SUB_VERBS, Subresource as Sub};
 
 const V1: (&str, &str) = ("", "v1");
 const GET: &[&str] = &["get"];
@@ -24,11 +22,7 @@ const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 const POD_SUBRESOURCES: &[Sub] = &[
     Sub::connect("attach", "PodAttachOptions", GET_CREATE),
     Sub::of_kind("binding", Action::Binding, V1, "Binding"),
-    Sub::of_parent(
-        "ephemeralcontainers",
-        Action::EphemeralContainers,
-        SUB_VERBS,
-    ),
+    Sub::of_parent("ephemeralcontainers", Action::EphemeralContainers, SUB_VERBS),
     Sub::of_kind("eviction", Action::Eviction, ("policy", "v1"), "Eviction"),
     Sub::connect("exec", "PodExecOptions", GET_CREATE),
     Sub::connect("log", "Pod", GET),
@@ -90,20 +84,14 @@ pub(crate) const ROWS: &[Row] = &[
         .strategy(&namespace::STRATEGY)
         .columns(namespace::COLUMNS)
         .selectable(&["status.phase"])
-        .with(&[
-            Sub::of_parent("finalize", Action::Finalize, &["update"]),
-            Sub::STATUS,
-        ]),
+        .with(&[Sub::of_parent("finalize", Action::Finalize, &["update"]), Sub::STATUS]),
     Row::cluster(V1, "Node", "nodes")
         .short(&["no"])
         .strategy(&node::STRATEGY)
         .columns(node::COLUMNS)
         .stored_in("minions")
         .selectable(&["spec.unschedulable"])
-        .with(&[
-            Sub::connect("proxy", "NodeProxyOptions", PROXY),
-            Sub::STATUS,
-        ]),
+        .with(&[Sub::connect("proxy", "NodeProxyOptions", PROXY), Sub::STATUS]),
     Row::namespaced(V1, "PersistentVolumeClaim", "persistentvolumeclaims")
         .short(&["pvc"])
         .strategy(&volume::CLAIM)
@@ -121,9 +109,7 @@ pub(crate) const ROWS: &[Row] = &[
         .in_all()
         .selectable(POD_FIELDS)
         .with(POD_SUBRESOURCES),
-    Row::namespaced(V1, "PodTemplate", "podtemplates")
-        .strategy(&pod::TEMPLATE)
-        .columns(pod::TEMPLATE_COLUMNS),
+    Row::namespaced(V1, "PodTemplate", "podtemplates").strategy(&pod::TEMPLATE).columns(pod::TEMPLATE_COLUMNS),
     Row::namespaced(V1, "ReplicationController", "replicationcontrollers")
         .short(&["rc"])
         .strategy(&apps::CONTROLLER)
@@ -144,13 +130,9 @@ pub(crate) const ROWS: &[Row] = &[
     Row::namespaced(V1, "ServiceAccount", "serviceaccounts")
         .short(&["sa"])
         .columns(config::SERVICE_ACCOUNT_COLUMNS)
-        .with(&[Sub::of_kind(
-            "token",
-            Action::Token,
-            ("authentication.k8s.io", "v1"),
-            "TokenRequest",
-        )
-        .verbs(CREATE_ONLY)]),
+        .with(&[
+            Sub::of_kind("token", Action::Token, ("authentication.k8s.io", "v1"), "TokenRequest").verbs(CREATE_ONLY)
+        ]),
     Row::namespaced(V1, "Service", "services")
         .short(&["svc"])
         .strategy(&service::STRATEGY)
@@ -158,8 +140,5 @@ pub(crate) const ROWS: &[Row] = &[
         .in_all()
         .stored_in("services/specs")
         .selectable(&["spec.clusterIP", "spec.type"])
-        .with(&[
-            Sub::connect("proxy", "ServiceProxyOptions", PROXY),
-            Sub::STATUS,
-        ]),
+        .with(&[Sub::connect("proxy", "ServiceProxyOptions", PROXY), Sub::STATUS]),
 ];

@@ -1,10 +1,30 @@
 //! The group `node.k8s.io`.
 
-use crate::resource::ResourceDescriptor as Row;
+use crate::check::{self, Errors};
+use crate::print::{AGE, NAME};
+use crate::resource::{Column, NOOP, ResourceDescriptor as Row, Strategy};
+use apimachinery::field::Path;
+use apimachinery::names;
+use apimachinery::value::Value;
 
 /// The kinds of the group.
-pub(crate) const ROWS: &[Row] = &[Row::cluster(
-    ("node.k8s.io", "v1"),
-    "RuntimeClass",
-    "runtimeclasses",
-)];
+pub(crate) const ROWS: &[Row] =
+    &[Row::cluster(("node.k8s.io", "v1"), "RuntimeClass", "runtimeclasses").strategy(&STRATEGY).columns(COLUMNS)];
+
+const STRATEGY: Strategy = Strategy {
+    validate: |class| {
+        let mut errors = Errors::new();
+        let handler = class.str_at(&["handler"]);
+        check::required_named(&mut errors, &Path::new("handler"), handler, names::dns1123_label);
+        errors
+    },
+    validate_update: |new, old| {
+        let mut errors = Errors::new();
+        let path = Path::new("handler");
+        check::unchanged(&mut errors, &path, new.get("handler"), old.get("handler"));
+        errors
+    },
+    ..NOOP
+};
+
+const COLUMNS: &[Column] = &[NAME, Column::new("Handler", |class, _| Value::from(class.str_at(&["handler"]))), AGE];

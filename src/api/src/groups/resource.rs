@@ -9,6 +9,5 @@ pub(crate) const ROWS: &[Row] = &[
     Row::cluster(V1, "DeviceClass", "deviceclasses"),
     Row::namespaced(V1, "ResourceClaim", "resourceclaims").with_status(),
     Row::namespaced(V1, "ResourceClaimTemplate", "resourceclaimtemplates"),
-    Row::cluster(V1, "ResourceSlice", "resourceslices")
-        .selectable(&["spec.nodeName", "spec.driver"]),
+    Row::cluster(V1, "ResourceSlice", "resourceslices").selectable(&["spec.nodeName", "spec.driver"]),
 ];

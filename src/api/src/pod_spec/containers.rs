@@ -10,12 +10,7 @@ use std::collections::HashSet;
 /// The words for a name that occurs only once too often is the path; these are the policies known.
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 
-pub(super) fn check_containers(
-    errors: &mut Errors,
-    path: &Path,
-    spec: &Map,
-    volumes: &HashSet<String>,
-) {
+pub(super) fn check_containers(errors: &mut Errors, path: &Path, spec: &Map, volumes: &HashSet<String>) {
     let mut names = HashSet::new();
     if check::list(spec, "containers").is_empty() {
         errors.push(FieldError::required(path.child("containers"), ""));
@@ -45,28 +40,14 @@ fn check_container(errors: &mut Errors, path: &Path, container: &Map, volumes: &
         errors.push(FieldError::invalid(path.child("image"), image, wrong));
     }
     let policy = container.str("imagePullPolicy");
-    check::one_of(
-        errors,
-        &path.child("imagePullPolicy"),
-        policy,
-        &PULL_POLICIES,
-    );
+    check::one_of(errors, &path.child("imagePullPolicy"), policy, &PULL_POLICIES);
     let message = container.str("terminationMessagePolicy");
     let known = ["File", "FallbackToLogsOnError"];
-    check::one_of(
-        errors,
-        &path.child("terminationMessagePolicy"),
-        message,
-        &known,
-    );
+    check::one_of(errors, &path.child("terminationMessagePolicy"), message, &known);
     check_env(errors, path, container);
     check_mounts(errors, path, container, volumes);
     probes::check_lifecycle(errors, path, container);
-    check_security(
-        errors,
-        &path.child("securityContext"),
-        check::part(container, "securityContext"),
-    );
+    check_security(errors, &path.child("securityContext"), check::part(container, "securityContext"));
 }
 
 /// What only some containers may have.
@@ -81,24 +62,14 @@ fn check_roles(errors: &mut Errors, path: &Path, container: &Map, list: &str) {
     } else {
         "may not be set for init containers without restartPolicy=Always"
     };
-    for key in [
-        "lifecycle",
-        "livenessProbe",
-        "readinessProbe",
-        "startupProbe",
-    ] {
+    for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
         if container.get(key).is_some_and(|value| !value.is_null()) {
             errors.push(FieldError::forbidden(path.child(key), what));
         }
     }
 }
 
-fn check_ports(
-    errors: &mut Errors,
-    path: &Path,
-    container: &Map,
-    host_ports: &mut HashSet<(String, String, i64)>,
-) {
+fn check_ports(errors: &mut Errors, path: &Path, container: &Map, host_ports: &mut HashSet<(String, String, i64)>) {
     let mut port_names = HashSet::new();
     for (index, port) in check::maps(container, "ports") {
         let path = path.child("ports").index(index);
@@ -115,49 +86,27 @@ fn check_ports(
         }
         if let Some(number) = check::number(port, "hostPort").filter(|number| *number != 0) {
             check::port(errors, &path.child("hostPort"), number);
-            let taken = (
-                port.str("protocol").to_owned(),
-                port.str("hostIP").to_owned(),
-                number,
-            );
+            let taken = (port.str("protocol").to_owned(), port.str("hostIP").to_owned(), number);
             if !host_ports.insert(taken) {
                 let text = format!("{}/{}/{number}", port.str("hostIP"), port.str("protocol"));
                 errors.push(FieldError::duplicate(path.child("hostPort"), text));
             }
         }
         let protocol = port.str("protocol");
-        check::one_of(
-            errors,
-            &path.child("protocol"),
-            protocol,
-            &["SCTP", "TCP", "UDP"],
-        );
+        check::one_of(errors, &path.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
     }
 }
 
 fn check_env(errors: &mut Errors, path: &Path, container: &Map) {
     for (index, env) in check::maps(container, "env") {
         let path = path.child("env").index(index);
-        check::required_named(
-            errors,
-            &path.child("name"),
-            env.str("name"),
-            names::env_var_name,
-        );
+        check::required_named(errors, &path.child("name"), env.str("name"), names::env_var_name);
         let Some(from) = env.get("valueFrom").and_then(Value::as_map) else {
             continue;
         };
         let path = path.child("valueFrom");
-        let sources = [
-            "fieldRef",
-            "resourceFieldRef",
-            "configMapKeyRef",
-            "secretKeyRef",
-            "fileKeyRef",
-        ];
-        let set = sources
-            .iter()
-            .filter(|key| from.get(key).is_some_and(|value| !value.is_null()));
+        let sources = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
+        let set = sources.iter().filter(|key| from.get(key).is_some_and(|value| !value.is_null()));
         match set.count() {
             0 => errors.push(FieldError::invalid(
                 &path,
@@ -183,12 +132,7 @@ fn check_env_source(errors: &mut Errors, path: &Path, from: &Map) {
             continue;
         };
         let path = path.child(key);
-        check::required_named(
-            errors,
-            &path.child("key"),
-            reference.str("key"),
-            names::config_map_key,
-        );
+        check::required_named(errors, &path.child("key"), reference.str("key"), names::config_map_key);
         check::required(errors, &path.child("name"), reference.str("name"));
     }
     if let Some(field) = from.get("fieldRef").and_then(Value::as_map) {
@@ -210,9 +154,7 @@ fn check_env_source(errors: &mut Errors, path: &Path, from: &Map) {
         let subscripted = ["metadata.annotations['", "metadata.labels['"];
         if name.is_empty() {
             errors.push(FieldError::required(path, ""));
-        } else if !known.contains(&name)
-            && !subscripted.iter().any(|prefix| name.starts_with(prefix))
-        {
+        } else if !known.contains(&name) && !subscripted.iter().any(|prefix| name.starts_with(prefix)) {
             errors.push(FieldError::not_supported(path, name, &known));
         }
     }
@@ -230,35 +172,19 @@ fn check_mounts(errors: &mut Errors, path: &Path, container: &Map, volumes: &Has
         }
         check::required(errors, &path.child("mountPath"), place);
         if !place.is_empty() && !places.insert(place) {
-            errors.push(FieldError::invalid(
-                path.child("mountPath"),
-                place,
-                "must be unique",
-            ));
+            errors.push(FieldError::invalid(path.child("mountPath"), place, "must be unique"));
         }
         for key in ["subPath", "subPathExpr"] {
             let inner = mount.str(key);
             if inner.starts_with('/') {
-                errors.push(FieldError::invalid(
-                    path.child(key),
-                    inner,
-                    "must be a relative path",
-                ));
+                errors.push(FieldError::invalid(path.child(key), inner, "must be a relative path"));
             } else if inner.split('/').any(|step| step == "..") {
-                errors.push(FieldError::invalid(
-                    path.child(key),
-                    inner,
-                    "must not contain '..'",
-                ));
+                errors.push(FieldError::invalid(path.child(key), inner, "must not contain '..'"));
             }
         }
         if !mount.str("subPath").is_empty() && !mount.str("subPathExpr").is_empty() {
             let wrong = "subPathExpr and subPath are mutually exclusive";
-            errors.push(FieldError::invalid(
-                path.child("subPathExpr"),
-                mount.str("subPathExpr"),
-                wrong,
-            ));
+            errors.push(FieldError::invalid(path.child("subPathExpr"), mount.str("subPathExpr"), wrong));
         }
     }
 }

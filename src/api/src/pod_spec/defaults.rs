@@ -29,10 +29,7 @@ pub(crate) fn fill_template(spec: &mut Map) {
 
 /// The old name of the service account goes with the new one.
 fn fill_account(spec: &mut Map) {
-    for (from, to) in [
-        ("serviceAccountName", "serviceAccount"),
-        ("serviceAccount", "serviceAccountName"),
-    ] {
+    for (from, to) in [("serviceAccountName", "serviceAccount"), ("serviceAccount", "serviceAccountName")] {
         if !spec.str(from).is_empty() && spec.str(to) != spec.str(from) {
             let name = spec.str(from).to_owned();
             spec.insert(to, name);
@@ -41,11 +38,7 @@ fn fill_account(spec: &mut Map) {
 }
 
 fn fill_container(container: &mut Map) {
-    let policy = if is_latest(container.str("image")) {
-        "Always"
-    } else {
-        "IfNotPresent"
-    };
+    let policy = if is_latest(container.str("image")) { "Always" } else { "IfNotPresent" };
     fill_text(container, "imagePullPolicy", policy);
     fill_text(container, "terminationMessagePath", "/dev/termination-log");
     fill_text(container, "terminationMessagePolicy", "File");
@@ -64,8 +57,7 @@ fn fill_container(container: &mut Map) {
         }
     }
     for hook in ["postStart", "preStop"] {
-        if let Some(hook) = part(container, "lifecycle").and_then(|lifecycle| part(lifecycle, hook))
-        {
+        if let Some(hook) = part(container, "lifecycle").and_then(|lifecycle| part(lifecycle, hook)) {
             fill_http_get(hook);
         }
     }
@@ -116,11 +108,7 @@ fn fill_volume(volume: &mut Map) {
         fill_text(iscsi, "iscsiInterface", "default");
     }
     if let Some(image) = part(volume, "image") {
-        let policy = if is_latest(image.str("reference")) {
-            "Always"
-        } else {
-            "IfNotPresent"
-        };
+        let policy = if is_latest(image.str("reference")) { "Always" } else { "IfNotPresent" };
         fill_text(image, "pullPolicy", policy);
     }
     let claim = part(volume, "ephemeral").and_then(|volume| part(volume, "volumeClaimTemplate"));

@@ -10,38 +10,20 @@ pub(super) fn check_probes(errors: &mut Errors, path: &Path, container: &Map) {
             continue;
         };
         let path = path.child(kind);
-        check_handler(
-            errors,
-            &path,
-            probe,
-            &["exec", "httpGet", "tcpSocket", "grpc"],
-        );
-        let numbers = [
-            "initialDelaySeconds",
-            "timeoutSeconds",
-            "periodSeconds",
-            "successThreshold",
-            "failureThreshold",
-        ];
+        check_handler(errors, &path, probe, &["exec", "httpGet", "tcpSocket", "grpc"]);
+        let numbers =
+            ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"];
         for key in numbers {
             check::not_negative(errors, &path, probe, key);
         }
         let grace = check::number(probe, "terminationGracePeriodSeconds");
         if let Some(seconds) = grace.filter(|seconds| *seconds <= 0) {
             let wrong = "must be greater than 0";
-            errors.push(FieldError::invalid(
-                path.child("terminationGracePeriodSeconds"),
-                seconds,
-                wrong,
-            ));
+            errors.push(FieldError::invalid(path.child("terminationGracePeriodSeconds"), seconds, wrong));
         }
         let successes = check::number(probe, "successThreshold").unwrap_or(1);
         if kind != "readinessProbe" && successes != 1 {
-            errors.push(FieldError::invalid(
-                path.child("successThreshold"),
-                successes,
-                "must be 1",
-            ));
+            errors.push(FieldError::invalid(path.child("successThreshold"), successes, "must be 1"));
         }
         if kind == "readinessProbe" && grace.is_some() {
             let wrong = "must not be set for readinessProbes";
@@ -56,12 +38,7 @@ pub(super) fn check_lifecycle(errors: &mut Errors, path: &Path, container: &Map)
         let lifecycle = check::part(container, "lifecycle");
         if let Some(handler) = lifecycle.get(hook).and_then(Value::as_map) {
             let path = path.child("lifecycle").child(hook);
-            check_handler(
-                errors,
-                &path,
-                handler,
-                &["exec", "httpGet", "tcpSocket", "sleep"],
-            );
+            check_handler(errors, &path, handler, &["exec", "httpGet", "tcpSocket", "sleep"]);
         }
     }
 }
@@ -76,10 +53,7 @@ fn check_handler(errors: &mut Errors, path: &Path, handler: &Map, actions: &[&st
         let path = path.child(action);
         seen += 1;
         if seen > 1 {
-            errors.push(FieldError::forbidden(
-                path,
-                "may not specify more than 1 handler type",
-            ));
+            errors.push(FieldError::forbidden(path, "may not specify more than 1 handler type"));
             continue;
         }
         check_action(errors, &path, action, details);

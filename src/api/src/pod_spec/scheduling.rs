@@ -6,11 +6,7 @@ use apimachinery::names;
 use apimachinery::value::{Map, Value};
 
 pub(super) fn check_scheduling(errors: &mut Errors, path: &Path, spec: &Map) {
-    check::labels(
-        errors,
-        &path.child("nodeSelector"),
-        check::part(spec, "nodeSelector"),
-    );
+    check::labels(errors, &path.child("nodeSelector"), check::part(spec, "nodeSelector"));
     for (index, toleration) in check::maps(spec, "tolerations") {
         check_toleration(errors, &path.child("tolerations").index(index), toleration);
     }
@@ -19,11 +15,7 @@ pub(super) fn check_scheduling(errors: &mut Errors, path: &Path, spec: &Map) {
         check_spread(errors, &spread.index(index), constraint);
     }
     let affinity = check::part(spec, "affinity");
-    check_node_affinity(
-        errors,
-        &path.child("affinity"),
-        check::part(affinity, "nodeAffinity"),
-    );
+    check_node_affinity(errors, &path.child("affinity"), check::part(affinity, "nodeAffinity"));
     for kind in ["podAffinity", "podAntiAffinity"] {
         let path = path.child("affinity").child(kind);
         check_pod_affinity(errors, &path, check::part(affinity, kind));
@@ -56,11 +48,7 @@ fn check_toleration(errors: &mut Errors, path: &Path, toleration: &Map) {
             "value must be empty when `operator` is 'Exists'",
         )),
         "Exists" => {}
-        other => errors.push(FieldError::not_supported(
-            path.child("operator"),
-            other,
-            &["Equal", "Exists"],
-        )),
+        other => errors.push(FieldError::not_supported(path.child("operator"), other, &["Equal", "Exists"])),
     }
     let effect = toleration.str("effect");
     let known = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
@@ -77,18 +65,9 @@ fn check_toleration(errors: &mut Errors, path: &Path, toleration: &Map) {
 fn check_spread(errors: &mut Errors, path: &Path, constraint: &Map) {
     let skew = check::number(constraint, "maxSkew").unwrap_or_default();
     if skew <= 0 {
-        errors.push(FieldError::invalid(
-            path.child("maxSkew"),
-            skew,
-            "must be greater than zero",
-        ));
+        errors.push(FieldError::invalid(path.child("maxSkew"), skew, "must be greater than zero"));
     }
-    check::required_named(
-        errors,
-        &path.child("topologyKey"),
-        constraint.str("topologyKey"),
-        names::qualified_name,
-    );
+    check::required_named(errors, &path.child("topologyKey"), constraint.str("topologyKey"), names::qualified_name);
     check::one_of(
         errors,
         &path.child("whenUnsatisfiable"),
@@ -106,10 +85,7 @@ fn check_node_affinity(errors: &mut Errors, path: &Path, affinity: &Map) {
     if let Some(wanted) = affinity.get(required).and_then(Value::as_map) {
         let path = path.child(required).child("nodeSelectorTerms");
         if check::list(wanted, "nodeSelectorTerms").is_empty() {
-            errors.push(FieldError::required(
-                &path,
-                "must have at least one node selector term",
-            ));
+            errors.push(FieldError::required(&path, "must have at least one node selector term"));
         }
         for (index, term) in check::maps(wanted, "nodeSelectorTerms") {
             check_node_term(errors, &path.index(index), term);
@@ -119,22 +95,14 @@ fn check_node_affinity(errors: &mut Errors, path: &Path, affinity: &Map) {
     for (index, choice) in check::maps(affinity, preferred) {
         let path = path.child(preferred).index(index);
         check_weight(errors, &path, choice);
-        check_node_term(
-            errors,
-            &path.child("preference"),
-            check::part(choice, "preference"),
-        );
+        check_node_term(errors, &path.child("preference"), check::part(choice, "preference"));
     }
 }
 
 fn check_weight(errors: &mut Errors, path: &Path, choice: &Map) {
     let weight = check::number(choice, "weight").unwrap_or_default();
     if !(1..=100).contains(&weight) {
-        errors.push(FieldError::invalid(
-            path.child("weight"),
-            weight,
-            "must be in the range 1-100",
-        ));
+        errors.push(FieldError::invalid(path.child("weight"), weight, "must be in the range 1-100"));
     }
 }
 
@@ -150,31 +118,22 @@ pub(crate) fn check_node_term(errors: &mut Errors, path: &Path, term: &Map) {
                     "must be specified when `operator` is 'In' or 'NotIn'",
                 )),
                 "In" | "NotIn" => {}
-                "Exists" | "DoesNotExist" if !values.is_empty() => {
-                    errors.push(FieldError::forbidden(
-                        path.child("values"),
-                        "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                    ))
-                }
+                "Exists" | "DoesNotExist" if !values.is_empty() => errors.push(FieldError::forbidden(
+                    path.child("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                )),
                 "Exists" | "DoesNotExist" => {}
                 "Gt" | "Lt" if values.len() != 1 => errors.push(FieldError::required(
                     path.child("values"),
                     "must be specified single value when `operator` is 'Lt' or 'Gt'",
                 )),
                 "Gt" | "Lt" => {}
-                other => errors.push(FieldError::invalid(
-                    path.child("operator"),
-                    other,
-                    "not a valid selector operator",
-                )),
+                other => {
+                    errors.push(FieldError::invalid(path.child("operator"), other, "not a valid selector operator"));
+                }
             }
             if list == "matchExpressions" {
-                check::named(
-                    errors,
-                    &path.child("key"),
-                    requirement.str("key"),
-                    names::qualified_name,
-                );
+                check::named(errors, &path.child("key"), requirement.str("key"), names::qualified_name);
             }
         }
     }
@@ -189,11 +148,7 @@ fn check_pod_affinity(errors: &mut Errors, path: &Path, affinity: &Map) {
     for (index, choice) in check::maps(affinity, preferred) {
         let path = path.child(preferred).index(index);
         check_weight(errors, &path, choice);
-        check_pod_term(
-            errors,
-            &path.child("podAffinityTerm"),
-            check::part(choice, "podAffinityTerm"),
-        );
+        check_pod_term(errors, &path.child("podAffinityTerm"), check::part(choice, "podAffinityTerm"));
     }
 }
 
@@ -205,16 +160,8 @@ fn check_pod_term(errors: &mut Errors, path: &Path, term: &Map) {
     }
     let key = term.str("topologyKey");
     if key.is_empty() {
-        errors.push(FieldError::required(
-            path.child("topologyKey"),
-            "can not be empty",
-        ));
+        errors.push(FieldError::required(path.child("topologyKey"), "can not be empty"));
     } else {
-        check::named(
-            errors,
-            &path.child("topologyKey"),
-            key,
-            names::qualified_name,
-        );
+        check::named(errors, &path.child("topologyKey"), key, names::qualified_name);
     }
 }

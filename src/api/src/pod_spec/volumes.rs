@@ -23,17 +23,11 @@ pub(super) fn check_volumes(errors: &mut Errors, path: &Path, spec: &Map) -> Has
 
 fn check_source(errors: &mut Errors, path: &Path, volume: &Map) {
     let mut sources = 0;
-    for (kind, source) in volume
-        .iter()
-        .filter(|(key, value)| &***key != "name" && !value.is_null())
-    {
+    for (kind, source) in volume.iter().filter(|(key, value)| &***key != "name" && !value.is_null()) {
         let path = path.child(kind);
         sources += 1;
         if sources > 1 {
-            errors.push(FieldError::forbidden(
-                path,
-                "may not specify more than 1 volume type",
-            ));
+            errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
             continue;
         }
         if let Some(source) = source.as_map() {
@@ -60,23 +54,11 @@ fn check_one(errors: &mut Errors, path: &Path, kind: &str, source: &Map) {
     }
     match kind {
         "hostPath" => {
-            let known = [
-                "",
-                "BlockDevice",
-                "CharDevice",
-                "Directory",
-                "DirectoryOrCreate",
-                "File",
-                "FileOrCreate",
-                "Socket",
-            ];
+            let known =
+                ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
             check::optional_one_of(errors, &path.child("type"), source.str("type"), &known);
             if source.str("path").split('/').any(|step| step == "..") {
-                errors.push(FieldError::invalid(
-                    path.child("path"),
-                    source.str("path"),
-                    "must not contain '..'",
-                ));
+                errors.push(FieldError::invalid(path.child("path"), source.str("path"), "must not contain '..'"));
             }
         }
         "secret" | "configMap" => check_items(errors, path, source),
@@ -99,19 +81,12 @@ fn check_projection(errors: &mut Errors, path: &Path, projection: &Map) {
             check_items(errors, &path.child(kind), source);
         }
     }
-    if let Some(token) = projection
-        .get("serviceAccountToken")
-        .and_then(Value::as_map)
-    {
+    if let Some(token) = projection.get("serviceAccountToken").and_then(Value::as_map) {
         let path = path.child("serviceAccountToken");
         let seconds = check::number(token, "expirationSeconds").unwrap_or(3600);
         if seconds < 600 {
             let wrong = "may not specify a duration less than 10 minutes";
-            errors.push(FieldError::invalid(
-                path.child("expirationSeconds"),
-                seconds,
-                wrong,
-            ));
+            errors.push(FieldError::invalid(path.child("expirationSeconds"), seconds, wrong));
         }
         check::required(errors, &path.child("path"), token.str("path"));
     }
@@ -124,17 +99,9 @@ fn check_items(errors: &mut Errors, path: &Path, source: &Map) {
         let place = item.str("path");
         check::required(errors, &path.child("path"), place);
         if place.starts_with('/') {
-            errors.push(FieldError::invalid(
-                path.child("path"),
-                place,
-                "must be a relative path",
-            ));
+            errors.push(FieldError::invalid(path.child("path"), place, "must be a relative path"));
         } else if place.split('/').any(|step| step == "..") {
-            errors.push(FieldError::invalid(
-                path.child("path"),
-                place,
-                "must not contain '..'",
-            ));
+            errors.push(FieldError::invalid(path.child("path"), place, "must not contain '..'"));
         }
         if let Some(mode) = check::number(item, "mode") {
             check_mode(errors, &path.child("mode"), mode);

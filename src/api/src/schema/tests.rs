@@ -3,25 +3,14 @@ use super::*;
 #[test]
 fn every_row_has_its_type_and_list_type() {
     for row in crate::resources() {
-        assert!(
-            schema()
-                .type_for_gvk(row.group, row.version, row.kind)
-                .is_some(),
-            "{} {}",
-            row.group,
-            row.kind
-        );
+        assert!(schema().type_for_gvk(row.group, row.version, row.kind).is_some(), "{} {}", row.group, row.kind);
     }
 }
 
 #[test]
 fn prose_unpacks() {
     let pod = schema().type_named("core.v1.Pod").unwrap();
-    assert!(
-        schema()
-            .description(pod, None)
-            .starts_with("Pod is a collection")
-    );
+    assert!(schema().description(pod, None).starts_with("Pod is a collection"));
     assert!(!schema().description(pod, Some("spec")).is_empty());
 }
 

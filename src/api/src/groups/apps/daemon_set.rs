@@ -24,33 +24,13 @@ pub(super) const STRATEGY: Strategy = Strategy {
 
 pub(super) const COLUMNS: &[Column] = &[
     NAME,
-    Column::new("Desired", |set, _| {
-        print::number(set, &["status", "desiredNumberScheduled"])
-    })
-    .kind("integer"),
-    Column::new("Current", |set, _| {
-        print::number(set, &["status", "currentNumberScheduled"])
-    })
-    .kind("integer"),
-    Column::new("Ready", |set, _| {
-        print::number(set, &["status", "numberReady"])
-    })
-    .kind("integer"),
-    Column::new("Up-to-date", |set, _| {
-        print::number(set, &["status", "updatedNumberScheduled"])
-    })
-    .kind("integer"),
-    Column::new("Available", |set, _| {
-        print::number(set, &["status", "numberAvailable"])
-    })
-    .kind("integer"),
+    Column::new("Desired", |set, _| print::number(set, &["status", "desiredNumberScheduled"])).kind("integer"),
+    Column::new("Current", |set, _| print::number(set, &["status", "currentNumberScheduled"])).kind("integer"),
+    Column::new("Ready", |set, _| print::number(set, &["status", "numberReady"])).kind("integer"),
+    Column::new("Up-to-date", |set, _| print::number(set, &["status", "updatedNumberScheduled"])).kind("integer"),
+    Column::new("Available", |set, _| print::number(set, &["status", "numberAvailable"])).kind("integer"),
     Column::new("Node Selector", |set, _| {
-        Value::from(print::labels(set.map_at(&[
-            "spec",
-            "template",
-            "spec",
-            "nodeSelector",
-        ])))
+        Value::from(print::labels(set.map_at(&["spec", "template", "spec", "nodeSelector"])))
     }),
     AGE,
     CONTAINERS,
@@ -80,18 +60,9 @@ fn validate(set: &Object) -> Errors {
     let strategy = check::part(spec, "updateStrategy");
     let path = path.child("updateStrategy");
     let kind = strategy.str("type");
-    check::one_of(
-        &mut errors,
-        &path.child("type"),
-        kind,
-        &["OnDelete", "RollingUpdate"],
-    );
+    check::one_of(&mut errors, &path.child("type"), kind, &["OnDelete", "RollingUpdate"]);
     if kind == "RollingUpdate" {
-        check_rolling(
-            &mut errors,
-            &path.child("rollingUpdate"),
-            check::part(strategy, "rollingUpdate"),
-        );
+        check_rolling(&mut errors, &path.child("rollingUpdate"), check::part(strategy, "rollingUpdate"));
     }
     errors
 }

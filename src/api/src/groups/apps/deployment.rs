@@ -25,21 +25,12 @@ pub(super) const DEPLOYMENT_COLUMNS: &[Column] = &[
     NAME,
     Column::new("Ready", |object, _| {
         let number = |path: &[&str]| object.i64_at(path).unwrap_or_default();
-        let (ready, wanted) = (
-            number(&["status", "readyReplicas"]),
-            number(&["spec", "replicas"]),
-        );
+        let (ready, wanted) = (number(&["status", "readyReplicas"]), number(&["spec", "replicas"]));
         Value::from(format!("{ready}/{wanted}"))
     })
     .about("Number of the pod with ready state"),
-    Column::new("Up-to-date", |object, _| {
-        print::number(object, &["status", "updatedReplicas"])
-    })
-    .kind("string"),
-    Column::new("Available", |object, _| {
-        print::number(object, &["status", "availableReplicas"])
-    })
-    .kind("string"),
+    Column::new("Up-to-date", |object, _| print::number(object, &["status", "updatedReplicas"])).kind("string"),
+    Column::new("Available", |object, _| print::number(object, &["status", "availableReplicas"])).kind("string"),
     AGE,
     CONTAINERS,
     IMAGES,
@@ -66,33 +57,20 @@ fn validate_deployment(deployment: &Object) -> Errors {
     let path = Path::new("spec");
     let spec = deployment.map_at(&["spec"]);
     super::check_workload(&mut errors, "deployment", spec);
-    check_strategy(
-        &mut errors,
-        &path.child("strategy"),
-        check::part(spec, "strategy"),
-    );
+    check_strategy(&mut errors, &path.child("strategy"), check::part(spec, "strategy"));
     check::not_negative(&mut errors, &path, spec, "revisionHistoryLimit");
     check::not_negative(&mut errors, &path, spec, "progressDeadlineSeconds");
     let deadline = check::number(spec, "progressDeadlineSeconds").unwrap_or(600);
     if deadline <= check::number(spec, "minReadySeconds").unwrap_or_default() {
         let wrong = "must be greater than minReadySeconds";
-        errors.push(FieldError::invalid(
-            path.child("progressDeadlineSeconds"),
-            deadline,
-            wrong,
-        ));
+        errors.push(FieldError::invalid(path.child("progressDeadlineSeconds"), deadline, wrong));
     }
     errors
 }
 
 fn check_strategy(errors: &mut Errors, path: &Path, strategy: &Map) {
     let kind = strategy.str("type");
-    check::one_of(
-        errors,
-        &path.child("type"),
-        kind,
-        &["Recreate", "RollingUpdate"],
-    );
+    check::one_of(errors, &path.child("type"), kind, &["Recreate", "RollingUpdate"]);
     let Some(rolling) = strategy.get("rollingUpdate").and_then(Value::as_map) else {
         return;
     };
@@ -110,11 +88,7 @@ pub(super) fn check_rolling(errors: &mut Errors, path: &Path, rolling: &Map) {
     for key in ["maxUnavailable", "maxSurge"] {
         check::number_or_percent(errors, &path.child(key), rolling.get(key));
     }
-    check::at_most_all(
-        errors,
-        &path.child("maxUnavailable"),
-        rolling.get("maxUnavailable"),
-    );
+    check::at_most_all(errors, &path.child("maxUnavailable"), rolling.get("maxUnavailable"));
     let is_none = |key| match rolling.get(key) {
         Some(Value::Int(number)) => *number == 0,
         Some(Value::String(text)) => &**text == "0%",
@@ -150,18 +124,9 @@ pub(crate) const REPLICA_SET: Strategy = Strategy {
 
 pub(crate) const REPLICA_SET_COLUMNS: &[Column] = &[
     NAME,
-    Column::new("Desired", |object, _| {
-        print::number(object, &["spec", "replicas"])
-    })
-    .kind("integer"),
-    Column::new("Current", |object, _| {
-        print::number(object, &["status", "replicas"])
-    })
-    .kind("integer"),
-    Column::new("Ready", |object, _| {
-        print::number(object, &["status", "readyReplicas"])
-    })
-    .kind("integer"),
+    Column::new("Desired", |object, _| print::number(object, &["spec", "replicas"])).kind("integer"),
+    Column::new("Current", |object, _| print::number(object, &["status", "replicas"])).kind("integer"),
+    Column::new("Ready", |object, _| print::number(object, &["status", "readyReplicas"])).kind("integer"),
     AGE,
     CONTAINERS,
     IMAGES,
@@ -171,9 +136,7 @@ pub(crate) const REPLICA_SET_COLUMNS: &[Column] = &[
 /// A replication controller selects by plain labels, and by those of its template if it names none.
 pub(crate) const CONTROLLER: Strategy = Strategy {
     default: |controller| {
-        let labels = controller
-            .map_at(&["spec", "template", "metadata", "labels"])
-            .clone();
+        let labels = controller.map_at(&["spec", "template", "metadata", "labels"]).clone();
         if !labels.is_empty() {
             if controller.map_at(&["spec", "selector"]).is_empty() {
                 controller.set_at(&["spec", "selector"], Value::Map(labels.clone()));
@@ -200,12 +163,7 @@ pub(crate) const CONTROLLER: Strategy = Strategy {
         }
         let selector = apimachinery::value!({"matchLabels": (Value::Map(check::part(spec, "selector").clone()))});
         let template = check::part(spec, "template");
-        pod_spec::check_running_template(
-            &mut errors,
-            &path.child("template"),
-            template,
-            Some(&selector),
-        );
+        pod_spec::check_running_template(&mut errors, &path.child("template"), template, Some(&selector));
         errors
     },
     generation: true,
@@ -214,23 +172,11 @@ pub(crate) const CONTROLLER: Strategy = Strategy {
 
 pub(crate) const CONTROLLER_COLUMNS: &[Column] = &[
     NAME,
-    Column::new("Desired", |object, _| {
-        print::number(object, &["spec", "replicas"])
-    })
-    .kind("integer"),
-    Column::new("Current", |object, _| {
-        print::number(object, &["status", "replicas"])
-    })
-    .kind("integer"),
-    Column::new("Ready", |object, _| {
-        print::number(object, &["status", "readyReplicas"])
-    })
-    .kind("integer"),
+    Column::new("Desired", |object, _| print::number(object, &["spec", "replicas"])).kind("integer"),
+    Column::new("Current", |object, _| print::number(object, &["status", "replicas"])).kind("integer"),
+    Column::new("Ready", |object, _| print::number(object, &["status", "readyReplicas"])).kind("integer"),
     AGE,
     CONTAINERS,
     IMAGES,
-    Column::new("Selector", |object, _| {
-        Value::from(print::labels(object.map_at(&["spec", "selector"])))
-    })
-    .wide(),
+    Column::new("Selector", |object, _| Value::from(print::labels(object.map_at(&["spec", "selector"])))).wide(),
 ];

@@ -26,10 +26,7 @@ pub(super) const COLUMNS: &[Column] = &[
     NAME,
     Column::new("Ready", |set, _| {
         let number = |path: &[&str]| set.i64_at(path).unwrap_or_default();
-        let (ready, wanted) = (
-            number(&["status", "readyReplicas"]),
-            number(&["spec", "replicas"]),
-        );
+        let (ready, wanted) = (number(&["status", "readyReplicas"]), number(&["spec", "replicas"]));
         Value::from(format!("{ready}/{wanted}"))
     }),
     AGE,
@@ -68,38 +65,20 @@ fn validate(set: &Object) -> Errors {
     check::not_negative(&mut errors, &path, spec, "revisionHistoryLimit");
     let policy = spec.str("podManagementPolicy");
     let known = ["OrderedReady", "Parallel"];
-    check::one_of(
-        &mut errors,
-        &path.child("podManagementPolicy"),
-        policy,
-        &known,
-    );
+    check::one_of(&mut errors, &path.child("podManagementPolicy"), policy, &known);
     let strategy = check::part(spec, "updateStrategy");
     let kind = strategy.str("type");
     let at = path.child("updateStrategy");
-    check::one_of(
-        &mut errors,
-        &at.child("type"),
-        kind,
-        &["OnDelete", "RollingUpdate"],
-    );
+    check::one_of(&mut errors, &at.child("type"), kind, &["OnDelete", "RollingUpdate"]);
     let rolling = check::part(strategy, "rollingUpdate");
-    check::not_negative(
-        &mut errors,
-        &at.child("rollingUpdate"),
-        rolling,
-        "partition",
-    );
+    check::not_negative(&mut errors, &at.child("rollingUpdate"), rolling, "partition");
     super::check_selector(&mut errors, &path, "statefulset", spec);
     // Mounts may name the claims, which no volume of the template is for.
     let mut template = check::part(spec, "template").clone();
     if let Some(pod) = crate::fill::part(&mut template, "spec") {
         let volumes = pod.entry("volumes").make_list();
         for claim in set.list_at(&["spec", "volumeClaimTemplates"]) {
-            let name = claim
-                .at(&["metadata", "name"])
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let name = claim.at(&["metadata", "name"]).and_then(Value::as_str).unwrap_or_default();
             if !volumes.iter().any(|volume| volume.str("name") == name) {
                 volumes.push(apimachinery::value!({"name": name, "emptyDir": {}}));
             }
@@ -149,12 +128,7 @@ pub(super) const REVISION: Strategy = Strategy {
     },
     validate_update: |new, old| {
         let mut errors = Errors::new();
-        check::unchanged(
-            &mut errors,
-            &Path::new("data"),
-            new.get("data"),
-            old.get("data"),
-        );
+        check::unchanged(&mut errors, &Path::new("data"), new.get("data"), old.get("data"));
         errors
     },
     ..NOOP
@@ -171,9 +145,6 @@ pub(super) const REVISION_COLUMNS: &[Column] = &[
             format!("{kind}{dot}{group}/{}", owner.str("name"))
         }))
     }),
-    Column::new("Revision", |revision, _| {
-        print::number(revision, &["revision"])
-    })
-    .kind("integer"),
+    Column::new("Revision", |revision, _| print::number(revision, &["revision"])).kind("integer"),
     AGE,
 ];

@@ -1,4 +1,4 @@
-//! ConfigMaps, Secrets and ServiceAccounts.
+//! Config maps, secrets and service accounts.
 
 use crate::check::{self, Errors};
 use crate::fill::fill_text;
@@ -51,12 +51,7 @@ pub(super) const SECRET: Strategy = Strategy {
     validate: validate_secret,
     validate_update: |new, old| {
         let mut errors = frozen(new, old);
-        check::unchanged(
-            &mut errors,
-            &Path::new("type"),
-            new.get("type"),
-            old.get("type"),
-        );
+        check::unchanged(&mut errors, &Path::new("type"), new.get("type"), old.get("type"));
         errors
     },
     ..NOOP
@@ -65,9 +60,7 @@ pub(super) const SECRET: Strategy = Strategy {
 pub(super) const SECRET_COLUMNS: &[Column] = &[
     NAME,
     Column::new("Type", |secret, _| Value::from(secret.str_at(&["type"]))),
-    Column::new("Data", |secret, _| {
-        Value::from(secret.map_at(&["data"]).len())
-    }),
+    Column::new("Data", |secret, _| Value::from(secret.map_at(&["data"]).len())),
     AGE,
 ];
 
@@ -92,10 +85,7 @@ fn validate_secret(secret: &Object) -> Errors {
         "kubernetes.io/service-account-token" => {
             let key = "kubernetes.io/service-account.name";
             if secret.annotation(key).unwrap_or_default().is_empty() {
-                errors.push(FieldError::required(
-                    Path::new("metadata.annotations").key(key),
-                    "",
-                ));
+                errors.push(FieldError::required(Path::new("metadata.annotations").key(key), ""));
             }
             &[]
         }
@@ -141,10 +131,5 @@ fn frozen(new: &Object, old: &Object) -> Errors {
     errors
 }
 
-pub(super) const SERVICE_ACCOUNT_COLUMNS: &[Column] = &[
-    NAME,
-    Column::new("Secrets", |account, _| {
-        Value::from(account.list_at(&["secrets"]).len())
-    }),
-    AGE,
-];
+pub(super) const SERVICE_ACCOUNT_COLUMNS: &[Column] =
+    &[NAME, Column::new("Secrets", |account, _| Value::from(account.list_at(&["secrets"]).len())), AGE];

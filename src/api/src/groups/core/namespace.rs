@@ -26,10 +26,8 @@ pub(super) const STRATEGY: Strategy = Strategy {
 
 pub(super) const COLUMNS: &[Column] = &[
     NAME,
-    Column::new("Status", |namespace, _| {
-        Value::from(namespace.str_at(&["status", "phase"]))
-    })
-    .about("The status of the namespace"),
+    Column::new("Status", |namespace, _| Value::from(namespace.str_at(&["status", "phase"])))
+        .about("The status of the namespace"),
     AGE,
 ];
 

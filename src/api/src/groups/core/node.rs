@@ -23,17 +23,12 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("Status", |node, _| Value::from(status_of(node))).about("The status of the node"),
     Column::new("Roles", |node, _| Value::from(roles(node))).about("The roles of the node"),
     AGE,
-    Column::new("Version", |node, _| {
-        Value::from(node.str_at(&["status", "nodeInfo", "kubeletVersion"]))
-    }),
+    Column::new("Version", |node, _| Value::from(node.str_at(&["status", "nodeInfo", "kubeletVersion"]))),
     Column::new("Internal-IP", |node, _| address(node, "InternalIP")).wide(),
     Column::new("External-IP", |node, _| address(node, "ExternalIP")).wide(),
     Column::new("OS-Image", |node, _| info(node, "osImage")).wide(),
     Column::new("Kernel-Version", |node, _| info(node, "kernelVersion")).wide(),
-    Column::new("Container-Runtime", |node, _| {
-        info(node, "containerRuntimeVersion")
-    })
-    .wide(),
+    Column::new("Container-Runtime", |node, _| info(node, "containerRuntimeVersion")).wide(),
 ];
 
 fn status_of(node: &Object) -> String {
@@ -69,10 +64,7 @@ fn address(node: &Object, kind: &str) -> Value {
 }
 
 fn info(node: &Object, field: &str) -> Value {
-    Value::from(print::or(
-        node.str_at(&["status", "nodeInfo", field]),
-        print::UNKNOWN,
-    ))
+    Value::from(print::or(node.str_at(&["status", "nodeInfo", field]), print::UNKNOWN))
 }
 
 fn validate(node: &Object) -> Errors {
@@ -83,12 +75,7 @@ fn validate(node: &Object) -> Errors {
         let path = path.child("taints").index(index);
         let (key, effect) = (taint.str("key"), taint.str("effect"));
         check::named(&mut errors, &path.child("key"), key, names::qualified_name);
-        check::named(
-            &mut errors,
-            &path.child("value"),
-            taint.str("value"),
-            names::label_value,
-        );
+        check::named(&mut errors, &path.child("value"), taint.str("value"), names::label_value);
         let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
         check::one_of(&mut errors, &path.child("effect"), effect, &known);
         if !seen.insert((key, effect)) {
@@ -99,11 +86,7 @@ fn validate(node: &Object) -> Errors {
     for (index, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
         if range.parse::<ipnet::IpNet>().is_err() {
             let wrong = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.push(FieldError::invalid(
-                path.child("podCIDRs").index(index),
-                range,
-                wrong,
-            ));
+            errors.push(FieldError::invalid(path.child("podCIDRs").index(index), range, wrong));
         }
     }
     errors
@@ -112,14 +95,8 @@ fn validate(node: &Object) -> Errors {
 fn validate_update(new: &Object, old: &Object) -> Errors {
     let mut errors = Errors::new();
     for (key, wrong) in [
-        (
-            "podCIDRs",
-            "node updates may not change podCIDR except from \"\" to valid",
-        ),
-        (
-            "providerID",
-            "node updates may not change providerID except from \"\" to valid",
-        ),
+        ("podCIDRs", "node updates may not change podCIDR except from \"\" to valid"),
+        ("providerID", "node updates may not change providerID except from \"\" to valid"),
     ] {
         let before = old.at(&["spec", key]).filter(|value| !value.is_empty());
         if before.is_some() && before != new.at(&["spec", key]) {

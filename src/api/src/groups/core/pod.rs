@@ -87,11 +87,7 @@ pub(super) fn qos_class(pod: &Object) -> &'static str {
     let lists = [["spec", "containers"], ["spec", "initContainers"]];
     for container in lists.iter().flat_map(|path| pod.list_at(path)) {
         for resource in ["cpu", "memory"] {
-            let amount = |kind| {
-                container
-                    .at(&["resources", kind, resource])
-                    .filter(|amount| !is_zero(amount))
-            };
+            let amount = |kind| container.at(&["resources", kind, resource]).filter(|amount| !is_zero(amount));
             let (request, limit) = (amount("requests"), amount("limits"));
             any |= request.is_some() || limit.is_some();
             guaranteed &= limit.is_some() && (request.is_none() || request == limit);
@@ -106,22 +102,15 @@ pub(super) fn qos_class(pod: &Object) -> &'static str {
 
 fn is_zero(amount: &Value) -> bool {
     let text = amount.as_str().unwrap_or_default();
-    amount.as_i64() == Some(0)
-        || (text.starts_with('0') && !text.contains(|c: char| ('1'..='9').contains(&c)))
+    amount.as_i64() == Some(0) || (text.starts_with('0') && !text.contains(|c: char| ('1'..='9').contains(&c)))
 }
 
 fn validate(pod: &Object) -> Errors {
     let mut errors = Errors::new();
     pod_spec::check_spec(&mut errors, &Path::new("spec"), pod.map_at(&["spec"]));
-    if pod.annotation(pod_spec::MIRROR_ANNOTATION).is_some()
-        && pod.str_at(&["spec", "nodeName"]).is_empty()
-    {
+    if pod.annotation(pod_spec::MIRROR_ANNOTATION).is_some() && pod.str_at(&["spec", "nodeName"]).is_empty() {
         let path = Path::new("metadata.annotations").key(pod_spec::MIRROR_ANNOTATION);
-        errors.push(FieldError::invalid(
-            path,
-            "",
-            "must set spec.nodeName if mirror pod annotation is set",
-        ));
+        errors.push(FieldError::invalid(path, "", "must set spec.nodeName if mirror pod annotation is set"));
     }
     errors
 }
@@ -137,28 +126,20 @@ fn validate_update(new: &Object, old: &Object) -> Errors {
     let (new_spec, old_spec) = (new.map_at(&["spec"]), old.map_at(&["spec"]));
     check_deadline(&mut errors, &path, new_spec, old_spec);
     let tolerations = check::list(new_spec, "tolerations");
-    if check::list(old_spec, "tolerations")
-        .iter()
-        .any(|one| !tolerations.contains(one))
-    {
+    if check::list(old_spec, "tolerations").iter().any(|one| !tolerations.contains(one)) {
         errors.push(FieldError::forbidden(
             path.child("tolerations"),
             "existing toleration can not be modified except its tolerationSeconds",
         ));
     }
     let gates = check::list(old_spec, "schedulingGates");
-    let added = check::list(new_spec, "schedulingGates")
-        .iter()
-        .find(|gate| !gates.contains(gate));
+    let added = check::list(new_spec, "schedulingGates").iter().find(|gate| !gates.contains(gate));
     if let Some(gate) = added {
-        let wrong = format!(
-            "only deletion is allowed, but found new scheduling gate '{}'",
-            gate.str("name")
-        );
+        let wrong = format!("only deletion is allowed, but found new scheduling gate '{}'", gate.str("name"));
         errors.push(FieldError::forbidden(path.child("schedulingGates"), wrong));
     }
-    let gated = !gates.is_empty();
-    if frozen(new_spec, gated) != frozen(old_spec, gated) {
+    let held = !gates.is_empty();
+    if frozen(new_spec, held) != frozen(old_spec, held) {
         errors.push(FieldError::forbidden(&path, FROZEN));
     }
     errors
@@ -182,12 +163,7 @@ fn check_deadline(errors: &mut Errors, path: &Path, new: &Map, old: &Map) {
 /// The specification without what may change; a pod that is held back may still be steered.
 fn frozen(spec: &Map, gated: bool) -> Map {
     let mut rest = spec.clone();
-    for key in [
-        "activeDeadlineSeconds",
-        "tolerations",
-        "schedulingGates",
-        "ephemeralContainers",
-    ] {
+    for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"] {
         rest.remove(key);
     }
     if check::number(&rest, "terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
@@ -214,12 +190,7 @@ pub(super) const TEMPLATE: Strategy = Strategy {
     },
     validate: |object| {
         let mut errors = Errors::new();
-        pod_spec::check_template(
-            &mut errors,
-            &Path::new("template"),
-            object.map_at(&["template"]),
-            None,
-        );
+        pod_spec::check_template(&mut errors, &Path::new("template"), object.map_at(&["template"]), None);
         errors
     },
     generation: true,
@@ -231,18 +202,14 @@ pub(super) const TEMPLATE_COLUMNS: &[Column] = &[
     Column::new("Containers", |object, _| fields(object, "name")),
     Column::new("Images", |object, _| fields(object, "image")),
     Column::new("Pod Labels", |object, _| {
-        Value::from(print::labels(
-            object.map_at(&["template", "metadata", "labels"]),
-        ))
+        Value::from(print::labels(object.map_at(&["template", "metadata", "labels"])))
     }),
     AGE,
 ];
 
 fn fields(object: &Object, field: &str) -> Value {
     let containers = object.list_at(&["template", "spec", "containers"]);
-    Value::from(print::joined_plain(
-        containers.iter().map(|container| container.str(field)),
-    ))
+    Value::from(print::joined_plain(containers.iter().map(|container| container.str(field))))
 }
 
 #[cfg(test)]

@@ -7,10 +7,8 @@ use crate::status;
 use apimachinery::object::Object;
 use apimachinery::value::{Map, Value};
 
-pub(super) const LIMIT_RANGE: Strategy = Strategy {
-    default: |range| each(spec(range), "limits").for_each(fill_limits),
-    ..NOOP
-};
+pub(super) const LIMIT_RANGE: Strategy =
+    Strategy { default: |range| each(spec(range), "limits").for_each(fill_limits), ..NOOP };
 
 pub(super) const LIMIT_RANGE_COLUMNS: &[Column] = &[NAME, CREATED_AT];
 
@@ -19,11 +17,7 @@ fn fill_limits(item: &mut Map) {
     if item.str("type") != "Container" {
         return;
     }
-    for (from, to) in [
-        ("max", "default"),
-        ("default", "defaultRequest"),
-        ("min", "defaultRequest"),
-    ] {
+    for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
         let given = crate::check::part(item, from).clone();
         if given.is_empty() {
             continue;

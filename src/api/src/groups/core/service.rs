@@ -27,32 +27,19 @@ pub(super) const STRATEGY: Strategy = Strategy {
 
 pub(super) const COLUMNS: &[Column] = &[
     NAME,
-    Column::new("Type", |service, _| {
-        Value::from(service.str_at(&["spec", "type"]))
-    }),
-    Column::new("Cluster-IP", |service, _| {
-        print::text_or_none(service, &["spec", "clusterIP"])
-    }),
-    Column::new("External-IP", |service, _| {
-        Value::from(external_ip(service))
-    }),
+    Column::new("Type", |service, _| Value::from(service.str_at(&["spec", "type"]))),
+    Column::new("Cluster-IP", |service, _| print::text_or_none(service, &["spec", "clusterIP"])),
+    Column::new("External-IP", |service, _| Value::from(external_ip(service))),
     Column::new("Port(s)", |service, _| Value::from(ports(service))),
     AGE,
-    Column::new("Selector", |service, _| {
-        Value::from(print::labels(service.map_at(&["spec", "selector"])))
-    })
-    .wide(),
+    Column::new("Selector", |service, _| Value::from(print::labels(service.map_at(&["spec", "selector"])))).wide(),
 ];
 
 fn default(service: &mut Object) {
     let spec = spec(service);
     fill_text(spec, "sessionAffinity", "None");
     if spec.str("sessionAffinity") == "ClientIP" {
-        fill(
-            make(make(spec, "sessionAffinityConfig"), "clientIP"),
-            "timeoutSeconds",
-            10_800,
-        );
+        fill(make(make(spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds", 10_800);
     } else {
         spec.remove("sessionAffinityConfig");
     }
@@ -118,41 +105,18 @@ fn validate(service: &Object) -> Errors {
     check::one_of(&mut errors, &path.child("type"), kind, &known);
     if matches!(kind, "LoadBalancer" | "NodePort") && headless {
         let wrong = format!("may not be set to 'None' for {kind} services");
-        errors.push(FieldError::invalid(
-            path.child("clusterIPs").index(0),
-            "None",
-            wrong,
-        ));
+        errors.push(FieldError::invalid(path.child("clusterIPs").index(0), "None", wrong));
     }
     if kind == "ExternalName" {
         let name = spec.str("externalName").trim_end_matches('.');
-        check::required_named(
-            &mut errors,
-            &path.child("externalName"),
-            name,
-            names::dns1123_subdomain,
-        );
+        check::required_named(&mut errors, &path.child("externalName"), name, names::dns1123_subdomain);
     }
     check_ports(&mut errors, &path, spec);
-    check::labels(
-        &mut errors,
-        &path.child("selector"),
-        check::part(spec, "selector"),
-    );
+    check::labels(&mut errors, &path.child("selector"), check::part(spec, "selector"));
     let affinity = spec.str("sessionAffinity");
-    check::one_of(
-        &mut errors,
-        &path.child("sessionAffinity"),
-        affinity,
-        &["ClientIP", "None"],
-    );
+    check::one_of(&mut errors, &path.child("sessionAffinity"), affinity, &["ClientIP", "None"]);
     for key in ["externalTrafficPolicy", "internalTrafficPolicy"] {
-        check::optional_one_of(
-            &mut errors,
-            &path.child(key),
-            spec.str(key),
-            &["Cluster", "Local"],
-        );
+        check::optional_one_of(&mut errors, &path.child(key), spec.str(key), &["Cluster", "Local"]);
     }
     check_addresses(&mut errors, &path, spec);
     errors
@@ -177,12 +141,7 @@ fn check_ports(errors: &mut Errors, path: &Path, spec: &Map) {
         let number = check::number(port, "port").unwrap_or_default();
         check::port(errors, &path.child("port"), number);
         let protocol = port.str("protocol");
-        check::one_of(
-            errors,
-            &path.child("protocol"),
-            protocol,
-            &["SCTP", "TCP", "UDP"],
-        );
+        check::one_of(errors, &path.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
         if let Some(target) = port.get("targetPort") {
             check::port_or_name(errors, &path.child("targetPort"), target);
         }
@@ -200,20 +159,11 @@ fn check_ports(errors: &mut Errors, path: &Path, spec: &Map) {
 
 fn check_addresses(errors: &mut Errors, path: &Path, spec: &Map) {
     for key in ["clusterIPs", "externalIPs"] {
-        for (index, address) in check::list(spec, key)
-            .iter()
-            .filter_map(Value::as_str)
-            .enumerate()
-        {
-            let fine = address.parse::<std::net::IpAddr>().is_ok()
-                || (key == "clusterIPs" && address == "None");
+        for (index, address) in check::list(spec, key).iter().filter_map(Value::as_str).enumerate() {
+            let fine = address.parse::<std::net::IpAddr>().is_ok() || (key == "clusterIPs" && address == "None");
             if !fine && !address.is_empty() {
                 let wrong = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                errors.push(FieldError::invalid(
-                    path.child(key).index(index),
-                    address,
-                    wrong,
-                ));
+                errors.push(FieldError::invalid(path.child(key).index(index), address, wrong));
             }
         }
     }
@@ -243,13 +193,8 @@ pub(super) const ENDPOINTS: Strategy = Strategy {
     ..NOOP
 };
 
-pub(super) const ENDPOINTS_COLUMNS: &[Column] = &[
-    NAME,
-    Column::new("Endpoints", |endpoints, _| {
-        Value::from(addresses(endpoints))
-    }),
-    AGE,
-];
+pub(super) const ENDPOINTS_COLUMNS: &[Column] =
+    &[NAME, Column::new("Endpoints", |endpoints, _| Value::from(addresses(endpoints))), AGE];
 
 /// The first three of all address and port pairs.
 fn addresses(endpoints: &Object) -> String {
@@ -263,11 +208,7 @@ fn addresses(endpoints: &Object) -> String {
             }
             for port in ports {
                 let number = port.get("port").and_then(Value::as_i64).unwrap_or_default();
-                let host = if ip.contains(':') {
-                    format!("[{ip}]")
-                } else {
-                    ip.to_owned()
-                };
+                let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
                 all.push(format!("{host}:{number}"));
             }
         }

@@ -10,12 +10,7 @@ use apimachinery::object::Object;
 use apimachinery::value;
 use apimachinery::value::{Map, Value};
 
-const MODES: [&str; 4] = [
-    "ReadWriteOnce",
-    "ReadOnlyMany",
-    "ReadWriteMany",
-    "ReadWriteOncePod",
-];
+const MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"];
 
 pub(super) const VOLUME: Strategy = Strategy {
     default: |volume| {
@@ -42,34 +37,18 @@ pub(super) const VOLUME: Strategy = Strategy {
 
 pub(super) const VOLUME_COLUMNS: &[Column] = &[
     NAME,
-    Column::new("Capacity", |volume, _| {
-        Value::from(volume.str_at(&["spec", "capacity", "storage"]))
-    }),
-    Column::new("Access Modes", |volume, _| {
-        Value::from(print::access_modes(
-            volume.list_at(&["spec", "accessModes"]),
-        ))
-    }),
-    Column::new("Reclaim Policy", |volume, _| {
-        Value::from(volume.str_at(&["spec", "persistentVolumeReclaimPolicy"]))
-    }),
+    Column::new("Capacity", |volume, _| Value::from(volume.str_at(&["spec", "capacity", "storage"]))),
+    Column::new("Access Modes", |volume, _| Value::from(print::access_modes(volume.list_at(&["spec", "accessModes"])))),
+    Column::new("Reclaim Policy", |volume, _| Value::from(volume.str_at(&["spec", "persistentVolumeReclaimPolicy"]))),
     Column::new("Status", phase),
     Column::new("Claim", |volume, _| {
         let claim = volume.map_at(&["spec", "claimRef"]);
         let both = format!("{}/{}", claim.str("namespace"), claim.str("name"));
-        Value::from(if claim.is_empty() {
-            String::new()
-        } else {
-            both
-        })
+        Value::from(if claim.is_empty() { String::new() } else { both })
     }),
     Column::new("StorageClass", |volume, _| Value::from(class(volume))),
-    Column::new("VolumeAttributesClass", |volume, _| {
-        attributes_class(volume)
-    }),
-    Column::new("Reason", |volume, _| {
-        Value::from(volume.str_at(&["status", "reason"]))
-    }),
+    Column::new("VolumeAttributesClass", |volume, _| attributes_class(volume)),
+    Column::new("Reason", |volume, _| Value::from(volume.str_at(&["status", "reason"]))),
     AGE,
     Column::new("VolumeMode", |volume, _| volume_mode(volume)).wide(),
 ];
@@ -91,18 +70,12 @@ pub(super) const CLAIM: Strategy = Strategy {
 pub(super) const CLAIM_COLUMNS: &[Column] = &[
     NAME,
     Column::new("Status", phase),
-    Column::new("Volume", |claim, _| {
-        Value::from(claim.str_at(&["spec", "volumeName"]))
-    }),
+    Column::new("Volume", |claim, _| Value::from(claim.str_at(&["spec", "volumeName"]))),
     Column::new("Capacity", |claim, _| {
-        when_bound(claim, |claim| {
-            claim.str_at(&["status", "capacity", "storage"]).to_owned()
-        })
+        when_bound(claim, |claim| claim.str_at(&["status", "capacity", "storage"]).to_owned())
     }),
     Column::new("Access Modes", |claim, _| {
-        when_bound(claim, |claim| {
-            print::access_modes(claim.list_at(&["status", "accessModes"]))
-        })
+        when_bound(claim, |claim| print::access_modes(claim.list_at(&["status", "accessModes"])))
     }),
     Column::new("StorageClass", |claim, _| Value::from(class(claim))),
     Column::new("VolumeAttributesClass", |claim, _| attributes_class(claim)),
@@ -123,24 +96,16 @@ fn when_bound(claim: &Object, text: fn(&Object) -> String) -> Value {
 }
 
 fn class(object: &Object) -> &str {
-    let old = object
-        .annotation("volume.beta.kubernetes.io/storage-class")
-        .unwrap_or_default();
+    let old = object.annotation("volume.beta.kubernetes.io/storage-class").unwrap_or_default();
     print::or(old, object.str_at(&["spec", "storageClassName"]))
 }
 
 fn attributes_class(object: &Object) -> Value {
-    Value::from(print::or(
-        object.str_at(&["spec", "volumeAttributesClassName"]),
-        print::UNSET,
-    ))
+    Value::from(print::or(object.str_at(&["spec", "volumeAttributesClassName"]), print::UNSET))
 }
 
 fn volume_mode(object: &Object) -> Value {
-    Value::from(print::or(
-        object.str_at(&["spec", "volumeMode"]),
-        print::UNSET,
-    ))
+    Value::from(print::or(object.str_at(&["spec", "volumeMode"]), print::UNSET))
 }
 
 fn validate_volume(volume: &Object) -> Errors {
@@ -153,12 +118,7 @@ fn validate_volume(volume: &Object) -> Errors {
     }
     let policy = spec.str("persistentVolumeReclaimPolicy");
     let known = ["Delete", "Recycle", "Retain"];
-    check::one_of(
-        &mut errors,
-        &path.child("persistentVolumeReclaimPolicy"),
-        policy,
-        &known,
-    );
+    check::one_of(&mut errors, &path.child("persistentVolumeReclaimPolicy"), policy, &known);
     errors
 }
 
@@ -175,29 +135,17 @@ pub(crate) fn check_claim(errors: &mut Errors, path: &Path, spec: &Map) {
 fn check_modes(errors: &mut Errors, path: &Path, spec: &Map) {
     let modes = check::list(spec, "accessModes");
     if modes.is_empty() {
-        errors.push(FieldError::required(
-            path.child("accessModes"),
-            "at least 1 access mode is required",
-        ));
+        errors.push(FieldError::required(path.child("accessModes"), "at least 1 access mode is required"));
     }
     for mode in modes.iter().filter_map(Value::as_str) {
         check::one_of(errors, &path.child("accessModes"), mode, &MODES);
     }
-    if modes.len() > 1
-        && modes
-            .iter()
-            .any(|mode| mode.as_str() == Some("ReadWriteOncePod"))
-    {
+    if modes.len() > 1 && modes.iter().any(|mode| mode.as_str() == Some("ReadWriteOncePod")) {
         let wrong = "may not use ReadWriteOncePod with other access modes";
         errors.push(FieldError::forbidden(path.child("accessModes"), wrong));
     }
     let mode = spec.str("volumeMode");
-    check::optional_one_of(
-        errors,
-        &path.child("volumeMode"),
-        mode,
-        &["Block", "Filesystem"],
-    );
+    check::optional_one_of(errors, &path.child("volumeMode"), mode, &["Block", "Filesystem"]);
 }
 
 fn validate_claim_update(new: &Object, old: &Object) -> Errors {

@@ -31,23 +31,13 @@ pub(crate) const COLUMNS: &[Column] = &[
 
 fn readiness_gates(pod: &Object) -> String {
     let gates = pod.list_at(&["spec", "readinessGates"]);
-    let met = gates
-        .iter()
-        .filter(|gate| condition(pod, gate.str("conditionType")) == "True")
-        .count();
-    if gates.is_empty() {
-        print::NONE.to_owned()
-    } else {
-        format!("{met}/{}", gates.len())
-    }
+    let met = gates.iter().filter(|gate| condition(pod, gate.str("conditionType")) == "True").count();
+    if gates.is_empty() { print::NONE.to_owned() } else { format!("{met}/{}", gates.len()) }
 }
 
 fn condition<'a>(pod: &'a Object, kind: &str) -> &'a str {
     let conditions = pod.list_at(&["status", "conditions"]);
-    conditions
-        .iter()
-        .find(|one| one.str("type") == kind)
-        .map_or("", |one| one.str("status"))
+    conditions.iter().find(|one| one.str("type") == kind).map_or("", |one| one.str("status"))
 }
 
 /// What the containers of a pod amount to.
@@ -61,11 +51,7 @@ struct Summary {
 
 impl Summary {
     fn of(pod: &Object) -> Self {
-        let sidecars = pod
-            .list_at(&["spec", "initContainers"])
-            .iter()
-            .filter(|one| is_sidecar(one))
-            .count();
+        let sidecars = pod.list_at(&["spec", "initContainers"]).iter().filter(|one| is_sidecar(one)).count();
         let mut summary = Self {
             total: pod.list_at(&["spec", "containers"]).len() + sidecars,
             ready: 0,
@@ -93,25 +79,15 @@ impl Summary {
         let specs = pod.list_at(&["spec", "initContainers"]);
         let (mut restarts, mut last_restart) = (0, None);
         let mut initializing = false;
-        for (index, status) in pod
-            .list_at(&["status", "initContainerStatuses"])
-            .iter()
-            .enumerate()
-        {
-            let sidecar = specs
-                .iter()
-                .any(|spec| spec.str("name") == status.str("name") && is_sidecar(spec));
+        for (index, status) in pod.list_at(&["status", "initContainerStatuses"]).iter().enumerate() {
+            let sidecar = specs.iter().any(|spec| spec.str("name") == status.str("name") && is_sidecar(spec));
             self.restarts += restart_count(status);
             self.last_restart = self.last_restart.max(restarted_at(status));
             if sidecar {
                 restarts += restart_count(status);
                 last_restart = last_restart.max(restarted_at(status));
             }
-            if status
-                .at(&["state", "terminated", "exitCode"])
-                .and_then(Value::as_i64)
-                == Some(0)
-            {
+            if status.at(&["state", "terminated", "exitCode"]).and_then(Value::as_i64) == Some(0) {
                 continue;
             }
             if sidecar && status.get("started") == Some(&Value::Bool(true)) {
@@ -147,18 +123,14 @@ impl Summary {
         }
         if self.status == "Completed" && running {
             let ready = condition(pod, "Ready") == "True";
-            self.status = if ready { "Running" } else { "NotReady" }.to_owned();
+            if ready { "Running" } else { "NotReady" }.clone_into(&mut self.status);
         }
     }
 
     fn restarts(&self, now: Timestamp) -> String {
         match self.last_restart {
             Some(last) if self.restarts != 0 => {
-                format!(
-                    "{} ({} ago)",
-                    self.restarts,
-                    print::duration(now.as_second() - last.as_second())
-                )
+                format!("{} ({} ago)", self.restarts, print::duration(now.as_second() - last.as_second()))
             }
             _ => self.restarts.to_string(),
         }
@@ -167,17 +139,12 @@ impl Summary {
 
 fn phase(pod: &Object) -> String {
     let conditions = pod.list_at(&["status", "conditions"]);
-    let gated = conditions
-        .iter()
-        .any(|one| one.str("type") == "PodScheduled" && one.str("reason") == "SchedulingGated");
+    let gated =
+        conditions.iter().any(|one| one.str("type") == "PodScheduled" && one.str("reason") == "SchedulingGated");
     if gated {
         return "SchedulingGated".to_owned();
     }
-    print::or(
-        pod.str_at(&["status", "reason"]),
-        pod.str_at(&["status", "phase"]),
-    )
-    .to_owned()
+    print::or(pod.str_at(&["status", "reason"]), pod.str_at(&["status", "phase"])).to_owned()
 }
 
 fn init_status(status: &Value, index: usize, total: usize) -> String {
@@ -191,12 +158,7 @@ fn init_status(status: &Value, index: usize, total: usize) -> String {
 }
 
 fn ended(terminated: &Value, prefix: &str) -> String {
-    let number = |key| {
-        terminated
-            .get(key)
-            .and_then(Value::as_i64)
-            .unwrap_or_default()
-    };
+    let number = |key| terminated.get(key).and_then(Value::as_i64).unwrap_or_default();
     match (terminated.str("reason"), number("signal")) {
         ("", 0) => format!("{prefix}ExitCode:{}", number("exitCode")),
         ("", signal) => format!("{prefix}Signal:{signal}"),
@@ -213,23 +175,13 @@ fn is_ready(status: &Value) -> bool {
 }
 
 fn restart_count(status: &Value) -> i64 {
-    status
-        .get("restartCount")
-        .and_then(Value::as_i64)
-        .unwrap_or_default()
+    status.get("restartCount").and_then(Value::as_i64).unwrap_or_default()
 }
 
 fn restarted_at(status: &Value) -> Option<Timestamp> {
-    time::parse(
-        status
-            .at(&["lastState", "terminated", "finishedAt"])?
-            .as_str()?,
-    )
+    time::parse(status.at(&["lastState", "terminated", "finishedAt"])?.as_str()?)
 }
 
 fn state_reason<'a>(status: &'a Value, state: &str) -> &'a str {
-    status
-        .at(&["state", state, "reason"])
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    status.at(&["state", state, "reason"]).and_then(Value::as_str).unwrap_or_default()
 }
