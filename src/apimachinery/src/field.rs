@@ -16,19 +16,13 @@ impl Path {
     /// A field of the map here.
     #[must_use]
     pub fn child(&self, field: &str) -> Self {
-        if self.0.is_empty() {
-            Self(field.to_owned())
-        } else {
-            Self(format!("{}.{field}", self.0))
-        }
+        if self.0.is_empty() { Self(field.to_owned()) } else { Self(format!("{}.{field}", self.0)) }
     }
 
     /// A field some maps below.
     #[must_use]
     pub fn children(&self, fields: &[&str]) -> Self {
-        fields
-            .iter()
-            .fold(self.clone(), |path, field| path.child(field))
+        fields.iter().fold(self.clone(), |path, field| path.child(field))
     }
 
     /// An item of the list here.
@@ -131,10 +125,7 @@ impl FieldErrorKind {
     }
 
     fn shows_value(self) -> bool {
-        !matches!(
-            self,
-            Self::Required | Self::Forbidden | Self::TooLong | Self::Internal
-        )
+        !matches!(self, Self::Required | Self::Forbidden | Self::TooLong | Self::Internal)
     }
 }
 
@@ -152,18 +143,8 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    fn new(
-        kind: FieldErrorKind,
-        path: impl Into<Path>,
-        value: impl Into<Value>,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self {
-            path: path.into(),
-            kind,
-            value: value.into(),
-            detail: detail.into(),
-        }
+    fn new(kind: FieldErrorKind, path: impl Into<Path>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), kind, value: value.into(), detail: detail.into() }
     }
 
     /// The field must be set.
@@ -172,29 +153,17 @@ impl FieldError {
     }
 
     /// The value is malformed or out of range.
-    pub fn invalid(
-        path: impl Into<Path>,
-        value: impl Into<Value>,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn invalid(path: impl Into<Path>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(FieldErrorKind::Invalid, path, value, detail)
     }
 
     /// The value has the wrong type.
-    pub fn type_invalid(
-        path: impl Into<Path>,
-        value: impl Into<Value>,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn type_invalid(path: impl Into<Path>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(FieldErrorKind::TypeInvalid, path, value, detail)
     }
 
     /// The value is none of those supported.
-    pub fn not_supported<S: AsRef<str>>(
-        path: impl Into<Path>,
-        value: impl Into<Value>,
-        supported: &[S],
-    ) -> Self {
+    pub fn not_supported<S: AsRef<str>>(path: impl Into<Path>, value: impl Into<Value>, supported: &[S]) -> Self {
         let detail = if supported.is_empty() {
             String::new()
         } else {
@@ -221,23 +190,13 @@ impl FieldError {
 
     /// The text is longer than `limit` bytes.
     pub fn too_long(path: impl Into<Path>, limit: usize) -> Self {
-        Self::new(
-            FieldErrorKind::TooLong,
-            path,
-            Value::Null,
-            format!("may not be more than {limit} bytes"),
-        )
+        Self::new(FieldErrorKind::TooLong, path, Value::Null, format!("may not be more than {limit} bytes"))
     }
 
     /// There are more than `limit` items.
     pub fn too_many(path: impl Into<Path>, actual: usize, limit: usize) -> Self {
         let noun = if limit == 1 { "item" } else { "items" };
-        Self::new(
-            FieldErrorKind::TooMany,
-            path,
-            actual,
-            format!("must have at most {limit} {noun}"),
-        )
+        Self::new(FieldErrorKind::TooMany, path, actual, format!("must have at most {limit} {noun}"))
     }
 
     /// We failed, not the caller.
@@ -264,11 +223,7 @@ impl FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.0.is_empty() {
-            f.write_str(&self.body())
-        } else {
-            write!(f, "{}: {}", self.path, self.body())
-        }
+        if self.path.0.is_empty() { f.write_str(&self.body()) } else { write!(f, "{}: {}", self.path, self.body()) }
     }
 }
 
@@ -304,16 +259,9 @@ mod tests {
     #[test]
     fn errors_read_as_upstream_words_them() {
         let path = Path::new("spec").child("ports").index(0);
+        check(&FieldError::required(path.child("name"), ""), "spec.ports[0].name: Required value");
         check(
-            &FieldError::required(path.child("name"), ""),
-            "spec.ports[0].name: Required value",
-        );
-        check(
-            &FieldError::invalid(
-                path.child("port"),
-                0,
-                "must be between 1 and 65535, inclusive",
-            ),
+            &FieldError::invalid(path.child("port"), 0, "must be between 1 and 65535, inclusive"),
             "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
         );
         check(
@@ -324,23 +272,13 @@ mod tests {
             &FieldError::duplicate(Path::new("metadata.labels").key("a"), "b"),
             r#"metadata.labels[a]: Duplicate value: "b""#,
         );
-        check(
-            &FieldError::too_long("metadata.name", 63),
-            "metadata.name: Too long: may not be more than 63 bytes",
-        );
-        check(
-            &FieldError::too_many("x", 3, 1),
-            "x: Too many: 3: must have at most 1 item",
-        );
+        check(&FieldError::too_long("metadata.name", 63), "metadata.name: Too long: may not be more than 63 bytes");
+        check(&FieldError::too_many("x", 3, 1), "x: Too many: 3: must have at most 1 item");
     }
 
     #[test]
     fn several_errors_are_one_line() {
-        let errors = [
-            FieldError::required("a", ""),
-            FieldError::forbidden("b", "no"),
-            FieldError::required("a", ""),
-        ];
+        let errors = [FieldError::required("a", ""), FieldError::forbidden("b", "no"), FieldError::required("a", "")];
         assert_eq!(summary(&errors), "[a: Required value, b: Forbidden: no]");
         assert_eq!(summary(&errors[..1]), "a: Required value");
     }

@@ -41,10 +41,7 @@ pub struct ParseGroupVersionError(String);
 impl GroupVersion {
     /// From its parts.
     pub fn new(group: impl Into<String>, version: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-        }
+        Self { group: group.into(), version: version.into() }
     }
 
     /// Reads `v1` or `apps/v1`.
@@ -64,26 +61,14 @@ impl GroupVersion {
 
 impl fmt::Display for GroupVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.group.is_empty() {
-            f.write_str(&self.version)
-        } else {
-            write!(f, "{}/{}", self.group, self.version)
-        }
+        if self.group.is_empty() { f.write_str(&self.version) } else { write!(f, "{}/{}", self.group, self.version) }
     }
 }
 
 impl GroupVersionKind {
     /// From its parts.
-    pub fn new(
-        group: impl Into<String>,
-        version: impl Into<String>,
-        kind: impl Into<String>,
-    ) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-            kind: kind.into(),
-        }
+    pub fn new(group: impl Into<String>, version: impl Into<String>, kind: impl Into<String>) -> Self {
+        Self { group: group.into(), version: version.into(), kind: kind.into() }
     }
 
     /// From the two fields of an object. What follows a first slash is the version, whatever it is.
@@ -112,16 +97,8 @@ impl fmt::Display for GroupVersionKind {
 
 impl GroupVersionResource {
     /// From its parts.
-    pub fn new(
-        group: impl Into<String>,
-        version: impl Into<String>,
-        resource: impl Into<String>,
-    ) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-            resource: resource.into(),
-        }
+    pub fn new(group: impl Into<String>, version: impl Into<String>, resource: impl Into<String>) -> Self {
+        Self { group: group.into(), version: version.into(), resource: resource.into() }
     }
 
     /// The value of `apiVersion`.
@@ -133,21 +110,13 @@ impl GroupVersionResource {
 impl fmt::Display for GroupVersionResource {
     /// As upstream shows it in messages: `apps/v1, Resource=deployments`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}, Resource={}",
-            self.group, self.version, self.resource
-        )
+        write!(f, "{}/{}, Resource={}", self.group, self.version, self.resource)
     }
 }
 
 /// `deployments.apps`, or `pods` in the core group: how messages name a resource or kind.
 pub fn qualified(name: &str, group: &str) -> String {
-    if group.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}.{group}")
-    }
+    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
 }
 
 #[cfg(test)]
@@ -161,10 +130,7 @@ mod tests {
         }
         assert!(GroupVersion::parse("a/b/c").is_err());
         let kind = GroupVersionKind::from_api_version("apps/v1", "Deployment");
-        assert_eq!(
-            (kind.to_string().as_str(), kind.api_version().as_str()),
-            ("apps/v1, Kind=Deployment", "apps/v1")
-        );
+        assert_eq!((kind.to_string().as_str(), kind.api_version().as_str()), ("apps/v1, Kind=Deployment", "apps/v1"));
         assert_eq!(qualified("deployments", "apps"), "deployments.apps");
     }
 }

@@ -1,7 +1,7 @@
 //! JSON in and out. Reading follows the schema: it prunes, reports what it pruned, and brings values into canonical form.
 
 mod encode;
-mod leaf;
+pub(crate) mod leaf;
 mod lex;
 mod read;
 
@@ -45,9 +45,7 @@ pub enum DecodeError {
     #[error("exceeded max depth")]
     TooDeep,
     /// A value has the wrong type.
-    #[error(
-        "json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {expected}"
-    )]
+    #[error("json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {expected}")]
     Type {
         /// What was found.
         found: String,
@@ -90,15 +88,7 @@ pub fn decode(
     of: Option<TypeId>,
     validation: Validation,
 ) -> Result<Decoded, DecodeError> {
-    decode_with(
-        bytes,
-        schema,
-        of,
-        Options {
-            validation,
-            verbatim: false,
-        },
-    )
+    decode_with(bytes, schema, of, Options { validation, verbatim: false })
 }
 
 /// Reads an object, with all choices.
@@ -116,11 +106,8 @@ pub fn decode_with(
         return Err(DecodeError::Strict(warnings));
     }
     let type_name = value.type_name();
-    let object = Object::try_from(value).map_err(|_| {
-        DecodeError::Syntax(format!(
-            "json: cannot unmarshal {type_name} into an object of the API"
-        ))
-    })?;
+    let object = Object::try_from(value)
+        .map_err(|_| DecodeError::Syntax(format!("json: cannot unmarshal {type_name} into an object of the API")))?;
     Ok(Decoded { object, warnings })
 }
 
@@ -128,24 +115,11 @@ pub fn decode_with(
 pub fn decode_value(bytes: &[u8]) -> Result<Value, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let empty = Schema::new();
-    Reader::new(
-        &text,
-        &empty,
-        Options {
-            validation: Validation::Ignore,
-            verbatim: true,
-        },
-    )
-    .document(&Type::Json)
+    Reader::new(&text, &empty, Options { validation: Validation::Ignore, verbatim: true }).document(&Type::Json)
 }
 
 /// Checks a tree that did not come from JSON against a type, as if it had.
-pub fn conform(
-    object: &Object,
-    schema: &Schema,
-    of: TypeId,
-    options: Options,
-) -> Result<Decoded, DecodeError> {
+pub fn conform(object: &Object, schema: &Schema, of: TypeId, options: Options) -> Result<Decoded, DecodeError> {
     decode_with(&encode_object(object), schema, Some(of), options)
 }
 

@@ -12,7 +12,8 @@ const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', foll
 const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-const ENV_NAME: &str = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+const ENV_NAME: &str =
+    "a valid environment variable name must consist only of printable ASCII characters other than '='";
 const C_IDENTIFIER: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
 const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 
@@ -55,12 +56,7 @@ fn check(text: &str, limit: usize, good: bool, rule: &str) -> Vec<String> {
 
 /// The name of most objects.
 pub fn dns1123_subdomain(text: &str) -> Vec<String> {
-    check(
-        text,
-        DNS_SUBDOMAIN_MAX,
-        text.split('.').all(is_label),
-        SUBDOMAIN,
-    )
+    check(text, DNS_SUBDOMAIN_MAX, text.split('.').all(is_label), SUBDOMAIN)
 }
 
 /// The name of a namespace, container or volume.
@@ -76,9 +72,7 @@ pub fn dns1035_label(text: &str) -> Vec<String> {
 
 /// The host of an ingress rule with a wildcard.
 pub fn wildcard_subdomain(text: &str) -> Vec<String> {
-    let good = text
-        .strip_prefix("*.")
-        .is_some_and(|rest| rest.split('.').all(is_label));
+    let good = text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label));
     check(text, DNS_SUBDOMAIN_MAX, good, WILDCARD)
 }
 
@@ -92,11 +86,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".to_owned());
             } else {
-                wrong.extend(
-                    dns1123_subdomain(prefix)
-                        .into_iter()
-                        .map(|rule| format!("prefix part {rule}")),
-                );
+                wrong.extend(dns1123_subdomain(prefix).into_iter().map(|rule| format!("prefix part {rule}")));
             }
             name
         }
@@ -119,20 +109,12 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 
 /// The value of a label.
 pub fn label_value(text: &str) -> Vec<String> {
-    check(
-        text,
-        63,
-        text.is_empty() || is_qualified_part(text),
-        LABEL_VALUE,
-    )
+    check(text, 63, text.is_empty() || is_qualified_part(text), LABEL_VALUE)
 }
 
 /// A key in the data of a ConfigMap or Secret.
 pub fn config_map_key(text: &str) -> Vec<String> {
-    let good = !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     let mut wrong = check(text, DNS_SUBDOMAIN_MAX, good, CONFIG_KEY);
     if text == "." {
         wrong.push("must not be '.'".to_owned());
@@ -146,29 +128,22 @@ pub fn config_map_key(text: &str) -> Vec<String> {
 
 /// The name of an environment variable.
 pub fn env_var_name(text: &str) -> Vec<String> {
-    let good = !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=');
+    let good = !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=');
     check(text, usize::MAX, good, ENV_NAME)
 }
 
 /// A name as in the C language.
 pub fn c_identifier(text: &str) -> Vec<String> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let good = text.bytes().all(word)
-        && text
-            .bytes()
-            .next()
-            .is_some_and(|byte| !byte.is_ascii_digit());
+    let good = text.bytes().all(word) && text.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
     check(text, usize::MAX, good, C_IDENTIFIER)
 }
 
 /// `25%`.
 pub fn percent(text: &str) -> Vec<String> {
-    let good = text.strip_suffix('%').is_some_and(|digits| {
-        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-    });
+    let good = text
+        .strip_suffix('%')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
     check(text, usize::MAX, good, PERCENT)
 }
 
@@ -179,9 +154,7 @@ pub fn port_name(text: &str) -> Vec<String> {
         wrong.push("must be no more than 15 characters".to_owned());
     }
     if !text.bytes().all(|byte| is_lower(byte) || byte == b'-') {
-        wrong.push(
-            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned(),
-        );
+        wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
     }
     if !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
         wrong.push("must contain at least one letter (a-z)".to_owned());
@@ -197,11 +170,7 @@ pub fn port_name(text: &str) -> Vec<String> {
 
 /// The number of a port.
 pub fn port_number(port: i64) -> Vec<String> {
-    if (1..=65535).contains(&port) {
-        Vec::new()
-    } else {
-        vec!["must be between 1 and 65535, inclusive".to_owned()]
-    }
+    if (1..=65535).contains(&port) { Vec::new() } else { vec!["must be between 1 and 65535, inclusive".to_owned()] }
 }
 
 /// One step of a path in the API's URLs, for kinds whose names follow no other rule.
@@ -209,11 +178,7 @@ pub fn path_segment(text: &str) -> Vec<String> {
     if text == "." || text == ".." {
         return vec![format!("may not be '{text}'")];
     }
-    ['/', '%']
-        .iter()
-        .filter(|bad| text.contains(**bad))
-        .map(|bad| format!("may not contain '{bad}'"))
-        .collect()
+    ['/', '%'].iter().filter(|bad| text.contains(**bad)).map(|bad| format!("may not contain '{bad}'")).collect()
 }
 
 #[cfg(test)]
@@ -232,29 +197,13 @@ mod tests {
     #[test]
     fn names_are_judged_as_upstream_does() {
         let long = "a".repeat(64);
-        agree(
-            dns1123_subdomain,
-            &["a", "a.b-c.1", "0"],
-            &["", ".", "a.", "A", "a_b", "-a", "a..b", &"a.".repeat(130)],
-        );
+        agree(dns1123_subdomain, &["a", "a.b-c.1", "0"], &["", ".", "a.", "A", "a_b", "-a", "a..b", &"a.".repeat(130)]);
         agree(dns1123_label, &["a", "1-a"], &["", "a.b", "-", &long]);
         agree(dns1035_label, &["a", "a-1"], &["", "1a", "a-"]);
-        agree(
-            qualified_name,
-            &["a", "A_b.c", "example.com/Name"],
-            &["", "/a", "a/", "a/b/c", "A.com/x", "-a", &long],
-        );
+        agree(qualified_name, &["a", "A_b.c", "example.com/Name"], &["", "/a", "a/", "a/b/c", "A.com/x", "-a", &long]);
         agree(label_value, &["", "a", "A_1.b"], &["-", "a b", &long]);
-        agree(
-            config_map_key,
-            &["a.b", "_", "K-1"],
-            &["", ".", "..", "..a", "a/b"],
-        );
-        agree(
-            port_name,
-            &["http", "a-1"],
-            &["", "1", "a--b", "-a", "averyveryverylong", "A"],
-        );
+        agree(config_map_key, &["a.b", "_", "K-1"], &["", ".", "..", "..a", "a/b"]);
+        agree(port_name, &["http", "a-1"], &["", "1", "a--b", "-a", "averyveryverylong", "A"]);
         agree(wildcard_subdomain, &["*.a.b"], &["a.b", "*.", "*a"]);
         agree(percent, &["5%"], &["5", "%", "a%"]);
         agree(env_var_name, &["A", "a.b", "a b"], &["", "a=b", "ä"]);

@@ -40,6 +40,11 @@ impl Object {
         &mut self.0
     }
 
+    /// The fields, taken out.
+    pub fn into_map(self) -> Map {
+        self.0
+    }
+
     /// The object as a plain tree.
     pub fn into_value(self) -> Value {
         Value::Map(self.0)
@@ -174,10 +179,7 @@ impl Object {
 
     /// `metadata.generation`, or 0.
     pub fn generation(&self) -> i64 {
-        self.metadata()
-            .get("generation")
-            .and_then(Value::as_i64)
-            .unwrap_or_default()
+        self.metadata().get("generation").and_then(Value::as_i64).unwrap_or_default()
     }
 
     /// `metadata.creationTimestamp`, or "".
@@ -187,16 +189,12 @@ impl Object {
 
     /// `metadata.deletionTimestamp` if the object is being deleted.
     pub fn deletion_timestamp(&self) -> Option<&str> {
-        self.metadata()
-            .get("deletionTimestamp")
-            .and_then(Value::as_str)
+        self.metadata().get("deletionTimestamp").and_then(Value::as_str)
     }
 
     /// `metadata.deletionGracePeriodSeconds`.
     pub fn deletion_grace_period_seconds(&self) -> Option<i64> {
-        self.metadata()
-            .get("deletionGracePeriodSeconds")
-            .and_then(Value::as_i64)
+        self.metadata().get("deletionGracePeriodSeconds").and_then(Value::as_i64)
     }
 
     /// `metadata.labels`, or an empty map.
@@ -221,9 +219,7 @@ impl Object {
 
     /// `metadata.finalizers`.
     pub fn finalizers(&self) -> impl Iterator<Item = &str> {
-        self.list_at(&["metadata", "finalizers"])
-            .iter()
-            .filter_map(Value::as_str)
+        self.list_at(&["metadata", "finalizers"]).iter().filter_map(Value::as_str)
     }
 
     /// `metadata.ownerReferences`.
@@ -233,9 +229,7 @@ impl Object {
 
     /// The owner reference that has `controller: true`.
     pub fn controller(&self) -> Option<&Value> {
-        self.owner_references()
-            .iter()
-            .find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
+        self.owner_references().iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
     }
 
     /// Sets `apiVersion` and `kind`.
@@ -293,18 +287,12 @@ impl Object {
 
     /// Sets one label.
     pub fn set_label(&mut self, key: &str, value: &str) {
-        self.metadata_mut()
-            .entry("labels")
-            .make_map()
-            .insert(key, value);
+        self.metadata_mut().entry("labels").make_map().insert(key, value);
     }
 
     /// Sets one annotation.
     pub fn set_annotation(&mut self, key: &str, value: &str) {
-        self.metadata_mut()
-            .entry("annotations")
-            .make_map()
-            .insert(key, value);
+        self.metadata_mut().entry("annotations").make_map().insert(key, value);
     }
 
     /// Sets `metadata.finalizers`; none takes the field away.
@@ -312,10 +300,7 @@ impl Object {
         if finalizers.is_empty() {
             self.metadata_mut().remove("finalizers");
         } else {
-            self.metadata_mut().insert(
-                "finalizers",
-                finalizers.iter().map(AsRef::as_ref).collect::<Value>(),
-            );
+            self.metadata_mut().insert("finalizers", finalizers.iter().map(AsRef::as_ref).collect::<Value>());
         }
     }
 
@@ -353,10 +338,7 @@ impl TryFrom<Value> for Object {
     fn try_from(value: Value) -> Result<Self, ConvertError> {
         match value {
             Value::Map(map) => Ok(Self(map)),
-            other => Err(ConvertError(format!(
-                "an object was expected, not {}",
-                other.type_name()
-            ))),
+            other => Err(ConvertError(format!("an object was expected, not {}", other.type_name()))),
         }
     }
 }
@@ -386,39 +368,20 @@ mod tests {
         object.set_label("app", "web");
         object.set_finalizers(&["a/b"]);
         object.set_generation(2);
-        assert_eq!(
-            object.gvk(),
-            GroupVersionKind::new("apps", "v1", "Deployment")
-        );
-        assert_eq!(
-            (
-                object.name(),
-                object.namespace(),
-                object.uid(),
-                object.generation()
-            ),
-            ("web", "default", "", 2)
-        );
+        assert_eq!(object.gvk(), GroupVersionKind::new("apps", "v1", "Deployment"));
+        assert_eq!((object.name(), object.namespace(), object.uid(), object.generation()), ("web", "default", "", 2));
         assert_eq!(object.label("app"), Some("web"));
         assert_eq!(object.finalizers().collect::<Vec<_>>(), ["a/b"]);
         object.set_finalizers::<&str>(&[]);
         object.set_generation(0);
         object.set_namespace("");
-        assert_eq!(
-            object.metadata(),
-            value!({"name": "web", "labels": {"app": "web"}})
-                .as_map()
-                .unwrap()
-        );
+        assert_eq!(object.metadata(), value!({"name": "web", "labels": {"app": "web"}}).as_map().unwrap());
     }
 
     #[test]
     fn absent_metadata_reads_as_empty() {
         let object = Object::default();
-        assert_eq!(
-            (object.name(), object.kind(), object.labels().len()),
-            ("", "", 0)
-        );
+        assert_eq!((object.name(), object.kind(), object.labels().len()), ("", "", 0));
         assert_eq!(object.deletion_timestamp(), None);
         assert!(object.controller().is_none());
     }

@@ -49,10 +49,7 @@ pub fn strategic_merge_patch(
     of: TypeId,
 ) -> Result<Object, PatchError> {
     let Value::Map(patch) = patch else {
-        return Err(PatchError::Malformed(format!(
-            "an object was expected, not {}",
-            patch.type_name()
-        )));
+        return Err(PatchError::Malformed(format!("an object was expected, not {}", patch.type_name())));
     };
     let mut tree = object.as_map().clone();
     strategic::Merger { schema }.merge_map(&mut tree, patch.clone(), Some(of))?;

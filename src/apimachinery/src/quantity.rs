@@ -26,9 +26,7 @@ pub struct Quantity {
 
 /// Text that is no quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-)]
+#[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
 pub struct ParseQuantityError;
 
 const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
@@ -37,16 +35,10 @@ const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 
 impl Quantity {
     /// Nothing.
-    pub const ZERO: Self = Self {
-        nanos: 0,
-        format: Format::DecimalSi,
-    };
+    pub const ZERO: Self = Self { nanos: 0, format: Format::DecimalSi };
 
     fn capped(nanos: i128, format: Format) -> Self {
-        Self {
-            nanos: nanos.clamp(-MAX, MAX),
-            format,
-        }
+        Self { nanos: nanos.clamp(-MAX, MAX), format }
     }
 
     /// A whole amount.
@@ -120,11 +112,7 @@ impl Quantity {
 
 fn divide_away_from_zero(value: i128, unit: i128) -> i128 {
     let whole = value / unit;
-    if value % unit == 0 {
-        whole
-    } else {
-        whole + value.signum()
-    }
+    if value % unit == 0 { whole } else { whole + value.signum() }
 }
 
 impl FromStr for Quantity {
@@ -132,9 +120,8 @@ impl FromStr for Quantity {
 
     fn from_str(text: &str) -> Result<Self, ParseQuantityError> {
         let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-        let number_end = unsigned
-            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
-            .unwrap_or(unsigned.len());
+        let number_end =
+            unsigned.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(number_end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
@@ -142,10 +129,7 @@ impl FromStr for Quantity {
         }
         let (binary, exponent, format) = parse_suffix(suffix).ok_or(ParseQuantityError)?;
         let nanos = magnitude(whole, fraction, binary, exponent);
-        Ok(Self::capped(
-            if text.starts_with('-') { -nanos } else { nanos },
-            format,
-        ))
+        Ok(Self::capped(if text.starts_with('-') { -nanos } else { nanos }, format))
     }
 }
 
@@ -167,26 +151,13 @@ fn parse_suffix(suffix: &str) -> Option<(u32, i32, Format)> {
     }
     // Beyond these no digit of a capped amount is left to tell apart.
     let power = digits.parse::<i32>().unwrap_or(i32::MAX).min(1000);
-    Some((
-        0,
-        if exponent.starts_with('-') {
-            -power
-        } else {
-            power
-        },
-        Format::DecimalExponent,
-    ))
+    Some((0, if exponent.starts_with('-') { -power } else { power }, Format::DecimalExponent))
 }
 
 /// The billionths of digits times 2^`binary` times 10^`exponent`, rounded up, at most [`MAX`].
 fn magnitude(whole: &str, fraction: &str, binary: u32, exponent: i32) -> i128 {
-    let digits = || {
-        whole
-            .bytes()
-            .chain(fraction.bytes())
-            .map(|byte| i128::from(byte - b'0'))
-            .skip_while(|digit| *digit == 0)
-    };
+    let digits =
+        || whole.bytes().chain(fraction.bytes()).map(|byte| i128::from(byte - b'0')).skip_while(|digit| *digit == 0);
     let mut power = exponent.saturating_add(9) - i32::try_from(fraction.len()).unwrap_or(i32::MAX);
     let mut mantissa: i128 = 0;
     // What fits; further digits can only decide rounding or capping.
@@ -229,11 +200,9 @@ impl fmt::Display for Quantity {
         }
         let (value, power) = shorten(self.nanos, 1000, DECIMAL.len() - 1);
         match self.format {
-            Format::DecimalExponent if power != 3 => write!(
-                f,
-                "{value}e{}",
-                i64::try_from(power).unwrap_or_default() * 3 - 9
-            ),
+            Format::DecimalExponent if power != 3 => {
+                write!(f, "{value}e{}", i64::try_from(power).unwrap_or_default() * 3 - 9)
+            }
             Format::DecimalExponent => write!(f, "{value}"),
             Format::DecimalSi | Format::BinarySi => write!(f, "{value}{}", DECIMAL[power]),
         }

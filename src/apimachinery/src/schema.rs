@@ -1,10 +1,14 @@
 //! Which fields a kind has, and of what type: the facts behind decoding, protobuf, patches, apply and OpenAPI.
 
+mod descriptions;
 mod parse;
+mod sample;
 
 pub use parse::ParseSchemaError;
+pub use sample::sample;
 
-use crate::value::Key;
+use crate::value::{Key, Value};
+use descriptions::Descriptions;
 use std::{collections::HashMap, sync::OnceLock};
 
 /// A type of a [`Schema`]. Only means something to the schema it is from.
@@ -105,10 +109,7 @@ pub struct PatchStrategy {
 
 /// A field of a type.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are separate facts, not states"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "they are separate facts, not states")]
 pub struct Field {
     /// The JSON name.
     pub key: Key,
@@ -150,6 +151,23 @@ impl Field {
     pub fn name(&self) -> &str {
         &self.key
     }
+
+    /// Whether a value stays in this field when it is read. Null never does; zero stays where Go would write it again.
+    pub fn keeps(&self, value: &Value, verbatim: bool) -> bool {
+        if value.is_null() {
+            // The types that are JSON themselves can hold null.
+            return matches!(self.of, Type::Json) || (verbatim && matches!(self.of, Type::Raw | Type::Fields));
+        }
+        // Only fields with protobuf numbers come from Go structs; others have no zero rules.
+        if verbatim || self.tags.is_empty() || self.pointer || self.keep_zero || self.required {
+            return true;
+        }
+        match self.of {
+            Type::Quantity | Type::IntOrString | Type::Object(_) | Type::Json | Type::Raw | Type::Fields => true,
+            Type::SchemaOrBool(_) | Type::SchemaOrList(_) | Type::SchemaOrStrings(_) => true,
+            _ => !value.is_empty(),
+        }
+    }
 }
 
 /// A type with known fields.
@@ -170,10 +188,7 @@ pub struct ObjectType {
 impl ObjectType {
     /// The field of a name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields
-            .binary_search_by(|field| field.name().cmp(name))
-            .ok()
-            .map(|index| &self.fields[index])
+        self.fields.binary_search_by(|field| field.name().cmp(name)).ok().map(|index| &self.fields[index])
     }
 
     /// The last part of the name: the kind, where there is one.
@@ -221,8 +236,7 @@ impl Schema {
     /// Adds a type. Its fields are put in order.
     pub fn add(&mut self, mut added: ObjectType) -> TypeId {
         added.fields.sort_by(|a, b| a.name().cmp(b.name()));
-        let id =
-            TypeId(u32::try_from(self.types.len()).expect("a schema has fewer than 2^32 types"));
+        let id = TypeId(u32::try_from(self.types.len()).expect("a schema has fewer than 2^32 types"));
         self.names.insert(added.name.clone(), id);
         if !added.kinds.is_empty() {
             self.kinds.entry(added.kind().into()).or_default().push(id);
@@ -271,19 +285,9 @@ impl Schema {
     /// The type of a kind.
     pub fn type_for_gvk(&self, group: &str, version: &str, kind: &str) -> Option<TypeId> {
         let candidates = self.kinds.get(kind).map_or(&[][..], Vec::as_slice);
-        let exact = candidates.iter().find(|id| {
-            self.get(**id)
-                .kinds
-                .iter()
-                .any(|(g, v)| (&**g, &**v) == (group, version))
-        });
-        exact
-            .or_else(|| {
-                self.everywhere
-                    .iter()
-                    .find(|id| self.get(**id).kind() == kind)
-            })
-            .copied()
+        let exact =
+            candidates.iter().find(|id| self.get(**id).kinds.iter().any(|(g, v)| (&**g, &**v) == (group, version)));
+        exact.or_else(|| self.everywhere.iter().find(|id| self.get(**id).kind() == kind)).copied()
     }
 
     /// The type of an object, by its `apiVersion` and `kind`.
@@ -309,75 +313,16 @@ impl Schema {
 
     /// All types.
     pub fn types(&self) -> impl ExactSizeIterator<Item = (TypeId, &ObjectType)> {
-        self.types
-            .iter()
-            .enumerate()
-            .map(|(index, of)| (TypeId(u32::try_from(index).expect("as in add")), of))
+        self.types.iter().enumerate().map(|(index, of)| (TypeId(u32::try_from(index).expect("as in add")), of))
     }
 
     /// The prose about a type, or about a field of it; "" if there is none.
     pub fn description(&self, id: TypeId, field: Option<&str>) -> &str {
-        let descriptions = self.descriptions.get_or_init(|| {
-            Descriptions::parse(
-                self.read_descriptions
-                    .map_or_else(String::new, |read| read()),
-            )
-        });
+        let descriptions = self
+            .descriptions
+            .get_or_init(|| Descriptions::parse(&self.read_descriptions.map_or_else(String::new, |read| read())));
         descriptions.get(&self.get(id).name, field.unwrap_or_default())
     }
-}
-
-/// Prose by type and field.
-#[derive(Debug, Default)]
-struct Descriptions {
-    types: HashMap<Box<str>, HashMap<Box<str>, Box<str>>>,
-}
-
-impl Descriptions {
-    fn parse(text: String) -> Self {
-        let mut types: HashMap<Box<str>, HashMap<Box<str>, Box<str>>> = HashMap::new();
-        let mut current = "";
-        for (name, prose) in text.lines().filter_map(|line| line.split_once('\t')) {
-            let field = name.strip_prefix(' ').unwrap_or_else(|| {
-                current = name;
-                ""
-            });
-            let prose = if prose.contains('\\') {
-                unescape(prose)
-            } else {
-                prose.to_owned()
-            };
-            types
-                .entry(current.into())
-                .or_default()
-                .insert(field.into(), prose.into());
-        }
-        drop(text);
-        Self { types }
-    }
-
-    fn get(&self, name: &str, field: &str) -> &str {
-        self.types
-            .get(name)
-            .and_then(|fields| fields.get(field))
-            .map_or("", |prose| prose)
-    }
-}
-
-fn unescape(prose: &str) -> String {
-    let mut plain = String::with_capacity(prose.len());
-    let mut letters = prose.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => plain.push(if letters.next() == Some('n') {
-                '\n'
-            } else {
-                '\\'
-            }),
-            other => plain.push(other),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

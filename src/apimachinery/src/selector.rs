@@ -10,6 +10,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     fmt,
+    hash::BuildHasher,
 };
 
 /// A selector makes no sense.
@@ -35,7 +36,7 @@ impl Labels for BTreeMap<String, String> {
     }
 }
 
-impl Labels for HashMap<String, String> {
+impl<S: BuildHasher> Labels for HashMap<String, String, S> {
     fn label(&self, key: &str) -> Option<&str> {
         self.get(key).map(String::as_str)
     }
@@ -68,11 +69,7 @@ pub struct Requirement {
 
 impl Requirement {
     /// A checked requirement.
-    pub fn new(
-        key: impl Into<String>,
-        operator: Operator,
-        values: Vec<String>,
-    ) -> Result<Self, SelectorError> {
+    pub fn new(key: impl Into<String>, operator: Operator, values: Vec<String>) -> Result<Self, SelectorError> {
         let key = key.into();
         let wrong = |what: String| Err(SelectorError(what));
         if let Some(rule) = names::qualified_name(&key).first() {
@@ -80,33 +77,26 @@ impl Requirement {
         }
         match (operator, values.len()) {
             (Operator::In | Operator::NotIn, 0) => {
-                return wrong("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into());
-            }
-            (Operator::Exists | Operator::DoesNotExist, 1..) => {
                 return wrong(
-                    "values: Invalid value: values set must be empty for exists and does not exist"
-                        .into(),
+                    "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into(),
                 );
             }
-            (Operator::Gt | Operator::Lt, count)
-                if count != 1 || values[0].parse::<i64>().is_err() =>
-            {
-                return wrong("values: Invalid value: for 'Gt', 'Lt' operators, exactly one integer is required".into());
+            (Operator::Exists | Operator::DoesNotExist, 1..) => {
+                return wrong("values: Invalid value: values set must be empty for exists and does not exist".into());
+            }
+            (Operator::Gt | Operator::Lt, count) if count != 1 || values[0].parse::<i64>().is_err() => {
+                return wrong(
+                    "values: Invalid value: for 'Gt', 'Lt' operators, exactly one integer is required".into(),
+                );
             }
             _ => {}
         }
         for value in &values {
             if let Some(rule) = names::label_value(value).first() {
-                return wrong(format!(
-                    "values[0][{key}]: Invalid value: {value:?}: {rule}"
-                ));
+                return wrong(format!("values[0][{key}]: Invalid value: {value:?}: {rule}"));
             }
         }
-        Ok(Self {
-            key,
-            operator,
-            values,
-        })
+        Ok(Self { key, operator, values })
     }
 
     /// The name of the label.
@@ -133,12 +123,8 @@ impl Requirement {
             Operator::NotIn => !label.is_some_and(listed),
             Operator::Exists => label.is_some(),
             Operator::DoesNotExist => label.is_none(),
-            Operator::Gt => self
-                .compare(label)
-                .is_some_and(|(label, value)| label > value),
-            Operator::Lt => self
-                .compare(label)
-                .is_some_and(|(label, value)| label < value),
+            Operator::Gt => self.compare(label).is_some_and(|(label, value)| label > value),
+            Operator::Lt => self.compare(label).is_some_and(|(label, value)| label < value),
         }
     }
 
@@ -181,9 +167,7 @@ impl Default for LabelSelector {
 impl LabelSelector {
     /// Matches all labels.
     pub const fn everything() -> Self {
-        Self {
-            requirements: Some(Vec::new()),
-        }
+        Self { requirements: Some(Vec::new()) }
     }
 
     /// Matches no labels.
@@ -193,9 +177,7 @@ impl LabelSelector {
 
     /// All of some requirements.
     pub fn new(requirements: Vec<Requirement>) -> Self {
-        Self {
-            requirements: Some(requirements),
-        }
+        Self { requirements: Some(requirements) }
     }
 
     /// Reads the form of query parameters and `kubectl -l`: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
@@ -203,7 +185,7 @@ impl LabelSelector {
         parse::label_selector(text)
     }
 
-    /// Reads a plain map of labels, as the selectors of Services and ReplicationControllers are.
+    /// Reads a plain map of labels, as the selectors of Services are.
     pub fn from_match_labels(labels: &Map) -> Self {
         let requirement = |(key, value): (&str, &str)| Requirement {
             key: key.into(),
@@ -224,28 +206,17 @@ impl LabelSelector {
                 all.push(Requirement::new(key, Operator::In, vec![value.to_owned()])?);
             }
         }
-        for expression in selector
-            .get("matchExpressions")
-            .and_then(Value::as_list)
-            .unwrap_or_default()
-        {
+        for expression in selector.get("matchExpressions").and_then(Value::as_list).unwrap_or_default() {
             let operator = match expression.str("operator") {
                 "In" => Operator::In,
                 "NotIn" => Operator::NotIn,
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
                 other => {
-                    return Err(SelectorError(format!(
-                        "{other:?} is not a valid label selector operator"
-                    )));
+                    return Err(SelectorError(format!("{other:?} is not a valid label selector operator")));
                 }
             };
-            let values = expression
-                .list("values")
-                .iter()
-                .filter_map(Value::as_str)
-                .map(Into::into)
-                .collect();
+            let values = expression.list("values").iter().filter_map(Value::as_str).map(Into::into).collect();
             all.push(Requirement::new(expression.str("key"), operator, values)?);
         }
         Ok(Self::new(all))
@@ -253,9 +224,7 @@ impl LabelSelector {
 
     /// Whether the labels meet all requirements.
     pub fn matches<L: Labels + ?Sized>(&self, labels: &L) -> bool {
-        self.requirements
-            .as_ref()
-            .is_some_and(|all| all.iter().all(|one| one.matches(labels)))
+        self.requirements.as_ref().is_some_and(|all| all.iter().all(|one| one.matches(labels)))
     }
 
     /// Whether there is no requirement.
@@ -276,11 +245,7 @@ impl LabelSelector {
 
 impl fmt::Display for LabelSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = self
-            .requirements()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let all: Vec<String> = self.requirements().iter().map(ToString::to_string).collect();
         f.write_str(&all.join(","))
     }
 }
@@ -305,9 +270,7 @@ pub struct FieldTerm {
 impl FieldSelector {
     /// Reads the form of query parameters. A backslash takes the meaning from `,`, `=` and `\`.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Ok(Self {
-            terms: parse::field_selector(text)?,
-        })
+        Ok(Self { terms: parse::field_selector(text)? })
     }
 
     /// Whether the fields meet all conditions. A field that is not there is "".
@@ -330,25 +293,15 @@ impl FieldSelector {
 
     /// The value a field must have, if the selector says so.
     pub fn required_value(&self, field: &str) -> Option<&str> {
-        self.terms
-            .iter()
-            .find(|term| term.field == field && !term.negated)
-            .map(|term| term.value.as_str())
+        self.terms.iter().find(|term| term.field == field && !term.negated).map(|term| term.value.as_str())
     }
 }
 
 impl fmt::Display for FieldSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let escape = |text: &str| {
-            text.replace('\\', "\\\\")
-                .replace(',', "\\,")
-                .replace('=', "\\=")
-        };
+        let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
         for (index, term) in self.terms.iter().enumerate() {
-            let (comma, operator) = (
-                if index == 0 { "" } else { "," },
-                if term.negated { "!=" } else { "=" },
-            );
+            let (comma, operator) = (if index == 0 { "" } else { "," }, if term.negated { "!=" } else { "=" });
             write!(f, "{comma}{}{operator}{}", term.field, escape(&term.value))?;
         }
         Ok(())

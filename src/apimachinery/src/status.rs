@@ -48,22 +48,12 @@ pub struct Cause {
 impl Status {
     /// A failure of any code and reason.
     pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            details: None,
-        }
+        Self { code, reason, message: message.into(), details: None }
     }
 
     /// Success without an object to show.
     pub fn success() -> Self {
-        Self {
-            code: 200,
-            reason: "",
-            message: String::new(),
-            details: None,
-        }
+        Self { code: 200, reason: "", message: String::new(), details: None }
     }
 
     /// The same with other details.
@@ -73,12 +63,7 @@ impl Status {
         self
     }
 
-    fn about(
-        code: u16,
-        reason: &'static str,
-        (group, resource, name): (&str, &str, &str),
-        message: String,
-    ) -> Self {
+    fn about(code: u16, reason: &'static str, (group, resource, name): (&str, &str, &str), message: String) -> Self {
         Self::failure(code, reason, message).with_details(Details {
             name: name.into(),
             group: group.into(),
@@ -95,12 +80,8 @@ impl Status {
 
     /// 404: the path means nothing.
     pub fn unknown_path() -> Self {
-        Self::failure(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
-        .with_details(Details::default())
+        Self::failure(404, "NotFound", "the server could not find the requested resource")
+            .with_details(Details::default())
     }
 
     /// 409: the object is there.
@@ -121,19 +102,13 @@ impl Status {
 
     /// 409: somebody else was faster, or a precondition failed.
     pub fn conflict(group: &str, resource: &str, name: &str, why: impl fmt::Display) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            qualified(resource, group)
-        );
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(resource, group));
         Self::about(409, "Conflict", (group, resource, name), message)
     }
 
     /// 409: an apply would take fields from other managers.
     pub fn apply_conflict(message: impl Into<String>, causes: Vec<Cause>) -> Self {
-        Self::failure(409, "Conflict", message).with_details(Details {
-            causes,
-            ..Details::default()
-        })
+        Self::failure(409, "Conflict", message).with_details(Details { causes, ..Details::default() })
     }
 
     /// 422: the object breaks the rules of its kind.
@@ -165,10 +140,7 @@ impl Status {
         let message = match (resource, name) {
             ("", _) => format!("forbidden: {why}"),
             (_, "") => format!("{} is forbidden: {why}", qualified(resource, group)),
-            _ => format!(
-                "{} \"{name}\" is forbidden: {why}",
-                qualified(resource, group)
-            ),
+            _ => format!("{} \"{name}\" is forbidden: {why}", qualified(resource, group)),
         };
         Self::about(403, "Forbidden", (group, resource, name), message)
     }
@@ -195,37 +167,20 @@ impl Status {
 
     /// 413: the body is too large.
     pub fn request_entity_too_large(why: impl fmt::Display) -> Self {
-        Self::failure(
-            413,
-            "RequestEntityTooLarge",
-            format!("Request entity too large: {why}"),
-        )
+        Self::failure(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
     }
 
     /// 500: we failed.
     pub fn internal(why: impl fmt::Display) -> Self {
         let why = why.to_string();
-        let causes = vec![Cause {
-            message: why.clone(),
-            ..Cause::default()
-        }];
-        Self::failure(
-            500,
-            "InternalError",
-            format!("Internal error occurred: {why}"),
-        )
-        .with_details(Details {
-            causes,
-            ..Details::default()
-        })
+        let causes = vec![Cause { message: why.clone(), ..Cause::default() }];
+        Self::failure(500, "InternalError", format!("Internal error occurred: {why}"))
+            .with_details(Details { causes, ..Details::default() })
     }
 
     /// 405: the resource has no such verb.
     pub fn method_not_allowed(group: &str, resource: &str, verb: &str) -> Self {
-        let message = format!(
-            "{verb} is not supported on resources of kind \"{}\"",
-            qualified(resource, group)
-        );
+        let message = format!("{verb} is not supported on resources of kind \"{}\"", qualified(resource, group));
         Self::about(405, "MethodNotAllowed", (group, resource, ""), message)
     }
 
@@ -243,17 +198,13 @@ impl Status {
         Self::failure(
             406,
             "NotAcceptable",
-            format!(
-                "only the following media types are accepted: {}",
-                accepted.join(", ")
-            ),
+            format!("only the following media types are accepted: {}", accepted.join(", ")),
         )
     }
 
     /// 504: it took too long; it may still happen.
     pub fn timeout(message: impl fmt::Display, retry_after_seconds: u32) -> Self {
-        Self::failure(504, "Timeout", format!("Timeout: {message}"))
-            .retry_after(retry_after_seconds)
+        Self::failure(504, "Timeout", format!("Timeout: {message}")).retry_after(retry_after_seconds)
     }
 
     /// 504: the server has not yet seen the version asked for.
@@ -263,31 +214,17 @@ impl Status {
             message: "Too large resource version".into(),
             ..Cause::default()
         }];
-        Self::failure(
-            504,
-            "Timeout",
-            format!("Timeout: Too large resource version: {requested}, current: {current}"),
-        )
-        .with_details(Details {
-            causes,
-            retry_after_seconds: 1,
-            ..Details::default()
-        })
+        Self::failure(504, "Timeout", format!("Timeout: Too large resource version: {requested}, current: {current}"))
+            .with_details(Details { causes, retry_after_seconds: 1, ..Details::default() })
     }
 
     /// 500: the operation cannot be done just now.
-    pub fn server_timeout(
-        group: &str,
-        resource: &str,
-        operation: &str,
-        retry_after_seconds: u32,
-    ) -> Self {
+    pub fn server_timeout(group: &str, resource: &str, operation: &str, retry_after_seconds: u32) -> Self {
         let resource_name = qualified(resource, group);
         let message = format!(
             "The {operation} operation against {resource_name} could not be completed at this time, please try again."
         );
-        Self::about(500, "ServerTimeout", (group, resource, ""), message)
-            .retry_after(retry_after_seconds)
+        Self::about(500, "ServerTimeout", (group, resource, ""), message).retry_after(retry_after_seconds)
     }
 
     /// 503: a part that is needed is not there.
@@ -335,14 +272,7 @@ impl Status {
     pub fn to_object(&self) -> Object {
         let mut object = Object::new("v1", "Status");
         object.set_at(&["metadata"], Value::map());
-        object.set_at(
-            &["status"],
-            if self.is_success() {
-                "Success"
-            } else {
-                "Failure"
-            },
-        );
+        object.set_at(&["status"], if self.is_success() { "Success" } else { "Failure" });
         let fields = object.as_map_mut();
         set_text(fields, "message", &self.message);
         set_text(fields, "reason", self.reason);
@@ -369,10 +299,7 @@ impl Details {
         set_text(&mut map, "kind", &self.kind);
         set_text(&mut map, "uid", &self.uid);
         if !self.causes.is_empty() {
-            map.insert(
-                "causes",
-                self.causes.iter().map(Cause::to_map).collect::<Value>(),
-            );
+            map.insert("causes", self.causes.iter().map(Cause::to_map).collect::<Value>());
         }
         if self.retry_after_seconds != 0 {
             map.insert("retryAfterSeconds", self.retry_after_seconds);
@@ -429,24 +356,12 @@ mod tests {
     fn messages_are_upstreams() {
         for (status, message) in [
             (Status::not_found("", "pods", "x"), r#"pods "x" not found"#),
-            (
-                Status::already_exists("apps", "deployments", "x"),
-                r#"deployments.apps "x" already exists"#,
-            ),
-            (
-                Status::conflict("", "pods", "x", "changed"),
-                r#"Operation cannot be fulfilled on pods "x": changed"#,
-            ),
-            (
-                Status::forbidden("", "pods", "", "no"),
-                "pods is forbidden: no",
-            ),
+            (Status::already_exists("apps", "deployments", "x"), r#"deployments.apps "x" already exists"#),
+            (Status::conflict("", "pods", "x", "changed"), r#"Operation cannot be fulfilled on pods "x": changed"#),
+            (Status::forbidden("", "pods", "", "no"), "pods is forbidden: no"),
             (Status::forbidden("", "", "", "no"), "forbidden: no"),
             (Status::internal("boom"), "Internal error occurred: boom"),
-            (
-                Status::method_not_allowed("", "pods", "watch"),
-                r#"watch is not supported on resources of kind "pods""#,
-            ),
+            (Status::method_not_allowed("", "pods", "watch"), r#"watch is not supported on resources of kind "pods""#),
         ] {
             assert_eq!(status.to_string(), message);
         }

@@ -14,15 +14,7 @@ pub fn decode(
     of: Option<TypeId>,
     validation: Validation,
 ) -> Result<Decoded, DecodeError> {
-    decode_with(
-        bytes,
-        schema,
-        of,
-        Options {
-            validation,
-            verbatim: false,
-        },
-    )
+    decode_with(bytes, schema, of, Options { validation, verbatim: false })
 }
 
 /// Reads an object from YAML, with all choices.
@@ -35,10 +27,7 @@ pub fn decode_with(
     let strict = decode_value(bytes, DuplicateKeyPolicy::Error);
     let (value, duplicate) = match strict {
         Ok(value) => (value, None),
-        Err(error) => (
-            decode_value(bytes, DuplicateKeyPolicy::LastWins)?,
-            Some(error.to_string()),
-        ),
+        Err(error) => (decode_value(bytes, DuplicateKeyPolicy::LastWins)?, Some(error.to_string())),
     };
     let mut decoded = json::decode_with(&json::encode(&value), schema, of, options)?;
     match (duplicate, options.validation) {
@@ -54,9 +43,8 @@ pub fn decode_with(
 fn decode_value(bytes: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let options = serde_saphyr::options! { duplicate_keys: duplicates };
-    serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
-        DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {error}"))
-    })
+    serde_saphyr::from_str_with_options(&text, options)
+        .map_err(|error| DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {error}")))
 }
 
 #[cfg(test)]
@@ -68,12 +56,7 @@ mod tests {
     };
 
     fn read(text: &str, validation: Validation) -> Result<Decoded, DecodeError> {
-        decode(
-            text.as_bytes(),
-            schema(),
-            Some(type_of("v1", "ConfigMap")),
-            validation,
-        )
+        decode(text.as_bytes(), schema(), Some(type_of("v1", "ConfigMap")), validation)
     }
 
     #[test]

@@ -51,10 +51,7 @@ fn write_metadata(out: &mut Vec<u8>, metadata: &Map, revision: i64) {
         first = false;
         write_revision(out, revision);
     }
-    for (key, value) in metadata
-        .iter()
-        .filter(|(key, _)| key.as_str() != "resourceVersion")
-    {
+    for (key, value) in metadata.iter().filter(|(key, _)| key.as_str() != "resourceVersion") {
         comma(out, &mut first);
         write_key(out, key);
         write_value(out, value);
@@ -90,10 +87,7 @@ fn find_metadata(json: &[u8]) -> Option<usize> {
             b'}' | b']' => depth = depth.checked_sub(1)?,
             b'"' => {
                 let rest = &json[at..];
-                if depth == 1
-                    && rest.starts_with(b"\"metadata\":{")
-                    && matches!(json[at - 1], b'{' | b',')
-                {
+                if depth == 1 && rest.starts_with(b"\"metadata\":{") && matches!(json[at - 1], b'{' | b',') {
                     return Some(at + b"\"metadata\":{".len());
                 }
                 at += string_length(rest)?;

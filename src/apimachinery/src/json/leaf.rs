@@ -1,12 +1,7 @@
 //! What scalars become in fields of each type.
 
 use super::DecodeError;
-use crate::{
-    quantity::Quantity,
-    schema::{Field, Type},
-    time,
-    value::Value,
-};
+use crate::{quantity::Quantity, schema::Type, time, value::Value};
 use std::borrow::Cow;
 
 /// The error of a value in a field of another type; the reader fills in where.
@@ -20,10 +15,7 @@ pub(super) fn mismatch(found: &str, of: &Type) -> DecodeError {
 }
 
 fn meaningless(why: impl Into<String>) -> DecodeError {
-    DecodeError::Value {
-        path: String::new(),
-        why: why.into(),
-    }
+    DecodeError::Value { path: String::new(), why: why.into() }
 }
 
 /// What upstream's messages call the type.
@@ -47,25 +39,18 @@ fn go_type(of: &Type) -> &'static str {
 }
 
 /// Text in a field.
-pub(super) fn string(of: &Type, text: Cow<'_, str>) -> Result<Value, DecodeError> {
+pub(crate) fn string(of: &Type, text: Cow<'_, str>) -> Result<Value, DecodeError> {
     match of {
-        Type::String
-        | Type::Json
-        | Type::Raw
-        | Type::Fields
-        | Type::IntOrString
-        | Type::Duration => Ok(Value::from(text)),
+        Type::String | Type::Json | Type::Raw | Type::Fields | Type::IntOrString | Type::Duration => {
+            Ok(Value::from(text))
+        }
         Type::Bytes => bytes(text),
         Type::Quantity => match text.trim().parse::<Quantity>() {
             Ok(amount) => Ok(Value::from(amount.to_string())),
             Err(error) => Err(meaningless(error.to_string())),
         },
         Type::Time => time(&text, "2006-01-02T15:04:05Z07:00", time::format),
-        Type::MicroTime => time(
-            &text,
-            "2006-01-02T15:04:05.000000Z07:00",
-            time::format_micro,
-        ),
+        Type::MicroTime => time(&text, "2006-01-02T15:04:05.000000Z07:00", time::format_micro),
         other => Err(mismatch("string", other)),
     }
 }
@@ -73,37 +58,21 @@ pub(super) fn string(of: &Type, text: Cow<'_, str>) -> Result<Value, DecodeError
 fn bytes(text: Cow<'_, str>) -> Result<Value, DecodeError> {
     use base64::Engine;
     // Go lets line breaks pass.
-    let text = if text.contains(['\n', '\r']) {
-        Cow::Owned(text.replace(['\n', '\r'], ""))
-    } else {
-        text
-    };
+    let text = if text.contains(['\n', '\r']) { Cow::Owned(text.replace(['\n', '\r'], "")) } else { text };
     let engine = base64::engine::general_purpose::STANDARD;
     match engine.decode(text.as_bytes()) {
         Ok(_) => Ok(Value::from(text)),
-        Err(
-            base64::DecodeError::InvalidByte(at, _)
-            | base64::DecodeError::InvalidLastSymbol { offset: at, .. },
-        ) => Err(meaningless(format!(
-            "illegal base64 data at input byte {at}"
-        ))),
-        Err(_) => Err(meaningless(format!(
-            "illegal base64 data at input byte {}",
-            text.len()
-        ))),
+        Err(base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol { offset: at, .. }) => {
+            Err(meaningless(format!("illegal base64 data at input byte {at}")))
+        }
+        Err(_) => Err(meaningless(format!("illegal base64 data at input byte {}", text.len()))),
     }
 }
 
-fn time(
-    text: &str,
-    layout: &str,
-    format: fn(jiff::Timestamp) -> String,
-) -> Result<Value, DecodeError> {
+fn time(text: &str, layout: &str, format: fn(jiff::Timestamp) -> String) -> Result<Value, DecodeError> {
     match time::parse(text) {
         Some(time) => Ok(Value::from(format(time))),
-        None => Err(meaningless(format!(
-            "parsing time {text:?} as {layout:?}: cannot parse {text:?}"
-        ))),
+        None => Err(meaningless(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?}"))),
     }
 }
 
@@ -125,24 +94,19 @@ pub(super) fn number(of: &Type, digits: &str) -> Result<Value, DecodeError> {
 }
 
 fn free_number(digits: &str) -> Value {
-    digits.parse::<i64>().map_or_else(
-        |_| digits.parse::<f64>().map_or(Value::Null, Value::Float),
-        Value::Int,
-    )
+    digits.parse::<i64>().map_or_else(|_| digits.parse::<f64>().map_or(Value::Null, Value::Float), Value::Int)
 }
 
 /// A truth value in a field.
 pub(super) fn truth(of: &Type, truth: bool) -> Result<Value, DecodeError> {
     match of {
-        Type::Bool | Type::Json | Type::Raw | Type::Fields | Type::SchemaOrBool(_) => {
-            Ok(Value::Bool(truth))
-        }
+        Type::Bool | Type::Json | Type::Raw | Type::Fields | Type::SchemaOrBool(_) => Ok(Value::Bool(truth)),
         other => Err(mismatch("bool", other)),
     }
 }
 
 /// Inside lists and free maps Go has zero values where JSON has null.
-pub(super) fn zero_for_null(of: &Type, value: Value) -> Value {
+pub(crate) fn zero_for_null(of: &Type, value: Value) -> Value {
     if !value.is_null() {
         return value;
     }
@@ -153,30 +117,5 @@ pub(super) fn zero_for_null(of: &Type, value: Value) -> Value {
         Type::Quantity => Value::from("0"),
         Type::Object(_) => Value::map(),
         _ => Value::Null,
-    }
-}
-
-/// Whether a value stays in its field. Null never does; zero stays where Go would write it again.
-pub(super) fn is_kept(field: &Field, value: &Value, verbatim: bool) -> bool {
-    if value.is_null() {
-        // The types that are JSON themselves can hold null.
-        return matches!(field.of, Type::Json)
-            || (verbatim && matches!(field.of, Type::Raw | Type::Fields));
-    }
-    // Only fields with protobuf numbers come from Go structs; others have no zero rules.
-    if verbatim || field.tags.is_empty() || field.pointer || field.keep_zero || field.required {
-        return true;
-    }
-    match field.of {
-        Type::String
-        | Type::Bytes
-        | Type::Bool
-        | Type::Int32
-        | Type::Int64
-        | Type::Double
-        | Type::List(_)
-        | Type::Map(_)
-        | Type::Strings => !value.is_empty(),
-        _ => true,
     }
 }

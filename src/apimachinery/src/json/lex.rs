@@ -32,11 +32,7 @@ impl<'t> Lexer<'t> {
     }
 
     pub(super) fn unexpected(&self, doing: &str) -> DecodeError {
-        let letter = self
-            .text
-            .get(self.pos..)
-            .and_then(|rest| rest.chars().next())
-            .unwrap_or('\u{fffd}');
+        let letter = self.text.get(self.pos..).and_then(|rest| rest.chars().next()).unwrap_or('\u{fffd}');
         DecodeError::Syntax(format!("invalid character {letter:?} {doing}"))
     }
 
@@ -70,13 +66,11 @@ impl<'t> Lexer<'t> {
         }
         .ok_or_else(|| self.unexpected("in numeric literal"))?;
         if bytes.get(at) == Some(&b'.') {
-            at = digits(at + 1)
-                .ok_or_else(|| self.unexpected("after decimal point in numeric literal"))?;
+            at = digits(at + 1).ok_or_else(|| self.unexpected("after decimal point in numeric literal"))?;
         }
         if matches!(bytes.get(at), Some(b'e' | b'E')) {
             let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-            at = digits(at + 1 + sign)
-                .ok_or_else(|| self.unexpected("in exponent of numeric literal"))?;
+            at = digits(at + 1 + sign).ok_or_else(|| self.unexpected("in exponent of numeric literal"))?;
         }
         self.pos = at;
         Ok(&text[start..at])
@@ -104,11 +98,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    fn escaped_string(
-        &mut self,
-        start: usize,
-        first_escape: usize,
-    ) -> Result<Cow<'t, str>, DecodeError> {
+    fn escaped_string(&mut self, start: usize, first_escape: usize) -> Result<Cow<'t, str>, DecodeError> {
         let text = self.text;
         let mut plain = String::with_capacity(first_escape - start + 16);
         let mut copied = start;
@@ -153,9 +143,7 @@ impl<'t> Lexer<'t> {
     }
 
     fn unicode_escape(&mut self) -> Result<char, DecodeError> {
-        let high = self
-            .hex(self.pos + 1)
-            .ok_or_else(|| self.unexpected("in \\u hexadecimal character escape"))?;
+        let high = self.hex(self.pos + 1).ok_or_else(|| self.unexpected("in \\u hexadecimal character escape"))?;
         self.pos += 5;
         if (0xd800..0xdc00).contains(&high)
             && self.text[self.pos..].starts_with("\\u")
@@ -170,8 +158,6 @@ impl<'t> Lexer<'t> {
 
     fn hex(&self, at: usize) -> Option<u32> {
         let digits = self.text.as_bytes().get(at..at + 4)?;
-        digits.iter().try_fold(0, |code, digit| {
-            Some(code * 16 + char::from(*digit).to_digit(16)?)
-        })
+        digits.iter().try_fold(0, |code, digit| Some(code * 16 + char::from(*digit).to_digit(16)?))
     }
 }

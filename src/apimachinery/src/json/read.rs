@@ -30,14 +30,9 @@ enum Step<'a> {
 
 fn prepend(path: &mut String, step: Step<'_>) {
     *path = match step {
-        Step::Index(index) => format!(
-            "[{index}]{}{path}",
-            if path.is_empty() || path.starts_with('[') {
-                ""
-            } else {
-                "."
-            }
-        ),
+        Step::Index(index) => {
+            format!("[{index}]{}{path}", if path.is_empty() || path.starts_with('[') { "" } else { "." })
+        }
         Step::Field(name) if path.is_empty() || path.starts_with('[') => format!("{name}{path}"),
         Step::Field(name) => format!("{name}.{path}"),
     };
@@ -48,20 +43,11 @@ const SMALL_MAP: usize = 24;
 
 impl<'t, 's> Reader<'t, 's> {
     pub(super) fn new(text: &'t str, schema: &'s Schema, options: Options) -> Self {
-        Self {
-            lexer: Lexer::new(text),
-            depth: 0,
-            schema,
-            options,
-            issues: Vec::new(),
-        }
+        Self { lexer: Lexer::new(text), depth: 0, schema, options, issues: Vec::new() }
     }
 
     pub(super) fn into_issues(self) -> Vec<String> {
-        self.issues
-            .into_iter()
-            .map(|issue| format!("{} field \"{}\"", issue.what, issue.path))
-            .collect()
+        self.issues.into_iter().map(|issue| format!("{} field \"{}\"", issue.what, issue.path)).collect()
     }
 
     /// The whole text as one value.
@@ -86,10 +72,7 @@ impl<'t, 's> Reader<'t, 's> {
                 leaf::number(of, digits)
             }
             Some(b't') => self.lexer.word("true").and_then(|()| leaf::truth(of, true)),
-            Some(b'f') => self
-                .lexer
-                .word("false")
-                .and_then(|()| leaf::truth(of, false)),
+            Some(b'f') => self.lexer.word("false").and_then(|()| leaf::truth(of, false)),
             Some(b'n') => self.lexer.word("null").map(|()| Value::Null),
             Some(_) => Err(self.lexer.unexpected("looking for beginning of value")),
             None => Err(self.lexer.ended()),
@@ -99,10 +82,9 @@ impl<'t, 's> Reader<'t, 's> {
     fn map(&mut self, of: &Type) -> Result<Value, DecodeError> {
         self.descend()?;
         let map = match of {
-            Type::Object(id)
-            | Type::SchemaOrBool(id)
-            | Type::SchemaOrList(id)
-            | Type::SchemaOrStrings(id) => self.known_fields(*id)?,
+            Type::Object(id) | Type::SchemaOrBool(id) | Type::SchemaOrList(id) | Type::SchemaOrStrings(id) => {
+                self.known_fields(*id)?
+            }
             Type::Map(values) => self.free_fields(values)?,
             Type::Json | Type::Raw | Type::Fields => self.free_fields(&Type::Json)?,
             other => return Err(leaf::mismatch("object", other)),
@@ -114,11 +96,7 @@ impl<'t, 's> Reader<'t, 's> {
     fn descend(&mut self) -> Result<(), DecodeError> {
         self.lexer.skip();
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            Err(DecodeError::TooDeep)
-        } else {
-            Ok(())
-        }
+        if self.depth > MAX_DEPTH { Err(DecodeError::TooDeep) } else { Ok(()) }
     }
 
     fn known_fields(&mut self, id: TypeId) -> Result<Map, DecodeError> {
@@ -150,7 +128,7 @@ impl<'t, 's> Reader<'t, 's> {
             self.report_here("duplicate");
             map.remove(field.name());
         }
-        if leaf::is_kept(field, &value, self.options.verbatim) {
+        if field.keeps(&value, self.options.verbatim) {
             map.push(field.key.clone(), value);
         }
         Ok(())
@@ -203,9 +181,7 @@ impl<'t, 's> Reader<'t, 's> {
         } else {
             loop {
                 let before = self.issues.len();
-                let result = self
-                    .value(item_type)
-                    .map(|value| leaf::zero_for_null(item_type, value));
+                let result = self.value(item_type).map(|value| leaf::zero_for_null(item_type, value));
                 list.push(self.leave(result, before, Step::Index(list.len()), None)?);
                 match self.lexer.peek() {
                     Some(b',') => self.lexer.skip(),
@@ -240,9 +216,7 @@ impl<'t, 's> Reader<'t, 's> {
         match at {
             Some(b'"') => {}
             Some(_) => {
-                return Err(self
-                    .lexer
-                    .unexpected("looking for beginning of object key string"));
+                return Err(self.lexer.unexpected("looking for beginning of object key string"));
             }
             None => return Err(self.lexer.ended()),
         }
@@ -267,10 +241,7 @@ impl<'t, 's> Reader<'t, 's> {
             prepend(&mut issue.path, step);
         }
         result.map_err(|mut error| {
-            if let DecodeError::Type {
-                path, owner: of, ..
-            } = &mut error
-            {
+            if let DecodeError::Type { path, owner: of, .. } = &mut error {
                 // Upstream's paths of types have no indexes.
                 if let Step::Field(_) = step {
                     prepend(path, step);
@@ -287,10 +258,7 @@ impl<'t, 's> Reader<'t, 's> {
 
     fn report(&mut self, what: &'static str, name: &str) {
         if self.options.validation != Validation::Ignore {
-            self.issues.push(Issue {
-                what,
-                path: name.to_owned(),
-            });
+            self.issues.push(Issue { what, path: name.to_owned() });
         }
     }
 

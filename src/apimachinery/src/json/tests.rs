@@ -6,18 +6,8 @@ use crate::{
 use proptest::prelude::*;
 use std::fmt::Write;
 
-fn read(
-    api_version: &str,
-    kind: &str,
-    text: &str,
-    validation: Validation,
-) -> Result<Decoded, DecodeError> {
-    decode(
-        text.as_bytes(),
-        schema(),
-        Some(type_of(api_version, kind)),
-        validation,
-    )
+fn read(api_version: &str, kind: &str, text: &str, validation: Validation) -> Result<Decoded, DecodeError> {
+    decode(text.as_bytes(), schema(), Some(type_of(api_version, kind)), validation)
 }
 
 fn pod(text: &str) -> Result<Decoded, DecodeError> {
@@ -38,23 +28,12 @@ fn unknown_and_duplicate_fields_are_named_with_their_paths() {
     ];
     let decoded = pod(text).unwrap();
     assert_eq!(decoded.warnings, expected);
-    assert_eq!(
-        decoded.object.str_at(&["spec", "containers", "1", "image"]),
-        "y"
-    );
+    assert_eq!(decoded.object.str_at(&["spec", "containers", "1", "image"]), "y");
     assert_eq!(decoded.object.label("a"), Some("c"));
     assert_eq!(decoded.object.at(&["spec", "nope"]), None);
-    assert!(
-        read("v1", "Pod", text, Validation::Ignore)
-            .unwrap()
-            .warnings
-            .is_empty()
-    );
+    assert!(read("v1", "Pod", text, Validation::Ignore).unwrap().warnings.is_empty());
     let error = read("v1", "Pod", text, Validation::Strict).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("strict decoding error: {}", expected.join(", "))
-    );
+    assert_eq!(error.to_string(), format!("strict decoding error: {}", expected.join(", ")));
 }
 
 #[test]
@@ -81,17 +60,10 @@ fn wrong_types_are_named_as_upstream_names_them() {
             "json: cannot unmarshal number into Go struct field Container.spec.template.spec.containers.name of type string",
         ),
     ] {
-        assert_eq!(
-            read("apps/v1", "Deployment", text, Validation::Warn)
-                .unwrap_err()
-                .to_string(),
-            error
-        );
+        assert_eq!(read("apps/v1", "Deployment", text, Validation::Warn).unwrap_err().to_string(), error);
     }
     let quantity = r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"x"}}}]}}"#;
-    let DecodeError::Value { path, why } = pod(quantity).unwrap_err() else {
-        panic!()
-    };
+    let DecodeError::Value { path, why } = pod(quantity).unwrap_err() else { panic!() };
     assert_eq!(path, "spec.containers[0].resources.limits.cpu");
     assert!(why.starts_with("quantities must match"));
     assert!(pod(r#"{"metadata":{"creationTimestamp":"yesterday"}}"#).is_err());
@@ -114,10 +86,7 @@ fn values_become_canonical() {
 
 #[test]
 fn apply_patches_are_left_as_written() {
-    let options = Options {
-        validation: Validation::Strict,
-        verbatim: true,
-    };
+    let options = Options { validation: Validation::Strict, verbatim: true };
     let text = br#"{"spec":{"hostNetwork":false,"tolerations":[]}}"#;
     let decoded = decode_with(text, schema(), Some(type_of("v1", "Pod")), options).unwrap();
     assert_eq!(encode_object(&decoded.object), text);
@@ -127,21 +96,13 @@ fn apply_patches_are_left_as_written() {
 fn without_a_type_nothing_is_changed() {
     let text = r#"{"a":null,"b":[1,2.5,-3,1e30,"x\n\"é\u0001",{"c":{}}],"d":false,"e":""}"#;
     let decoded = decode(text.as_bytes(), schema(), None, Validation::Strict).unwrap();
-    assert_eq!(
-        String::from_utf8(encode_object(&decoded.object)).unwrap(),
-        text
-    );
+    assert_eq!(String::from_utf8(encode_object(&decoded.object)).unwrap(), text);
 }
 
 #[test]
 fn escapes_are_understood() {
-    let value =
-        decode_value(r#"["\u0041\ud83d\ude00\ud83d\/\b\f\n\r\t\\", "plain", ""]"#.as_bytes())
-            .unwrap();
-    assert_eq!(
-        value,
-        value!(["A😀\u{fffd}/\u{8}\u{c}\n\r\t\\", "plain", ""])
-    );
+    let value = decode_value(r#"["\u0041\ud83d\ude00\ud83d\/\b\f\n\r\t\\", "plain", ""]"#.as_bytes()).unwrap();
+    assert_eq!(value, value!(["A😀\u{fffd}/\u{8}\u{c}\n\r\t\\", "plain", ""]));
 }
 
 #[test]
@@ -173,15 +134,9 @@ fn malformed_text_is_refused() {
         "{\"a\":1 \"b\":2}",
         "\u{feff}{}",
     ] {
-        assert!(
-            matches!(decode_value(text.as_bytes()), Err(DecodeError::Syntax(_))),
-            "{text:?}"
-        );
+        assert!(matches!(decode_value(text.as_bytes()), Err(DecodeError::Syntax(_))), "{text:?}");
     }
-    assert_eq!(
-        decode_value(b"{\"a\":1").unwrap_err().to_string(),
-        "unexpected end of JSON input"
-    );
+    assert_eq!(decode_value(b"{\"a\":1").unwrap_err().to_string(), "unexpected end of JSON input");
     assert_eq!(
         decode_value(b"{x").unwrap_err().to_string(),
         "invalid character 'x' looking for beginning of object key string"
@@ -193,14 +148,8 @@ fn malformed_text_is_refused() {
 fn depth_is_limited() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(decode_value(nested(MAX_DEPTH).as_bytes()).is_ok());
-    assert_eq!(
-        decode_value(nested(MAX_DEPTH + 1).as_bytes()),
-        Err(DecodeError::TooDeep)
-    );
-    assert_eq!(
-        decode_value("{\"a\":".repeat(1_000_000).as_bytes()),
-        Err(DecodeError::TooDeep)
-    );
+    assert_eq!(decode_value(nested(MAX_DEPTH + 1).as_bytes()), Err(DecodeError::TooDeep));
+    assert_eq!(decode_value("{\"a\":".repeat(1_000_000).as_bytes()), Err(DecodeError::TooDeep));
 }
 
 #[test]
@@ -231,22 +180,14 @@ fn revisions_are_written_into_metadata() {
         br#"{"x":{"metadata":{}},"metadata":{"resourceVersion":"7"}}"#
     );
     assert_eq!(inject_revision(br#"{"x":"metadata"}"#, 7), None);
-    assert_eq!(
-        encode_with_revision(&Object::default(), 7),
-        br#"{"metadata":{"resourceVersion":"7"}}"#
-    );
+    assert_eq!(encode_with_revision(&Object::default(), 7), br#"{"metadata":{"resourceVersion":"7"}}"#);
 }
 
 #[test]
 fn numbers_are_written_as_go_writes_them() {
-    for (number, text) in [
-        (1.0, "1"),
-        (-0.5, "-0.5"),
-        (1e21, "1e21"),
-        (1e-7, "1e-7"),
-        (123_456.75, "123456.75"),
-        (f64::NAN, "null"),
-    ] {
+    for (number, text) in
+        [(1.0, "1"), (-0.5, "-0.5"), (1e21, "1e21"), (1e-7, "1e-7"), (123_456.75, "123456.75"), (f64::NAN, "null")]
+    {
         assert_eq!(encode(&Value::Float(number)), text.as_bytes());
     }
 }

@@ -11,10 +11,7 @@ const MAX_COPIED: usize = 1_000_000;
 /// Applies the operations in order.
 pub(super) fn apply(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let Value::List(operations) = patch else {
-        return Err(PatchError::Malformed(format!(
-            "a list of operations was expected, not {}",
-            patch.type_name()
-        )));
+        return Err(PatchError::Malformed(format!("a list of operations was expected, not {}", patch.type_name())));
     };
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::Malformed(format!(
@@ -23,23 +20,15 @@ pub(super) fn apply(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
         )));
     }
     let mut copied = 0;
-    operations
-        .iter()
-        .try_for_each(|operation| one(tree, operation, &mut copied))
+    operations.iter().try_for_each(|operation| one(tree, operation, &mut copied))
 }
 
 fn one(tree: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
-    let field = |name: &str| {
-        operation
-            .get(name)
-            .ok_or_else(|| PatchError::Malformed(format!("an operation has no {name:?}")))
-    };
+    let field =
+        |name: &str| operation.get(name).ok_or_else(|| PatchError::Malformed(format!("an operation has no {name:?}")));
     let pointer = |name: &str| match field(name)? {
         Value::String(text) => parse_pointer(text),
-        other => Err(PatchError::Malformed(format!(
-            "{name:?} must be text, not {}",
-            other.type_name()
-        ))),
+        other => Err(PatchError::Malformed(format!("{name:?} must be text, not {}", other.type_name()))),
     };
     let path = pointer("path")?;
     match operation.str("op") {
@@ -52,11 +41,7 @@ fn one(tree: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), Pa
         "move" => {
             let from = pointer("from")?;
             if path.len() > from.len() && path.starts_with(&from) {
-                return Err(does_not_apply(
-                    "move",
-                    &path,
-                    "a value cannot be moved into itself",
-                ));
+                return Err(does_not_apply("move", &path, "a value cannot be moved into itself"));
             }
             let value = remove(tree, &from, "move")?;
             add(tree, &path, value)
@@ -65,9 +50,7 @@ fn one(tree: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), Pa
             let value = find(tree, &pointer("from")?, "copy")?.clone();
             *copied += size(&value);
             if *copied > MAX_COPIED {
-                return Err(PatchError::DoesNotApply(
-                    "the copies made by the patch are too large".into(),
-                ));
+                return Err(PatchError::DoesNotApply("the copies made by the patch are too large".into()));
             }
             add(tree, &path, value)
         }
@@ -86,10 +69,7 @@ fn test(tree: &mut Value, path: &[String], expected: Option<&Value>) -> Result<(
     if same {
         Ok(())
     } else {
-        Err(PatchError::DoesNotApply(format!(
-            "testing value {} failed: test failed",
-            show(path)
-        )))
+        Err(PatchError::DoesNotApply(format!("testing value {} failed: test failed", show(path))))
     }
 }
 
@@ -107,20 +87,13 @@ fn parse_pointer(text: &str) -> Result<Vec<String>, PatchError> {
         return Ok(Vec::new());
     }
     let Some(rest) = text.strip_prefix('/') else {
-        return Err(PatchError::Malformed(format!(
-            "the path {text:?} does not start with a slash"
-        )));
+        return Err(PatchError::Malformed(format!("the path {text:?} does not start with a slash")));
     };
-    Ok(rest
-        .split('/')
-        .map(|step| step.replace("~1", "/").replace("~0", "~"))
-        .collect())
+    Ok(rest.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect())
 }
 
 fn show(path: &[String]) -> String {
-    path.iter()
-        .map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1")))
-        .collect()
+    path.iter().fold(String::new(), |shown, step| shown + "/" + &step.replace('~', "~0").replace('/', "~1"))
 }
 
 fn does_not_apply(operation: &str, path: &[String], why: &str) -> PatchError {
@@ -137,11 +110,7 @@ fn index(step: &str, len: usize) -> Option<usize> {
     step.parse::<usize>().ok().filter(|index| *index < len)
 }
 
-fn find<'v>(
-    tree: &'v mut Value,
-    path: &[String],
-    operation: &str,
-) -> Result<&'v mut Value, PatchError> {
+fn find<'v>(tree: &'v mut Value, path: &[String], operation: &str) -> Result<&'v mut Value, PatchError> {
     let missing = || does_not_apply(operation, path, "missing value");
     path.iter().try_fold(tree, |value, step| match value {
         Value::Map(map) => map.get_mut(step).ok_or_else(missing),
@@ -154,16 +123,16 @@ fn find<'v>(
 }
 
 fn add(tree: &mut Value, path: &[String], value: Value) -> Result<(), PatchError> {
-    let Some((last, parents)) = path.split_last() else {
+    let Some((end, parents)) = path.split_last() else {
         *tree = value;
         return Ok(());
     };
     match find(tree, parents, "add")? {
-        Value::Map(map) => drop(map.insert(last.as_str(), value)),
-        Value::List(list) if last == "-" => list.push(value),
+        Value::Map(map) => drop(map.insert(end.as_str(), value)),
+        Value::List(list) if end == "-" => list.push(value),
         Value::List(list) => {
-            let index = index(last, list.len() + 1)
-                .ok_or_else(|| does_not_apply("add", path, "invalid index referenced"))?;
+            let index =
+                index(end, list.len() + 1).ok_or_else(|| does_not_apply("add", path, "invalid index referenced"))?;
             list.insert(index, value);
         }
         _ => return Err(does_not_apply("add", path, "missing value")),
@@ -173,11 +142,11 @@ fn add(tree: &mut Value, path: &[String], value: Value) -> Result<(), PatchError
 
 fn remove(tree: &mut Value, path: &[String], operation: &str) -> Result<Value, PatchError> {
     let missing = || does_not_apply(operation, path, "missing value");
-    let (last, parents) = path.split_last().ok_or_else(missing)?;
+    let (end, parents) = path.split_last().ok_or_else(missing)?;
     match find(tree, parents, operation)? {
-        Value::Map(map) => map.remove(last).ok_or_else(missing),
+        Value::Map(map) => map.remove(end).ok_or_else(missing),
         Value::List(list) => {
-            let index = index(last, list.len()).ok_or_else(missing)?;
+            let index = index(end, list.len()).ok_or_else(missing)?;
             Ok(list.remove(index))
         }
         _ => Err(missing()),

@@ -28,10 +28,7 @@ struct Rule<'s> {
 
 impl<'s> Rule<'s> {
     fn field(field: Option<&'s Field>) -> Self {
-        Self {
-            of: field.map(|field| &field.of),
-            patch: field.map(|field| &field.patch),
-        }
+        Self { of: field.map(|field| &field.of), patch: field.map(|field| &field.patch) }
     }
 
     fn object(self) -> Option<TypeId> {
@@ -43,10 +40,7 @@ impl<'s> Rule<'s> {
 
     fn values(self) -> Self {
         match self.of {
-            Some(Type::Map(values)) => Self {
-                of: Some(values),
-                patch: None,
-            },
+            Some(Type::Map(values)) => Self { of: Some(values), patch: None },
             _ => Self::default(),
         }
     }
@@ -58,16 +52,9 @@ fn malformed(what: impl Into<String>) -> PatchError {
 
 impl<'s> Merger<'s> {
     /// Merges a patch into a map whose fields are known, or not.
-    pub(super) fn merge_map(
-        &self,
-        target: &mut Map,
-        patch: Map,
-        of: Option<TypeId>,
-    ) -> Result<(), PatchError> {
+    pub(super) fn merge_map(&self, target: &mut Map, patch: Map, of: Option<TypeId>) -> Result<(), PatchError> {
         let schema = self.schema;
-        self.merge_fields(target, patch, &|name| {
-            Rule::field(of.and_then(|id| schema.field(id, name)))
-        })
+        self.merge_fields(target, patch, &|name| Rule::field(of.and_then(|id| schema.field(id, name))))
     }
 
     fn merge_fields(
@@ -90,9 +77,7 @@ impl<'s> Merger<'s> {
             Some(_) => return Err(malformed("$patch must be text")),
         }
         if let Some(keep) = patch.remove(RETAIN_KEYS) {
-            let keep = keep
-                .as_list()
-                .ok_or_else(|| malformed("$retainKeys must be a list"))?;
+            let keep = keep.as_list().ok_or_else(|| malformed("$retainKeys must be a list"))?;
             target.retain(|key, _| keep.iter().any(|kept| kept.as_str() == Some(key)));
         }
         let directives = ListDirectives::take(&mut patch)?;
@@ -136,7 +121,7 @@ impl<'s> Merger<'s> {
                     Some(Value::List(list)) => list,
                     _ => Vec::new(),
                 };
-                self.merge_list(old, patch, rule, order).map(Value::List)
+                self.merge_list(&old, patch, rule, order).map(Value::List)
             }
             (_, patch) => Ok(patch),
         }
@@ -144,41 +129,28 @@ impl<'s> Merger<'s> {
 
     fn merge_list(
         &self,
-        old: Vec<Value>,
+        old: &[Value],
         patch: Vec<Value>,
         rule: Rule<'s>,
         order: Option<&[Value]>,
     ) -> Result<Vec<Value>, PatchError> {
-        let item_rule = Rule {
-            of: rule.of.and_then(Type::items),
-            patch: None,
-        };
+        let item_rule = Rule { of: rule.of.and_then(Type::items), patch: None };
         let merged = rule.patch.is_some_and(|strategy| strategy.merge);
         let replaced = patch.iter().any(|item| item.str(PATCH) == "replace");
         if !merged || replaced {
-            let kept = patch
-                .into_iter()
-                .filter(|item| !(replaced && item.str(PATCH) == "replace"));
+            let kept = patch.into_iter().filter(|item| !(replaced && item.str(PATCH) == "replace"));
             // Merging into nothing takes the directives out.
             return kept
-                .map(|item| {
-                    if merged {
-                        self.merge_value(None, item, item_rule, None)
-                    } else {
-                        Ok(item)
-                    }
-                })
+                .map(|item| if merged { self.merge_value(None, item, item_rule, None) } else { Ok(item) })
                 .collect();
         }
-        let key = rule
-            .patch
-            .and_then(|strategy| strategy.merge_key.as_deref());
-        let mut list = old.clone();
+        let key = rule.patch.and_then(|strategy| strategy.merge_key.as_deref());
+        let mut list = old.to_vec();
         for item in patch {
             self.merge_item(&mut list, item, key, item_rule)?;
         }
         if let Some(order) = order {
-            list = reorder(list, &old, order, key);
+            list = reorder(list, old, order, key);
         }
         Ok(list)
     }
@@ -196,18 +168,16 @@ impl<'s> Merger<'s> {
             }
             return Ok(());
         };
-        let identity = fields.get(key).ok_or_else(|| {
-            malformed(format!(
-                "map: {item} does not contain declared merge key: {key}"
-            ))
-        })?;
+        let identity = fields
+            .get(key)
+            .ok_or_else(|| malformed(format!("map: {item} does not contain declared merge key: {key}")))?;
         if item.str(PATCH) == "delete" {
             list.retain(|old| old.get(key) != Some(identity));
             return Ok(());
         }
         match list.iter().position(|old| old.get(key) == Some(identity)) {
             Some(index) => {
-                list[index] = self.merge_value(Some(list[index].take()), item, rule, None)?
+                list[index] = self.merge_value(Some(list[index].take()), item, rule, None)?;
             }
             None => list.push(self.merge_value(None, item, rule, None)?),
         }
@@ -225,16 +195,8 @@ struct ListDirectives {
 
 impl ListDirectives {
     fn take(patch: &mut Map) -> Result<Self, PatchError> {
-        let mut directives = Self {
-            orders: Vec::new(),
-            deletions: Vec::new(),
-            merged: Vec::new(),
-        };
-        let names: Vec<String> = patch
-            .keys()
-            .filter(|key| key.starts_with('$'))
-            .map(Into::into)
-            .collect();
+        let mut directives = Self { orders: Vec::new(), deletions: Vec::new(), merged: Vec::new() };
+        let names: Vec<String> = patch.keys().filter(|key| key.starts_with('$')).map(Into::into).collect();
         for name in names {
             let into = if name.starts_with(ORDER) {
                 &mut directives.orders
@@ -249,19 +211,13 @@ impl ListDirectives {
                 _ => return Err(malformed(format!("{name} must be a list"))),
             }
         }
-        directives.merged = patch
-            .iter()
-            .filter(|(_, value)| matches!(value, Value::List(_)))
-            .map(|(key, _)| key.to_string())
-            .collect();
+        directives.merged =
+            patch.iter().filter(|(_, value)| matches!(value, Value::List(_))).map(|(key, _)| key.to_string()).collect();
         Ok(directives)
     }
 
     fn order_of(&self, field: &str) -> Option<&[Value]> {
-        self.orders
-            .iter()
-            .find(|(name, _)| name == field)
-            .map(|(_, order)| order.as_slice())
+        self.orders.iter().find(|(name, _)| name == field).map(|(_, order)| order.as_slice())
     }
 
     /// Deletes from lists of plain values, and orders the lists the patch says nothing else about.
@@ -271,16 +227,10 @@ impl ListDirectives {
                 list.retain(|item| !items.contains(item));
             }
         }
-        for (field, order) in self
-            .orders
-            .iter()
-            .filter(|(field, _)| !self.merged.contains(field))
-        {
+        for (field, order) in self.orders.iter().filter(|(field, _)| !self.merged.contains(field)) {
             if let Some(Value::List(list)) = target.get_mut(field) {
                 let old = std::mem::take(list);
-                let key = rule(field)
-                    .patch
-                    .and_then(|strategy| strategy.merge_key.as_deref());
+                let key = rule(field).patch.and_then(|strategy| strategy.merge_key.as_deref());
                 *list = reorder(old.clone(), &old, order, key);
             }
         }
@@ -289,29 +239,21 @@ impl ListDirectives {
 
 /// Puts the items named in `order` in that order. The others keep their order among themselves and, where it does not
 /// contradict, their place among the named ones in the old list.
-pub(super) fn reorder(
-    list: Vec<Value>,
-    old: &[Value],
-    order: &[Value],
-    key: Option<&str>,
-) -> Vec<Value> {
+pub(super) fn reorder(list: Vec<Value>, old: &[Value], order: &[Value], key: Option<&str>) -> Vec<Value> {
     let same = |a: &Value, b: &Value| match key {
         Some(key) => a.get(key).is_some() && a.get(key) == b.get(key),
         None => a == b,
     };
     let place = |among: &[Value], item: &Value| among.iter().position(|other| same(other, item));
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) = list
-        .into_iter()
-        .partition(|item| place(order, item).is_some());
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        list.into_iter().partition(|item| place(order, item).is_some());
     named.sort_by_key(|item| place(order, item));
     others.sort_by_key(|item| place(old, item).unwrap_or(usize::MAX));
     let mut result = Vec::with_capacity(named.len() + others.len());
     let mut others = others.into_iter().peekable();
     for item in named {
         let here = place(old, &item);
-        while let (Some(here), Some(there)) =
-            (here, others.peek().and_then(|other| place(old, other)))
-        {
+        while let (Some(here), Some(there)) = (here, others.peek().and_then(|other| place(old, other))) {
             if there > here {
                 break;
             }

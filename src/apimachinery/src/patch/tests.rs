@@ -26,21 +26,12 @@ fn deployment() -> Object {
 
 fn strategic(patch: &str) -> Result<Object, PatchError> {
     let patch = decode_value(patch.as_bytes()).unwrap();
-    strategic_merge_patch(
-        &deployment(),
-        &patch,
-        schema(),
-        type_of("apps/v1", "Deployment"),
-    )
+    strategic_merge_patch(&deployment(), &patch, schema(), type_of("apps/v1", "Deployment"))
 }
 
 /// Applies the patch and compares one place of the result.
-fn check(patch: &str, path: &[&str], expected: &Value) {
-    assert_eq!(
-        strategic(patch).unwrap().at(path),
-        Some(expected),
-        "{patch}"
-    );
+fn check(patch: &str, place: &[&str], expected: &Value) {
+    assert_eq!(strategic(patch).unwrap().at(place), Some(expected), "{patch}");
 }
 
 const CONTAINERS: &[&str] = &["spec", "template", "spec", "containers"];
@@ -53,10 +44,7 @@ fn in_pod(patch: &str) -> String {
 fn kubectl_set_image_changes_one_container() {
     let patched = strategic(&in_pod(r#"{"$setElementOrder/containers":[{"name":"web"},{"name":"sidecar"}],"containers":[{"name":"sidecar","image":"envoy:2"}]}"#)).unwrap();
     let mut expected = deployment();
-    expected.set_at(
-        &["spec", "template", "spec", "containers", "1", "image"],
-        "envoy:2",
-    );
+    expected.set_at(&["spec", "template", "spec", "containers", "1", "image"], "envoy:2");
     assert_eq!(patched, expected);
 }
 
@@ -69,16 +57,8 @@ fn list_items_are_added_deleted_and_replaced() {
         CONTAINERS,
         &value!([{"name": "sidecar", "image": "envoy:1", "args": ["-v"]}, {"name": "new", "image": "x", "ports": [{"containerPort": 1}]}]),
     );
-    check(
-        &in_pod(r#"{"containers":[{"$patch":"replace"},{"name":"only"}]}"#),
-        CONTAINERS,
-        &value!([{"name": "only"}]),
-    );
-    check(
-        &in_pod(r#"{"containers":[{"name":"sidecar","$patch":"replace","image":"z"}]}"#),
-        CONTAINERS,
-        &value!([]),
-    );
+    check(&in_pod(r#"{"containers":[{"$patch":"replace"},{"name":"only"}]}"#), CONTAINERS, &value!([{"name": "only"}]));
+    check(&in_pod(r#"{"containers":[{"name":"sidecar","$patch":"replace","image":"z"}]}"#), CONTAINERS, &value!([]));
 }
 
 #[test]
@@ -94,8 +74,7 @@ fn merge_keys_need_not_be_the_keys_of_the_list() {
         value!({"spec": {"ports": [{"port": 80, "targetPort": 8080, "nodePort": 30000}], "selector": {"a": "b"}}}),
     );
     let patch = value!({"spec": {"$setElementOrder/ports": [{"port": 443}, {"port": 80}], "ports": [{"port": 443}, {"port": 80, "name": "http"}], "selector": {"a": null, "c": "d"}}});
-    let patched =
-        strategic_merge_patch(&service, &patch, schema(), type_of("v1", "Service")).unwrap();
+    let patched = strategic_merge_patch(&service, &patch, schema(), type_of("v1", "Service")).unwrap();
     assert_eq!(
         patched.into_value(),
         value!({"spec": {"ports": [{"port": 443}, {"port": 80, "targetPort": 8080, "nodePort": 30000, "name": "http"}], "selector": {"c": "d"}}})
@@ -119,25 +98,18 @@ fn lists_without_strategy_are_replaced() {
 #[test]
 fn the_order_asked_for_is_kept() {
     let names = |patched: &Object, path: &[&str]| {
-        patched
-            .list_at(path)
-            .iter()
-            .map(|item| item.str("name").to_owned())
-            .collect::<Vec<_>>()
+        patched.list_at(path).iter().map(|item| item.str("name").to_owned()).collect::<Vec<_>>()
     };
-    let patched = strategic(&in_pod(r#"{"$setElementOrder/containers":[{"name":"new"},{"name":"web"}],"containers":[{"name":"new"}]}"#)).unwrap();
-    assert_eq!(names(&patched, CONTAINERS), ["new", "web", "sidecar"]);
     let patched = strategic(&in_pod(
-        r#"{"$setElementOrder/containers":[{"name":"sidecar"},{"name":"web"}]}"#,
+        r#"{"$setElementOrder/containers":[{"name":"new"},{"name":"web"}],"containers":[{"name":"new"}]}"#,
     ))
     .unwrap();
+    assert_eq!(names(&patched, CONTAINERS), ["new", "web", "sidecar"]);
+    let patched = strategic(&in_pod(r#"{"$setElementOrder/containers":[{"name":"sidecar"},{"name":"web"}]}"#)).unwrap();
     assert_eq!(names(&patched, CONTAINERS), ["sidecar", "web"]);
     let patch = r#"{"containers":[{"name":"web","$setElementOrder/env":[{"name":"C"},{"name":"B"}],"env":[{"name":"C","value":"3"},{"name":"A","$patch":"delete"}]}]}"#;
     assert_eq!(
-        names(
-            &strategic(&in_pod(patch)).unwrap(),
-            &["spec", "template", "spec", "containers", "0", "env"]
-        ),
+        names(&strategic(&in_pod(patch)).unwrap(), &["spec", "template", "spec", "containers", "0", "env"]),
         ["C", "B"]
     );
 }
@@ -158,21 +130,14 @@ fn items_only_the_server_has_keep_their_place() {
         reordered(&["a", "server1", "b", "server2", "c"], &["a", "c", "b"]),
         ["a", "c", "server1", "b", "server2"]
     );
-    assert_eq!(
-        reordered(&["a", "server1", "b", "server2"], &["b", "a"]),
-        ["server1", "b", "a", "server2"]
-    );
+    assert_eq!(reordered(&["a", "server1", "b", "server2"], &["b", "a"]), ["server1", "b", "a", "server2"]);
 }
 
 #[test]
 fn lists_of_plain_values_are_merged() {
     let patch = r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":["a/x"],"$setElementOrder/finalizers":["c/z","b/y"],"finalizers":["c/z"]}}"#;
     check(patch, &["metadata", "finalizers"], &value!(["c/z", "b/y"]));
-    check(
-        r#"{"metadata":{"finalizers":["b/y","d/w"]}}"#,
-        &["metadata", "finalizers"],
-        &value!(["a/x", "b/y", "d/w"]),
-    );
+    check(r#"{"metadata":{"finalizers":["b/y","d/w"]}}"#, &["metadata", "finalizers"], &value!(["a/x", "b/y", "d/w"]));
     check(
         r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":["a/x"]}}"#,
         &["metadata", "finalizers"],
@@ -187,25 +152,15 @@ fn maps_are_merged_replaced_and_pruned() {
         &["metadata", "labels"],
         &value!({"app": "web", "new": "y"}),
     );
-    check(
-        r#"{"metadata":{"labels":{"$patch":"replace","new":"y"}}}"#,
-        &["metadata", "labels"],
-        &value!({"new": "y"}),
-    );
-    check(
-        r#"{"metadata":{"labels":{"$patch":"delete"}}}"#,
-        &["metadata", "labels"],
-        &value!({}),
-    );
+    check(r#"{"metadata":{"labels":{"$patch":"replace","new":"y"}}}"#, &["metadata", "labels"], &value!({"new": "y"}));
+    check(r#"{"metadata":{"labels":{"$patch":"delete"}}}"#, &["metadata", "labels"], &value!({}));
     check(
         r#"{"spec":{"strategy":{"$retainKeys":["type"],"type":"Recreate"}}}"#,
         &["spec", "strategy"],
         &value!({"type": "Recreate"}),
     );
     check(
-        &in_pod(
-            r#"{"volumes":[{"name":"v","$retainKeys":["name","hostPath"],"hostPath":{"path":"/x"}}]}"#,
-        ),
+        &in_pod(r#"{"volumes":[{"name":"v","$retainKeys":["name","hostPath"],"hostPath":{"path":"/x"}}]}"#),
         &["spec", "template", "spec", "volumes"],
         &value!([{"name": "v", "hostPath": {"path": "/x"}}]),
     );
@@ -222,69 +177,42 @@ fn malformed_patches_are_refused() {
         r#"{"metadata":{"$setElementOrder/finalizers":1}}"#,
         r#"{"spec":{"template":{"spec":{"containers":[{"image":"x"}]}}}}"#,
     ] {
-        assert!(
-            matches!(strategic(patch), Err(PatchError::Malformed(_))),
-            "{patch}"
-        );
+        assert!(matches!(strategic(patch), Err(PatchError::Malformed(_))), "{patch}");
     }
 }
 
 #[test]
 fn merge_patches_follow_the_rfc() {
-    let patched = merge_patch(&deployment(), br#"{"metadata":{"labels":{"old":null,"none":null}},"spec":{"replicas":3,"template":null,"strategy":"x"}}"#).unwrap();
-    assert_eq!(
-        patched.at(&["metadata", "labels"]),
-        Some(&value!({"app": "web"}))
-    );
-    assert_eq!(
-        patched.at(&["spec"]),
-        Some(&value!({"replicas": 3, "strategy": "x"}))
-    );
+    let patched = merge_patch(
+        &deployment(),
+        br#"{"metadata":{"labels":{"old":null,"none":null}},"spec":{"replicas":3,"template":null,"strategy":"x"}}"#,
+    )
+    .unwrap();
+    assert_eq!(patched.at(&["metadata", "labels"]), Some(&value!({"app": "web"})));
+    assert_eq!(patched.at(&["spec"]), Some(&value!({"replicas": 3, "strategy": "x"})));
     assert!(merge_patch(&deployment(), b"[]").is_err());
-    assert!(matches!(
-        merge_patch(&deployment(), b"{"),
-        Err(PatchError::Malformed(_))
-    ));
+    assert!(matches!(merge_patch(&deployment(), b"{"), Err(PatchError::Malformed(_))));
 }
 
 #[test]
 fn json_patches_follow_the_rfc() {
     let apply = |patch: &str| {
-        json_patch(
-            &object(value!({"a": {"b/c": [1, 2]}, "x": null})),
-            patch.as_bytes(),
-        )
-        .map(Object::into_value)
+        json_patch(&object(value!({"a": {"b/c": [1, 2]}, "x": null})), patch.as_bytes()).map(Object::into_value)
     };
     for (patch, expected) in [
-        (
-            r#"[{"op":"add","path":"/a/b~1c/-","value":3}]"#,
-            value!({"a": {"b/c": [1, 2, 3]}, "x": null}),
-        ),
-        (
-            r#"[{"op":"add","path":"/a/b~1c/0","value":0}]"#,
-            value!({"a": {"b/c": [0, 1, 2]}, "x": null}),
-        ),
-        (
-            r#"[{"op":"remove","path":"/a/b~1c/0"},{"op":"remove","path":"/x"}]"#,
-            value!({"a": {"b/c": [2]}}),
-        ),
+        (r#"[{"op":"add","path":"/a/b~1c/-","value":3}]"#, value!({"a": {"b/c": [1, 2, 3]}, "x": null})),
+        (r#"[{"op":"add","path":"/a/b~1c/0","value":0}]"#, value!({"a": {"b/c": [0, 1, 2]}, "x": null})),
+        (r#"[{"op":"remove","path":"/a/b~1c/0"},{"op":"remove","path":"/x"}]"#, value!({"a": {"b/c": [2]}})),
         (
             r#"[{"op":"replace","path":"/a","value":{"m~n":1}},{"op":"test","path":"/a/m~0n","value":1}]"#,
             value!({"a": {"m~n": 1}, "x": null}),
         ),
-        (
-            r#"[{"op":"move","from":"/a/b~1c","path":"/y"}]"#,
-            value!({"a": {}, "x": null, "y": [1, 2]}),
-        ),
+        (r#"[{"op":"move","from":"/a/b~1c","path":"/y"}]"#, value!({"a": {}, "x": null, "y": [1, 2]})),
         (
             r#"[{"op":"copy","from":"/a/b~1c/1","path":"/x"},{"op":"test","path":"/none"}]"#,
             value!({"a": {"b/c": [1, 2]}, "x": 2}),
         ),
-        (
-            r#"[{"op":"replace","path":"","value":{"z":1}}]"#,
-            value!({"z": 1}),
-        ),
+        (r#"[{"op":"replace","path":"","value":{"z":1}}]"#, value!({"z": 1})),
     ] {
         assert_eq!(apply(patch).unwrap(), expected, "{patch}");
     }
@@ -298,10 +226,7 @@ fn json_patches_follow_the_rfc() {
         r#"[{"op":"remove","path":"/a/b~1c/01"}]"#,
         r#"[{"op":"replace","path":"","value":1}]"#,
     ] {
-        assert!(
-            matches!(apply(patch), Err(PatchError::DoesNotApply(_))),
-            "{patch}"
-        );
+        assert!(matches!(apply(patch), Err(PatchError::DoesNotApply(_))), "{patch}");
     }
     for patch in [
         "{}",
@@ -310,10 +235,7 @@ fn json_patches_follow_the_rfc() {
         r#"[{"path":"x","op":"remove"}]"#,
         "[1]",
     ] {
-        assert!(
-            matches!(apply(patch), Err(PatchError::Malformed(_))),
-            "{patch}"
-        );
+        assert!(matches!(apply(patch), Err(PatchError::Malformed(_))), "{patch}");
     }
     let bomb = vec![r#"{"op":"copy","from":"/a/b~1c","path":"/a/b~1c/-"}"#; 60];
     assert!(apply(&format!("[{}]", bomb.join(","))).is_err());

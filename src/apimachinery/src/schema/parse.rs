@@ -20,24 +20,16 @@ pub struct ParseSchemaError {
 impl Schema {
     /// Reads a table that lives as long as the process.
     pub fn parse(text: &'static str) -> Result<Self, ParseSchemaError> {
-        let mut parser = Parser {
-            ids: type_ids(text),
-            known: HashMap::new(),
-        };
+        let mut parser = Parser { ids: type_ids(text), known: HashMap::new() };
         let mut schema = Self::new();
         let mut current: Option<ObjectType> = None;
         for (index, line) in text.lines().enumerate() {
-            let fail = |what| ParseSchemaError {
-                line: index + 1,
-                what,
-            };
+            let fail = |what| ParseSchemaError { line: index + 1, what };
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             if let Some(field) = line.strip_prefix(' ') {
-                let owner = current
-                    .as_mut()
-                    .ok_or_else(|| fail("a field before any type".into()))?;
+                let owner = current.as_mut().ok_or_else(|| fail("a field before any type".into()))?;
                 owner.fields.push(parser.field(field).map_err(fail)?);
             } else {
                 schema.finish(current.replace(type_line(line).map_err(fail)?));
@@ -71,17 +63,12 @@ fn type_ids(text: &'static str) -> HashMap<&'static str, TypeId> {
 
 fn type_line(line: &str) -> Result<ObjectType, String> {
     let mut words = line.split(' ');
-    let mut of = ObjectType {
-        name: words.next().unwrap_or_default().into(),
-        ..ObjectType::default()
-    };
+    let mut of = ObjectType { name: words.next().unwrap_or_default().into(), ..ObjectType::default() };
     for word in words {
         match word.split_once('=') {
             Some(("kind", "*")) => of.kinds.push(("*".into(), "*".into())),
             Some(("kind", kind)) => {
-                let (group, version) = kind
-                    .split_once('/')
-                    .ok_or_else(|| format!("kind {kind:?}"))?;
+                let (group, version) = kind.split_once('/').ok_or_else(|| format!("kind {kind:?}"))?;
                 of.kinds.push((group.into(), version.into()));
             }
             None if word == "atomic" => of.atomic = true,
@@ -103,17 +90,11 @@ impl Parser {
             return Err("a field needs name, type and number".into());
         };
         // The names of a schema are few, shared by all its types, and needed for good.
-        let name = self
-            .known
-            .entry(name)
-            .or_insert_with(|| Box::leak(Box::new(name)));
+        let name = self.known.entry(name).or_insert_with(|| Box::leak(Box::new(name)));
         let mut field = Field::new(Key::Known(name), self.of(of)?);
         if tags != "-" {
-            field.tags = tags
-                .split('.')
-                .map(str::parse)
-                .collect::<Result<_, _>>()
-                .map_err(|_| format!("numbers {tags:?}"))?;
+            field.tags =
+                tags.split('.').map(str::parse).collect::<Result<_, _>>().map_err(|_| format!("numbers {tags:?}"))?;
         }
         words.try_for_each(|word| flag(&mut field, word))?;
         Ok(field)
@@ -126,12 +107,7 @@ impl Parser {
         if let Some(values) = text.strip_prefix("{}") {
             return Ok(Type::Map(Box::new(self.of(values)?)));
         }
-        let id = |name: &str| {
-            self.ids
-                .get(name)
-                .copied()
-                .ok_or_else(|| format!("unknown type {name:?}"))
-        };
+        let id = |name: &str| self.ids.get(name).copied().ok_or_else(|| format!("unknown type {name:?}"));
         Ok(match text {
             "string" => Type::String,
             "bytes" => Type::Bytes,
@@ -166,9 +142,7 @@ fn flag(field: &mut Field, word: &str) -> Result<(), String> {
         ("list", "atomic") => field.list = ListKind::Atomic,
         ("list", "set") => field.list = ListKind::Set,
         ("list", map) => {
-            let keys = map
-                .strip_prefix("map:")
-                .ok_or_else(|| format!("list {map:?}"))?;
+            let keys = map.strip_prefix("map:").ok_or_else(|| format!("list {map:?}"))?;
             field.list = ListKind::Map(keys.split(',').map(Into::into).collect());
         }
         ("map", kind) => field.atomic = kind == "atomic",

@@ -5,8 +5,7 @@ pub(crate) const TABLE: &str = include_str!("testdata.txt");
 
 /// The schema of [`TABLE`].
 pub(crate) fn schema() -> &'static Schema {
-    static SCHEMA: std::sync::LazyLock<Schema> =
-        std::sync::LazyLock::new(|| Schema::parse(TABLE).unwrap());
+    static SCHEMA: std::sync::LazyLock<Schema> = std::sync::LazyLock::new(|| Schema::parse(TABLE).unwrap());
     &SCHEMA
 }
 
@@ -18,29 +17,12 @@ pub(crate) fn type_of(api_version: &str, kind: &str) -> TypeId {
 #[test]
 fn kinds_lead_to_types_and_types_to_fields() {
     let deployment = type_of("apps/v1", "Deployment");
-    assert_eq!(
-        schema().get(deployment).openapi_name(),
-        "io.k8s.api.apps.v1.Deployment"
-    );
-    let spec = schema()
-        .field(deployment, "spec")
-        .unwrap()
-        .of
-        .object()
-        .unwrap();
+    assert_eq!(schema().get(deployment).openapi_name(), "io.k8s.api.apps.v1.Deployment");
+    let spec = schema().field(deployment, "spec").unwrap().of.object().unwrap();
     let replicas = schema().field(spec, "replicas").unwrap();
-    assert!(
-        replicas.pointer
-            && !replicas.required
-            && replicas.of == Type::Int32
-            && *replicas.tags == [1]
-    );
+    assert!(replicas.pointer && !replicas.required && replicas.of == Type::Int32 && *replicas.tags == [1]);
     assert_eq!(schema().type_for_gvk("apps", "v1", "Pod"), None);
-    assert!(
-        schema()
-            .type_for_gvk("any.group", "v7", "DeleteOptions")
-            .is_some()
-    );
+    assert!(schema().type_for_gvk("any.group", "v7", "DeleteOptions").is_some());
 }
 
 #[test]
@@ -56,18 +38,9 @@ fn a_copied_type_brings_what_it_needs() {
 #[test]
 fn mistakes_in_the_table_are_named() {
     for (table, error) in [
-        (
-            "a.b.C\n x nothing 1",
-            "line 2 of the schema table: unknown type \"nothing\"",
-        ),
-        (
-            " x string 1",
-            "line 1 of the schema table: a field before any type",
-        ),
-        (
-            "a.b.C\n x string 1 wrong",
-            "line 2 of the schema table: unknown flag \"wrong\"",
-        ),
+        ("a.b.C\n x nothing 1", "line 2 of the schema table: unknown type \"nothing\""),
+        (" x string 1", "line 1 of the schema table: a field before any type"),
+        ("a.b.C\n x string 1 wrong", "line 2 of the schema table: unknown flag \"wrong\""),
     ] {
         assert_eq!(Schema::parse(table).unwrap_err().to_string(), error);
     }

@@ -21,19 +21,13 @@ pub(super) fn label_selector(text: &str) -> Result<LabelSelector, SelectorError>
 }
 
 fn found(token: &str, expected: &str) -> SelectorError {
-    SelectorError(format!(
-        "unable to parse requirement: found '{token}', expected: {expected}"
-    ))
+    SelectorError(format!("unable to parse requirement: found '{token}', expected: {expected}"))
 }
 
 fn requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, SelectorError> {
     let first = tokens.next();
     if first == "!" {
-        return Requirement::new(
-            identifier(tokens.next())?,
-            Operator::DoesNotExist,
-            Vec::new(),
-        );
+        return Requirement::new(identifier(tokens.next())?, Operator::DoesNotExist, Vec::new());
     }
     let key = identifier(first)?;
     let operator = match tokens.peek() {
@@ -44,29 +38,17 @@ fn requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, SelectorError> {
         "<" => Operator::Lt,
         other => return Err(found(other, "in, notin, =, ==, !=, gt, lt")),
     };
-    let values = if matches!(tokens.next(), "in" | "notin") {
-        value_set(tokens)?
-    } else {
-        vec![value(tokens)]
-    };
+    let values = if matches!(tokens.next(), "in" | "notin") { value_set(tokens)? } else { vec![value(tokens)] };
     Requirement::new(key, operator, values)
 }
 
 fn identifier(token: &str) -> Result<&str, SelectorError> {
-    if token.is_empty() || token.starts_with(is_special) {
-        Err(found(token, "identifier"))
-    } else {
-        Ok(token)
-    }
+    if token.is_empty() || token.starts_with(is_special) { Err(found(token, "identifier")) } else { Ok(token) }
 }
 
 /// A value may be left out: `a=`.
 fn value(tokens: &mut Tokens<'_>) -> String {
-    if matches!(tokens.peek(), "" | ",") {
-        String::new()
-    } else {
-        tokens.next().to_owned()
-    }
+    if matches!(tokens.peek(), "" | ",") { String::new() } else { tokens.next().to_owned() }
 }
 
 fn value_set(tokens: &mut Tokens<'_>) -> Result<Vec<String>, SelectorError> {
@@ -116,9 +98,9 @@ impl<'t> Tokens<'t> {
             None => 0,
             Some('=' | '!') if rest[1..].starts_with('=') => 2,
             Some(letter) if is_special(letter) => 1,
-            Some(_) => rest
-                .find(|letter: char| is_special(letter) || letter.is_ascii_whitespace())
-                .unwrap_or(rest.len()),
+            Some(_) => {
+                rest.find(|letter: char| is_special(letter) || letter.is_ascii_whitespace()).unwrap_or(rest.len())
+            }
         };
         let (token, rest) = rest.split_at(length);
         self.rest = rest;
@@ -132,22 +114,12 @@ pub(super) fn field_selector(text: &str) -> Result<Vec<FieldTerm>, SelectorError
         .into_iter()
         .filter(|term| !term.is_empty())
         .map(|term| {
-            let wrong = || {
-                SelectorError(format!(
-                    "invalid selector: '{text}'; can't understand '{term}'"
-                ))
-            };
+            let wrong = || SelectorError(format!("invalid selector: '{text}'; can't understand '{term}'"));
             let (field, operator, value) = split_term(term).ok_or_else(wrong)?;
             let value = unescape(value).ok_or_else(|| {
-                SelectorError(format!(
-                    "invalid field selector: invalid escape sequence in {value:?}"
-                ))
+                SelectorError(format!("invalid field selector: invalid escape sequence in {value:?}"))
             })?;
-            Ok(FieldTerm {
-                field: field.trim().to_owned(),
-                value,
-                negated: operator == "!=",
-            })
+            Ok(FieldTerm { field: field.trim().to_owned(), value, negated: operator == "!=" })
         })
         .collect()
 }
@@ -184,11 +156,7 @@ fn unescape(value: &str) -> Option<String> {
     let mut letters = value.chars();
     while let Some(letter) = letters.next() {
         match letter {
-            '\\' => plain.push(
-                letters
-                    .next()
-                    .filter(|next| matches!(next, '\\' | ',' | '='))?,
-            ),
+            '\\' => plain.push(letters.next().filter(|next| matches!(next, '\\' | ',' | '='))?),
             ',' | '=' => return None,
             other => plain.push(other),
         }

@@ -3,10 +3,7 @@ use crate::value;
 use proptest::prelude::*;
 
 fn labels() -> Map {
-    value!({"app": "web", "tier": "front", "n": "5", "example.com/x": ""})
-        .as_map()
-        .unwrap()
-        .clone()
+    value!({"app": "web", "tier": "front", "n": "5", "example.com/x": ""}).as_map().unwrap().clone()
 }
 
 #[test]
@@ -36,11 +33,7 @@ fn label_selectors_choose_as_upstream_does() {
         ("in in (a)", false),
         ("notin", false),
     ] {
-        assert_eq!(
-            LabelSelector::parse(text).unwrap().matches(&labels()),
-            expected,
-            "{text}"
-        );
+        assert_eq!(LabelSelector::parse(text).unwrap().matches(&labels()), expected, "{text}");
     }
 }
 
@@ -70,17 +63,7 @@ fn malformed_label_selectors_are_refused() {
 
 #[test]
 fn selectors_are_shown_as_they_are_read() {
-    for text in [
-        "a=b",
-        "a!=b",
-        "a in (b,c)",
-        "a notin (b,c)",
-        "a",
-        "!a",
-        "a>5",
-        "a<5",
-        "a=b,c in (d,e),!f",
-    ] {
+    for text in ["a=b", "a!=b", "a in (b,c)", "a notin (b,c)", "a", "!a", "a>5", "a<5", "a=b,c in (d,e),!f"] {
         assert_eq!(LabelSelector::parse(text).unwrap().to_string(), text);
     }
 }
@@ -94,11 +77,7 @@ fn selector_objects_are_understood() {
     assert_eq!(selector.to_string(), "app=web,tier=front,!x");
     assert!(LabelSelector::from_object(None).unwrap().is_nothing());
     assert!(!LabelSelector::nothing().matches(&labels()));
-    assert!(
-        LabelSelector::from_object(Some(&value!({})))
-            .unwrap()
-            .matches(&labels())
-    );
+    assert!(LabelSelector::from_object(Some(&value!({}))).unwrap().matches(&labels()));
     let wrong = value!({"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]});
     assert!(LabelSelector::from_object(Some(&wrong)).is_err());
     assert!(LabelSelector::from_match_labels(&labels()).matches(&labels()));
@@ -121,21 +100,14 @@ fn field_selectors_choose_as_upstream_does() {
         (r"metadata.name=a\,b\=c,spec.nodeName=n1", true),
         ("spec.nodeName=n1,metadata.name=x", false),
     ] {
-        assert_eq!(
-            FieldSelector::parse(text).unwrap().matches(fields),
-            expected,
-            "{text}"
-        );
+        assert_eq!(FieldSelector::parse(text).unwrap().matches(fields), expected, "{text}");
     }
     for text in ["a", "a=b=c", r"a=\x", r"a=b\"] {
         assert!(FieldSelector::parse(text).is_err(), "{text}");
     }
     let selector = FieldSelector::parse(r"a=b\,c,d!=e").unwrap();
     assert_eq!(selector.to_string(), r"a=b\,c,d!=e");
-    assert_eq!(
-        (selector.required_value("a"), selector.required_value("d")),
-        (Some("b,c"), None)
-    );
+    assert_eq!((selector.required_value("a"), selector.required_value("d")), (Some("b,c"), None));
 }
 
 proptest! {

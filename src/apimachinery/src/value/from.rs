@@ -16,10 +16,7 @@ macro_rules! from_integers {
 from_integers!(i8, i16, i32, i64, u8, u16, u32);
 
 impl From<u64> for Value {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "JSON has no better place for a number above i64::MAX"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "JSON has no better place for a number above i64::MAX")]
     fn from(number: u64) -> Self {
         i64::try_from(number).map_or(Self::Float(number as f64), Self::Int)
     }
@@ -111,11 +108,7 @@ impl<T: Into<Value>, const N: usize> From<[T; N]> for Value {
 
 impl<K: Into<Key>, V: Into<Value>> From<BTreeMap<K, V>> for Value {
     fn from(map: BTreeMap<K, V>) -> Self {
-        Self::Map(
-            map.into_iter()
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
-        )
+        Self::Map(map.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
 }
 
@@ -245,12 +238,7 @@ impl ser::Serializer for ToTree {
         Ok(Value::Null)
     }
 
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<Value, ConvertError> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Value, ConvertError> {
         Ok(Value::from(variant))
     }
 
@@ -269,28 +257,18 @@ impl ser::Serializer for ToTree {
         variant: &'static str,
         inner: &T,
     ) -> Result<Value, ConvertError> {
-        Ok(Value::Map(Map::from_iter([(
-            variant,
-            inner.serialize(Self)?,
-        )])))
+        Ok(Value::Map(Map::from_iter([(variant, inner.serialize(Self)?)])))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<ListBuilder, ConvertError> {
-        Ok(ListBuilder {
-            variant: None,
-            list: Vec::with_capacity(len.unwrap_or_default().min(4096)),
-        })
+        Ok(ListBuilder { variant: None, list: Vec::with_capacity(len.unwrap_or_default().min(4096)) })
     }
 
     fn serialize_tuple(self, len: usize) -> Result<ListBuilder, ConvertError> {
         self.serialize_seq(Some(len))
     }
 
-    fn serialize_tuple_struct(
-        self,
-        _: &'static str,
-        len: usize,
-    ) -> Result<ListBuilder, ConvertError> {
+    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<ListBuilder, ConvertError> {
         self.serialize_seq(Some(len))
     }
 
@@ -301,18 +279,11 @@ impl ser::Serializer for ToTree {
         variant: &'static str,
         _: usize,
     ) -> Result<ListBuilder, ConvertError> {
-        Ok(ListBuilder {
-            variant: Some(variant),
-            list: Vec::new(),
-        })
+        Ok(ListBuilder { variant: Some(variant), list: Vec::new() })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<MapBuilder, ConvertError> {
-        Ok(MapBuilder {
-            variant: None,
-            key: None,
-            map: Map::with_capacity(len.unwrap_or_default().min(4096)),
-        })
+        Ok(MapBuilder { variant: None, key: None, map: Map::with_capacity(len.unwrap_or_default().min(4096)) })
     }
 
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<MapBuilder, ConvertError> {
@@ -326,11 +297,7 @@ impl ser::Serializer for ToTree {
         variant: &'static str,
         _: usize,
     ) -> Result<MapBuilder, ConvertError> {
-        Ok(MapBuilder {
-            variant: Some(variant),
-            key: None,
-            map: Map::new(),
-        })
+        Ok(MapBuilder { variant: Some(variant), key: None, map: Map::new() })
     }
 }
 
@@ -387,20 +354,14 @@ impl ser::SerializeMap for MapBuilder {
             Value::String(text) => text,
             Value::Int(number) => number.to_string().into(),
             other => {
-                return Err(ConvertError(format!(
-                    "a map key must be text, not {}",
-                    other.type_name()
-                )));
+                return Err(ConvertError(format!("a map key must be text, not {}", other.type_name())));
             }
         });
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ConvertError> {
-        let key = self
-            .key
-            .take()
-            .ok_or_else(|| ConvertError("a map value came before its key".into()))?;
+        let key = self.key.take().ok_or_else(|| ConvertError("a map value came before its key".into()))?;
         self.map.insert(key, value.serialize(ToTree)?);
         Ok(())
     }

@@ -77,10 +77,7 @@ impl From<Box<str>> for Key {
 /// Fields in the order they were written. Equality does not depend on the order.
 #[derive(Clone, Default)]
 pub struct Map {
-    #[expect(
-        clippy::box_collection,
-        reason = "one pointer keeps Value at 24 bytes, and an empty map free"
-    )]
+    #[expect(clippy::box_collection, reason = "one pointer keeps Value at 24 bytes, and an empty map free")]
     entries: Option<Box<Vec<(Key, Value)>>>,
 }
 
@@ -92,9 +89,7 @@ impl Map {
 
     /// No fields, with room for some.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            entries: (capacity > 0).then(|| Box::new(Vec::with_capacity(capacity))),
-        }
+        Self { entries: (capacity > 0).then(|| Box::new(Vec::with_capacity(capacity))) }
     }
 
     fn entries(&self) -> &[(Key, Value)] {
@@ -117,9 +112,7 @@ impl Map {
 
     /// The place of a field in the order.
     pub fn position(&self, key: &str) -> Option<usize> {
-        self.entries()
-            .iter()
-            .position(|(name, _)| name.as_str() == key)
+        self.entries().iter().position(|(name, _)| name.as_str() == key)
     }
 
     /// Whether the field is there, even with null in it.
@@ -129,15 +122,12 @@ impl Map {
 
     /// The value of a field.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.entries()
-            .iter()
-            .find_map(|(name, value)| (name.as_str() == key).then_some(value))
+        self.entries().iter().find_map(|(name, value)| (name.as_str() == key).then_some(value))
     }
 
     /// The value of a field, for change.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.iter_mut()
-            .find_map(|(name, value)| (name.as_str() == key).then_some(value))
+        self.iter_mut().find_map(|(name, value)| (name.as_str() == key).then_some(value))
     }
 
     /// The text in a field, or "".
@@ -169,6 +159,11 @@ impl Map {
         &mut self.entries_mut()[index].1
     }
 
+    /// The value of the field at a place found by [`Map::position`].
+    pub fn nth_mut(&mut self, position: usize) -> &mut Value {
+        &mut self.entries_mut()[position].1
+    }
+
     /// Takes a field away; the order of the others stays.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         let index = self.position(key)?;
@@ -196,10 +191,7 @@ impl Map {
 
     /// The fields in order, for change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut Value)> {
-        self.entries
-            .iter_mut()
-            .flat_map(|entries| entries.iter_mut())
-            .map(|(key, value)| (&*key, value))
+        self.entries.iter_mut().flat_map(|entries| entries.iter_mut()).map(|(key, value)| (&*key, value))
     }
 
     /// The names in order.
@@ -214,8 +206,7 @@ impl Map {
 
     /// The fields whose values are text, as labels and annotations are.
     pub fn strings(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.iter()
-            .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+        self.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
     }
 }
 
@@ -262,9 +253,6 @@ impl IntoIterator for Map {
     type IntoIter = std::vec::IntoIter<(Key, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.entries
-            .map(|entries| *entries)
-            .unwrap_or_default()
-            .into_iter()
+        self.entries.map(|entries| *entries).unwrap_or_default().into_iter()
     }
 }

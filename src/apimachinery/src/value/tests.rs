@@ -25,23 +25,13 @@ fn the_macro_builds_what_it_shows() {
 #[test]
 fn paths_reach_into_maps_and_lists() {
     let mut pod = value!({"spec": {"containers": [{"name": "a"}]}});
-    assert_eq!(
-        pod.at(&["spec", "containers", "0", "name"])
-            .and_then(Value::as_str),
-        Some("a")
-    );
+    assert_eq!(pod.at(&["spec", "containers", "0", "name"]).and_then(Value::as_str), Some("a"));
     pod.set_at(&["spec", "containers", "0", "image"], "nginx");
     pod.set_at(&["status", "phase"], "Pending");
     assert_eq!(pod.at(&["status", "phase"]), Some(&Value::from("Pending")));
-    assert_eq!(
-        pod.remove_at(&["spec", "containers", "0", "name"]),
-        Some(Value::from("a"))
-    );
+    assert_eq!(pod.remove_at(&["spec", "containers", "0", "name"]), Some(Value::from("a")));
     assert_eq!(pod.remove_at(&["spec", "nothing", "here"]), None);
-    assert_eq!(
-        pod,
-        value!({"spec": {"containers": [{"image": "nginx"}]}, "status": {"phase": "Pending"}})
-    );
+    assert_eq!(pod, value!({"spec": {"containers": [{"image": "nginx"}]}, "status": {"phase": "Pending"}}));
 }
 
 #[test]
@@ -70,12 +60,7 @@ enum Mode {
 #[test]
 fn typed_values_pass_through_unharmed() {
     for mode in [Mode::Plain, Mode::Size(3), Mode::Named { x: -1 }] {
-        let port = Port {
-            name: Some("http".into()),
-            container_port: 80,
-            weights: vec![0.5],
-            mode,
-        };
+        let port = Port { name: Some("http".into()), container_port: 80, weights: vec![0.5], mode };
         let tree = from_typed(&port).unwrap();
         assert_eq!(tree.at(&["containerPort"]), Some(&Value::Int(80)));
         assert_eq!(to_typed::<Port>(&tree).unwrap(), port);

@@ -38,22 +38,13 @@ impl<'de> de::Deserializer<'de> for &'de Value {
             Value::Int(number) => visitor.visit_i64(*number),
             Value::Float(number) => visitor.visit_f64(*number),
             Value::String(text) => visitor.visit_borrowed_str(text),
-            Value::List(list) => {
-                de::value::SeqDeserializer::new(list.iter()).deserialize_any(visitor)
-            }
-            Value::Map(map) => visitor.visit_map(Fields {
-                fields: map.iter(),
-                value: None,
-            }),
+            Value::List(list) => de::value::SeqDeserializer::new(list.iter()).deserialize_any(visitor),
+            Value::Map(map) => visitor.visit_map(Fields { fields: map.iter(), value: None }),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConvertError> {
-        if self.is_null() {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
+        if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -72,14 +63,10 @@ impl<'de> de::Deserializer<'de> for &'de Value {
     ) -> Result<V::Value, ConvertError> {
         match self {
             Value::String(text) => visitor.visit_enum(text.as_ref().into_deserializer()),
-            Value::Map(map) => visitor.visit_enum(de::value::MapAccessDeserializer::new(Fields {
-                fields: map.iter(),
-                value: None,
-            })),
-            other => Err(ConvertError(format!(
-                "a variant must be text or an object, not {}",
-                other.type_name()
-            ))),
+            Value::Map(map) => {
+                visitor.visit_enum(de::value::MapAccessDeserializer::new(Fields { fields: map.iter(), value: None }))
+            }
+            other => Err(ConvertError(format!("a variant must be text or an object, not {}", other.type_name()))),
         }
     }
 
@@ -91,10 +78,7 @@ impl<'de> de::Deserializer<'de> for &'de Value {
 
 /// Views the fields of a map as a typed value.
 pub(super) fn view_map<'de, T: de::Deserialize<'de>>(map: &'de Map) -> Result<T, ConvertError> {
-    T::deserialize(de::value::MapAccessDeserializer::new(Fields {
-        fields: map.iter(),
-        value: None,
-    }))
+    T::deserialize(de::value::MapAccessDeserializer::new(Fields { fields: map.iter(), value: None }))
 }
 
 impl<'de> IntoDeserializer<'de, ConvertError> for &'de Value {
@@ -114,10 +98,7 @@ struct Fields<'de, I: Iterator<Item = (&'de Key, &'de Value)>> {
 impl<'de, I: Iterator<Item = (&'de Key, &'de Value)>> de::MapAccess<'de> for Fields<'de, I> {
     type Error = ConvertError;
 
-    fn next_key_seed<K: de::DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, ConvertError> {
+    fn next_key_seed<K: de::DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ConvertError> {
         self.value = self.fields.next().map(|(key, value)| (key.as_str(), value));
         let Some((key, _)) = self.value else {
             return Ok(None);
@@ -125,15 +106,9 @@ impl<'de, I: Iterator<Item = (&'de Key, &'de Value)>> de::MapAccess<'de> for Fie
         seed.deserialize(StrDeserializer::new(key)).map(Some)
     }
 
-    fn next_value_seed<V: de::DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, ConvertError> {
-        let (key, value) = self
-            .value
-            .take()
-            .ok_or_else(|| ConvertError("a value was asked for before its key".into()))?;
-        seed.deserialize(value)
-            .map_err(|ConvertError(message)| ConvertError(format!("{key}: {message}")))
+    fn next_value_seed<V: de::DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ConvertError> {
+        let (key, value) =
+            self.value.take().ok_or_else(|| ConvertError("a value was asked for before its key".into()))?;
+        seed.deserialize(value).map_err(|ConvertError(message)| ConvertError(format!("{key}: {message}")))
     }
 }
