@@ -49,10 +49,7 @@ struct KnownKey {
 impl client::Handler for KnownKey {
     type Error = russh::Error;
 
-    async fn check_server_key(
-        &mut self,
-        shown: &PublicKeyOrCertificate,
-    ) -> Result<bool, Self::Error> {
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         let PublicKeyOrCertificate::PublicKey { key, .. } = shown else {
             return Ok(false);
         };
@@ -76,48 +73,19 @@ impl Connection {
     {
         let host = || endpoint.name.clone();
         let seen = Arc::new(Mutex::new(None));
-        let handler = KnownKey {
-            known: endpoint.host_key.clone(),
-            seen: Arc::clone(&seen),
-        };
-        let config = client::Config {
-            keepalive_interval: Some(KEEPALIVE),
-            nodelay: true,
-            ..Default::default()
-        };
+        let handler = KnownKey { known: endpoint.host_key.clone(), seen: Arc::clone(&seen) };
+        let config = client::Config { keepalive_interval: Some(KEEPALIVE), nodelay: true, ..Default::default() };
         let opened = client::connect_stream(Arc::new(config), stream, handler).await;
-        let mut handle = opened.map_err(|source| {
-            match seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                Some(seen) => SshError::HostKeyChanged {
-                    host: host(),
-                    known: endpoint.host_key.fingerprint(),
-                    seen,
-                },
-                None => SshError::Transport {
-                    host: host(),
-                    source,
-                },
-            }
+        let mut handle = opened.map_err(|source| match seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(seen) => SshError::HostKeyChanged { host: host(), known: endpoint.host_key.fingerprint(), seen },
+            None => SshError::Transport { host: host(), source },
         })?;
         let key = PrivateKeyWithHashAlg::new(Arc::clone(&endpoint.identity.0), None);
         let login = handle.authenticate_publickey(&endpoint.user, key).await;
-        if !login
-            .map_err(|source| SshError::Transport {
-                host: host(),
-                source,
-            })?
-            .success()
-        {
-            return Err(SshError::Refused {
-                host: host(),
-                user: endpoint.user.clone(),
-            });
+        if !login.map_err(|source| SshError::Transport { host: host(), source })?.success() {
+            return Err(SshError::Refused { host: host(), user: endpoint.user.clone() });
         }
-        Ok(Self {
-            name: endpoint.name.clone(),
-            handle,
-            root: endpoint.user == "root",
-        })
+        Ok(Self { name: endpoint.name.clone(), handle, root: endpoint.user == "root" })
     }
 
     /// Whether the other side has gone.
@@ -128,26 +96,13 @@ impl Connection {
     /// Says good-bye; dropping the connection does without.
     pub async fn close(self) {
         // The other side may be gone already, which is what we want.
-        let _ = self
-            .handle
-            .disconnect(Disconnect::ByApplication, "", "en")
-            .await;
+        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
     }
 
     async fn execute(&self, script: &Script) -> Result<Output, SshError> {
-        let transport = |source| SshError::Transport {
-            host: self.name.clone(),
-            source,
-        };
-        let channel = self
-            .handle
-            .channel_open_session()
-            .await
-            .map_err(transport)?;
-        channel
-            .exec(true, self.command_line(script))
-            .await
-            .map_err(transport)?;
+        let transport = |source| SshError::Transport { host: self.name.clone(), source };
+        let channel = self.handle.channel_open_session().await.map_err(transport)?;
+        channel.exec(true, self.command_line(script)).await.map_err(transport)?;
         let (mut reader, writer) = channel.split();
         let feed = async {
             // A script may end without reading everything; its status says whether that matters.
@@ -189,12 +144,7 @@ impl Connection {
         self.judge(script, output, status)
     }
 
-    fn judge(
-        &self,
-        script: &Script,
-        output: Output,
-        status: Option<String>,
-    ) -> Result<Output, SshError> {
+    fn judge(&self, script: &Script, output: Output, status: Option<String>) -> Result<Output, SshError> {
         match status {
             Some(status) if status == "status 0" => Ok(output),
             Some(status) => Err(SshError::Failed {
@@ -203,10 +153,7 @@ impl Connection {
                 status,
                 stderr: tail(&output.stderr),
             }),
-            None => Err(SshError::Transport {
-                host: self.name.clone(),
-                source: russh::Error::Disconnect,
-            }),
+            None => Err(SshError::Transport { host: self.name.clone(), source: russh::Error::Disconnect }),
         }
     }
 

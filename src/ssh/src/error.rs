@@ -67,9 +67,7 @@ pub enum SshError {
         limit: Duration,
     },
     /// A file arrived with another content than was sent.
-    #[error(
-        "on {host}, {path} arrived with another SHA-256 than was sent; is its disk full or failing?"
-    )]
+    #[error("on {host}, {path} arrived with another SHA-256 than was sent; is its disk full or failing?")]
     Corrupt {
         /// The host.
         host: String,

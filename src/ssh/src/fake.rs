@@ -32,11 +32,7 @@ impl FakeHost {
 
     /// A host that answers scripts as told.
     pub fn answering(name: &str, answer: Answer) -> Self {
-        Self {
-            name: name.to_owned(),
-            answer,
-            world: Mutex::default(),
-        }
+        Self { name: name.to_owned(), answer, world: Mutex::default() }
     }
 
     /// The file at `path`, if it was uploaded.

@@ -68,11 +68,7 @@ const DEFAULT_LIMIT: Duration = Duration::from_mins(5);
 impl Script {
     /// A script without input.
     pub fn new(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            stdin: Bytes::new(),
-            limit: DEFAULT_LIMIT,
-        }
+        Self { text: text.into(), stdin: Bytes::new(), limit: DEFAULT_LIMIT }
     }
 
     /// The same script with something to read.
@@ -105,42 +101,24 @@ impl Output {
 impl File {
     /// A file that everybody can read.
     pub fn public(path: impl Into<String>, content: impl Into<Bytes>) -> Self {
-        Self {
-            path: path.into(),
-            mode: 0o644,
-            content: content.into(),
-        }
+        Self { path: path.into(), mode: 0o644, content: content.into() }
     }
 
     /// A file that only root can read.
     pub fn secret(path: impl Into<String>, content: impl Into<Bytes>) -> Self {
-        Self {
-            path: path.into(),
-            mode: 0o600,
-            content: content.into(),
-        }
+        Self { path: path.into(), mode: 0o600, content: content.into() }
     }
 
     /// A program.
     pub fn program(path: impl Into<String>, content: impl Into<Bytes>) -> Self {
-        Self {
-            path: path.into(),
-            mode: 0o755,
-            content: content.into(),
-        }
+        Self { path: path.into(), mode: 0o755, content: content.into() }
     }
 }
 
 // The content may be a private key, so only its size is shown.
 impl std::fmt::Debug for File {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "File({} {:o} {} bytes)",
-            self.path,
-            self.mode,
-            self.content.len()
-        )
+        write!(f, "File({} {:o} {} bytes)", self.path, self.mode, self.content.len())
     }
 }
 

@@ -26,37 +26,26 @@ impl Identity {
 
     /// Reads a private key in OpenSSH's format; `what` names it in errors.
     pub fn from_openssh(what: &str, pem: &str) -> Result<Self, SshError> {
-        let key = PrivateKey::from_openssh(pem).map_err(|source| SshError::Key {
-            what: what.to_owned(),
-            source,
-        })?;
+        let key = PrivateKey::from_openssh(pem).map_err(|source| SshError::Key { what: what.to_owned(), source })?;
         Ok(Self(Arc::new(key)))
     }
 
     /// The private key in OpenSSH's format, for a file that only its owner can read.
     pub fn to_openssh(&self) -> String {
-        self.0
-            .to_openssh(LineEnding::LF)
-            .expect("a key in memory can be written")
-            .to_string()
+        self.0.to_openssh(LineEnding::LF).expect("a key in memory can be written").to_string()
     }
 
     /// The line for `authorized_keys`.
     pub fn public(&self) -> String {
-        self.0
-            .public_key()
-            .to_openssh()
-            .expect("a key in memory can be written")
+        self.0.public_key().to_openssh().expect("a key in memory can be written")
     }
 }
 
 impl HostKey {
     /// Reads a line such as `ssh-ed25519 AAAA… comment`; `what` names it in errors.
     pub fn parse(what: &str, line: &str) -> Result<Self, SshError> {
-        let key = PublicKey::from_openssh(line.trim()).map_err(|source| SshError::Key {
-            what: what.to_owned(),
-            source,
-        })?;
+        let key =
+            PublicKey::from_openssh(line.trim()).map_err(|source| SshError::Key { what: what.to_owned(), source })?;
         Ok(Self(key))
     }
 
@@ -69,10 +58,7 @@ impl HostKey {
     pub fn line(&self) -> String {
         let mut key = self.0.clone();
         key.set_comment("");
-        key.to_openssh()
-            .expect("a key in memory can be written")
-            .trim_end()
-            .to_owned()
+        key.to_openssh().expect("a key in memory can be written").trim_end().to_owned()
     }
 
     pub(crate) fn matches(&self, shown: &PublicKey) -> bool {
@@ -82,9 +68,7 @@ impl HostKey {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Identity")
-            .field(&self.0.fingerprint(HashAlg::Sha256).to_string())
-            .finish()
+        f.debug_tuple("Identity").field(&self.0.fingerprint(HashAlg::Sha256).to_string()).finish()
     }
 }
 

@@ -40,11 +40,7 @@ async fn sshd() -> Option<Sshd> {
     let (host, identity) = (Identity::generate("host"), Identity::generate("test"));
     write(&dir.path().join("host"), &host.to_openssh(), 0o600);
     write(&dir.path().join("authorized"), &identity.public(), 0o600);
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let config = format!(
         "ListenAddress 127.0.0.1:{port}\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n",
         dir.path().display()
@@ -64,13 +60,7 @@ async fn sshd() -> Option<Sshd> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let host_key = HostKey::parse("host", &host.public()).unwrap();
-    Some(Sshd {
-        process,
-        address,
-        identity,
-        host_key,
-        dir,
-    })
+    Some(Sshd { process, address, identity, host_key, dir })
 }
 
 impl Sshd {
@@ -84,11 +74,7 @@ impl Sshd {
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<Connection, SshError> {
-        Connection::open(
-            tokio::net::TcpStream::connect(self.address).await.unwrap(),
-            endpoint,
-        )
-        .await
+        Connection::open(tokio::net::TcpStream::connect(self.address).await.unwrap(), endpoint).await
     }
 }
 
@@ -96,34 +82,16 @@ impl Sshd {
 async fn commands_share_one_connection_and_report_their_status() {
     let Some(sshd) = sshd().await else { return };
     let connection = sshd.open(&sshd.endpoint()).await.unwrap();
-    let scripts: Vec<Script> = (0..8)
-        .map(|n| Script::new(format!("sleep 0.1; echo {n}")))
-        .collect();
-    let outputs =
-        futures::future::join_all(scripts.iter().map(|script| connection.run(script))).await;
-    let texts: Vec<String> = outputs
-        .into_iter()
-        .map(|output| output.unwrap().text())
-        .collect();
+    let scripts: Vec<Script> = (0..8).map(|n| Script::new(format!("sleep 0.1; echo {n}"))).collect();
+    let outputs = futures::future::join_all(scripts.iter().map(|script| connection.run(script))).await;
+    let texts: Vec<String> = outputs.into_iter().map(|output| output.unwrap().text()).collect();
     assert_eq!(texts, ["0", "1", "2", "3", "4", "5", "6", "7"]);
 
-    let echoed = connection
-        .run(&Script::new("cat; echo warned >&2").with_stdin("in"))
-        .await
-        .unwrap();
-    assert_eq!(
-        (echoed.stdout.as_slice(), echoed.stderr.as_slice()),
-        (&b"in"[..], &b"warned\n"[..])
-    );
+    let echoed = connection.run(&Script::new("cat; echo warned >&2").with_stdin("in")).await.unwrap();
+    assert_eq!((echoed.stdout.as_slice(), echoed.stderr.as_slice()), (&b"in"[..], &b"warned\n"[..]));
 
-    let failed = connection
-        .run(&Script::new("echo why >&2\nfalse\necho never"))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        failed.to_string(),
-        "on testhost, `echo why >&2` ended with status 1: why"
-    );
+    let failed = connection.run(&Script::new("echo why >&2\nfalse\necho never")).await.unwrap_err();
+    assert_eq!(failed.to_string(), "on testhost, `echo why >&2` ended with status 1: why");
 }
 
 #[tokio::test]
@@ -131,48 +99,25 @@ async fn large_input_and_output_flow_both_ways() {
     let Some(sshd) = sshd().await else { return };
     let connection = sshd.open(&sshd.endpoint()).await.unwrap();
     let input: Vec<u8> = (0..5_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let output = connection
-        .run(&Script::new("cat").with_stdin(input.clone()))
-        .await
-        .unwrap();
-    assert!(
-        output.stdout == input,
-        "{} bytes came back",
-        output.stdout.len()
-    );
+    let output = connection.run(&Script::new("cat").with_stdin(input.clone())).await.unwrap();
+    assert!(output.stdout == input, "{} bytes came back", output.stdout.len());
 }
 
 #[tokio::test]
 async fn a_changed_host_key_is_refused_with_both_fingerprints() {
     let Some(sshd) = sshd().await else { return };
     let other = HostKey::parse("other", &Identity::generate("other").public()).unwrap();
-    let endpoint = Endpoint {
-        host_key: other.clone(),
-        ..sshd.endpoint()
-    };
-    let Err(error) = sshd.open(&endpoint).await else {
-        panic!("a wrong key was accepted")
-    };
-    let SshError::HostKeyChanged { known, seen, .. } = error else {
-        panic!("{error}")
-    };
-    assert_eq!(
-        (known, seen),
-        (other.fingerprint(), sshd.host_key.fingerprint())
-    );
+    let endpoint = Endpoint { host_key: other.clone(), ..sshd.endpoint() };
+    let Err(error) = sshd.open(&endpoint).await else { panic!("a wrong key was accepted") };
+    let SshError::HostKeyChanged { known, seen, .. } = error else { panic!("{error}") };
+    assert_eq!((known, seen), (other.fingerprint(), sshd.host_key.fingerprint()));
 }
 
 #[tokio::test]
 async fn a_key_that_the_host_does_not_know_is_refused() {
     let Some(sshd) = sshd().await else { return };
-    let endpoint = Endpoint {
-        identity: Identity::generate("stranger"),
-        ..sshd.endpoint()
-    };
-    assert!(matches!(
-        sshd.open(&endpoint).await,
-        Err(SshError::Refused { .. })
-    ));
+    let endpoint = Endpoint { identity: Identity::generate("stranger"), ..sshd.endpoint() };
+    assert!(matches!(sshd.open(&endpoint).await, Err(SshError::Refused { .. })));
 }
 
 #[tokio::test]
@@ -180,18 +125,8 @@ async fn a_script_that_takes_too_long_is_given_up() {
     let Some(sshd) = sshd().await else { return };
     let connection = sshd.open(&sshd.endpoint()).await.unwrap();
     let script = Script::new("exec sleep 60").with_limit(Duration::from_millis(200));
-    assert!(matches!(
-        connection.run(&script).await,
-        Err(SshError::TimedOut { .. })
-    ));
-    assert_eq!(
-        connection
-            .run(&Script::new("echo alive"))
-            .await
-            .unwrap()
-            .text(),
-        "alive"
-    );
+    assert!(matches!(connection.run(&script).await, Err(SshError::TimedOut { .. })));
+    assert_eq!(connection.run(&Script::new("echo alive")).await.unwrap().text(), "alive");
 }
 
 #[tokio::test]
@@ -199,35 +134,18 @@ async fn uploads_write_what_differs_and_nothing_else() {
     let Some(sshd) = sshd().await else { return };
     let connection = sshd.open(&sshd.endpoint()).await.unwrap();
     let root = sshd.dir.path().join("a b/c").display().to_string();
-    let files = [
-        File::secret(format!("{root}/key"), "secret"),
-        File::program(format!("{root}/tool"), vec![7_u8; 3_000_000]),
-    ];
+    let files =
+        [File::secret(format!("{root}/key"), "secret"), File::program(format!("{root}/tool"), vec![7_u8; 3_000_000])];
     let first = connection.upload(&files).await.unwrap();
     assert_eq!((first.written.len(), first.unchanged), (2, 0));
-    let mode = |name: &str| {
-        std::fs::metadata(format!("{root}/{name}"))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777
-    };
+    let mode = |name: &str| std::fs::metadata(format!("{root}/{name}")).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("key"), mode("tool")), (0o600, 0o755));
     assert_eq!(connection.upload(&files).await.unwrap().unchanged, 2);
 
     std::fs::write(format!("{root}/key"), "tampered").unwrap();
-    assert_eq!(
-        connection.upload(&files).await.unwrap().written,
-        [format!("{root}/key")]
-    );
-    assert_eq!(
-        std::fs::read_to_string(format!("{root}/key")).unwrap(),
-        "secret"
-    );
-    let left: Vec<_> = std::fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    assert_eq!(connection.upload(&files).await.unwrap().written, [format!("{root}/key")]);
+    assert_eq!(std::fs::read_to_string(format!("{root}/key")).unwrap(), "secret");
+    let left: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "no temporary file stays: {left:?}");
 }
 
@@ -240,8 +158,5 @@ fn words_are_quoted_for_the_shell() {
 
 #[test]
 fn a_files_content_never_shows_in_debug_output() {
-    assert_eq!(
-        format!("{:?}", File::secret("/k", "hush")),
-        "File(/k 600 4 bytes)"
-    );
+    assert_eq!(format!("{:?}", File::secret("/k", "hush")), "File(/k 600 4 bytes)");
 }

@@ -17,37 +17,20 @@ pub(crate) async fn upload(host: &dyn Host, files: &[File]) -> Result<Uploaded, 
         return Ok(Uploaded::default());
     }
     let present = host.run(&Script::new(survey(files))).await?.text();
-    let wanted: Vec<String> = files
-        .iter()
-        .map(|file| hex::encode(Sha256::digest(&file.content)))
-        .collect();
+    let wanted: Vec<String> = files.iter().map(|file| hex::encode(Sha256::digest(&file.content))).collect();
     let present = parse(&present);
     let differing: Vec<(&File, &String)> = files
         .iter()
         .zip(&wanted)
-        .filter(|(file, hash)| {
-            present.get(file.path.as_str()) != Some(&(format!("{:o}", file.mode), (*hash).clone()))
-        })
+        .filter(|(file, hash)| present.get(file.path.as_str()) != Some(&(format!("{:o}", file.mode), (*hash).clone())))
         .collect();
     let unchanged = files.len() - differing.len();
     if differing.is_empty() {
-        return Ok(Uploaded {
-            written: Vec::new(),
-            unchanged,
-        });
+        return Ok(Uploaded { written: Vec::new(), unchanged });
     }
-    let script = Script::new(install(&differing))
-        .with_stdin(archive(differing.iter().map(|(file, _)| *file)));
-    host.run(&script)
-        .await
-        .map_err(|error| corrupt(host.name(), error))?;
-    Ok(Uploaded {
-        written: differing
-            .iter()
-            .map(|(file, _)| file.path.clone())
-            .collect(),
-        unchanged,
-    })
+    let script = Script::new(install(&differing)).with_stdin(archive(differing.iter().map(|(file, _)| *file)));
+    host.run(&script).await.map_err(|error| corrupt(host.name(), error))?;
+    Ok(Uploaded { written: differing.iter().map(|(file, _)| file.path.clone()).collect(), unchanged })
 }
 
 /// Prints `mode hash path` for every file that exists.
@@ -79,12 +62,7 @@ fn install(files: &[(&File, &String)]) -> String {
     }
     script.push_str("SUMS\n");
     for (file, _) in files {
-        let _ = writeln!(
-            script,
-            "mv -f {} {}",
-            quote(&format!("{}{SUFFIX}", file.path)),
-            quote(&file.path)
-        );
+        let _ = writeln!(script, "mv -f {} {}", quote(&format!("{}{SUFFIX}", file.path)), quote(&file.path));
     }
     script
 }
@@ -97,27 +75,17 @@ fn archive<'a>(files: impl Iterator<Item = &'a File>) -> Bytes {
         header.set_size(file.content.len() as u64);
         header.set_mode(file.mode);
         let path = format!("{}{SUFFIX}", file.path.trim_start_matches('/'));
-        archive
-            .append_data(&mut header, path, file.content.as_ref())
-            .expect("writing to memory cannot fail");
+        archive.append_data(&mut header, path, file.content.as_ref()).expect("writing to memory cannot fail");
     }
-    archive
-        .into_inner()
-        .expect("writing to memory cannot fail")
-        .into()
+    archive.into_inner().expect("writing to memory cannot fail").into()
 }
 
 fn corrupt(host: &str, error: SshError) -> SshError {
     let path = match &error {
-        SshError::Failed { stderr, .. } if stderr.contains("computed checksum") => stderr
-            .lines()
-            .find_map(|line| line.strip_suffix(": FAILED"))
-            .unwrap_or("a file")
-            .to_owned(),
+        SshError::Failed { stderr, .. } if stderr.contains("computed checksum") => {
+            stderr.lines().find_map(|line| line.strip_suffix(": FAILED")).unwrap_or("a file").to_owned()
+        }
         _ => return error,
     };
-    SshError::Corrupt {
-        host: host.to_owned(),
-        path: path.trim_end_matches(SUFFIX).to_owned(),
-    }
+    SshError::Corrupt { host: host.to_owned(), path: path.trim_end_matches(SUFFIX).to_owned() }
 }

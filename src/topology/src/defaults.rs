@@ -33,14 +33,10 @@ pub(crate) fn version() -> String {
     KUBERNETES_VERSION.to_owned()
 }
 pub(crate) fn pods() -> Cidr {
-    POD_NETWORK
-        .parse()
-        .expect("the default pod network is valid")
+    POD_NETWORK.parse().expect("the default pod network is valid")
 }
 pub(crate) fn services() -> Cidr {
-    SERVICE_NETWORK
-        .parse()
-        .expect("the default service network is valid")
+    SERVICE_NETWORK.parse().expect("the default service network is valid")
 }
 pub(crate) fn node_prefix() -> u8 {
     NODE_PREFIX

@@ -28,10 +28,7 @@ impl Node {
         let Value::Map(entries) = &self.value else {
             return None;
         };
-        entries
-            .iter()
-            .find(|(key, _)| key.as_str() == Some(name))
-            .map(|(_, value)| value)
+        entries.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
     }
 
     pub(crate) fn as_str(&self) -> Option<&str> {
@@ -59,10 +56,7 @@ impl Node {
         let mut here = self;
         for segment in path.split(['.', '[']).filter(|segment| !segment.is_empty()) {
             let next = match (segment.strip_suffix(']'), &here.value) {
-                (Some(index), Value::List(items)) => index
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|index| items.get(index)),
+                (Some(index), Value::List(items)) => index.parse::<usize>().ok().and_then(|index| items.get(index)),
                 _ => here.get(segment),
             };
             let Some(next) = next else { break };
@@ -75,11 +69,7 @@ impl Node {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Self {
-            line: spanned.referenced.line(),
-            column: spanned.referenced.column(),
-            value: spanned.value,
-        })
+        Ok(Self { line: spanned.referenced.line(), column: spanned.referenced.column(), value: spanned.value })
     }
 }
 

@@ -62,12 +62,7 @@ impl Topology {
         let spec = &self.cluster().spec;
         let control_plane = &spec.control_plane;
         let mut machines = Vec::new();
-        self.extend(
-            &mut machines,
-            &Role::ControlPlane,
-            control_plane.replicas,
-            control_plane.machine,
-        );
+        self.extend(&mut machines, &Role::ControlPlane, control_plane.replicas, control_plane.machine);
         for machine in &mut machines {
             machine.labels.clone_from(&control_plane.labels);
             if !self.control_plane_schedulable() {
@@ -79,21 +74,11 @@ impl Topology {
             self.extend(&mut machines, &Role::Etcd, replicas, spec.etcd.machine);
         }
         if let Some(balancer) = &spec.load_balancer {
-            self.extend(
-                &mut machines,
-                &Role::LoadBalancer,
-                balancer.replicas,
-                balancer.machine,
-            );
+            self.extend(&mut machines, &Role::LoadBalancer, balancer.replicas, balancer.machine);
         }
         for pool in &spec.workers {
             let first = machines.len();
-            self.extend(
-                &mut machines,
-                &Role::Worker(pool.name.clone()),
-                pool.replicas,
-                pool.machine,
-            );
+            self.extend(&mut machines, &Role::Worker(pool.name.clone()), pool.replicas, pool.machine);
             for machine in &mut machines[first..] {
                 machine.labels.clone_from(&pool.labels);
                 machine.taints.clone_from(&pool.taints);
@@ -105,32 +90,17 @@ impl Topology {
     /// Whether workloads run on the control plane: as asked, else only if there are no workers.
     pub fn control_plane_schedulable(&self) -> bool {
         let spec = &self.cluster().spec;
-        spec.control_plane
-            .schedulable
-            .unwrap_or_else(|| spec.workers.iter().all(|pool| pool.replicas == 0))
+        spec.control_plane.schedulable.unwrap_or_else(|| spec.workers.iter().all(|pool| pool.replicas == 0))
     }
 
     /// How many DNS pods run.
     pub fn dns_replicas(&self) -> u16 {
-        let nodes = self
-            .machines()
-            .iter()
-            .filter(|machine| machine.role.is_node())
-            .count();
-        self.cluster()
-            .spec
-            .addons
-            .dns
-            .replicas
-            .unwrap_or(if nodes > 1 { 2 } else { 1 })
+        let nodes = self.machines().iter().filter(|machine| machine.role.is_node()).count();
+        self.cluster().spec.addons.dns.replicas.unwrap_or(if nodes > 1 { 2 } else { 1 })
     }
 
     fn extend(&self, machines: &mut Vec<Machine>, role: &Role, replicas: u16, size: MachineSize) {
-        let memory = if role.is_node() {
-            defaults::MEMORY
-        } else {
-            defaults::SMALL_MEMORY
-        };
+        let memory = if role.is_node() { defaults::MEMORY } else { defaults::SMALL_MEMORY };
         machines.extend((1..=replicas).map(|number| Machine {
             name: format!("{}-{}-{number}", self.name(), role.slug()),
             role: role.clone(),

@@ -20,10 +20,7 @@ impl Topology {
     /// # Errors
     /// Every problem of the text at once, each with line, column and field path.
     pub fn parse(file: &str, text: &str) -> Result<Self, InvalidTopology> {
-        let invalid = |problems| InvalidTopology {
-            file: file.to_owned(),
-            problems,
-        };
+        let invalid = |problems| InvalidTopology { file: file.to_owned(), problems };
         let document = document(text).map_err(|problem| invalid(vec![problem]))?;
         let mut problems = structure::check(&document);
         if problems.is_empty() {
@@ -63,41 +60,24 @@ impl Topology {
 }
 
 fn document(text: &str) -> Result<Node, Problem> {
-    let whole = |message: String| Problem {
-        line: 0,
-        column: 0,
-        path: String::new(),
-        message,
-    };
+    let whole = |message: String| Problem { line: 0, column: 0, path: String::new(), message };
     if text.len() > MAX_BYTES {
-        return Err(whole(format!(
-            "is larger than {MAX_BYTES} bytes; a topology is a short file"
-        )));
+        return Err(whole(format!("is larger than {MAX_BYTES} bytes; a topology is a short file")));
     }
     let node: Node = serde_saphyr::from_str(text).map_err(|error| syntax(&error))?;
     match node.value {
         Value::Map(_) => Ok(node),
-        Value::Null => Err(whole(
-            "is empty; start from one of the files in topologies/".to_owned(),
-        )),
-        _ => Err(whole(format!(
-            "is {}; a topology is a map with apiVersion, kind, metadata and spec",
-            node.type_name()
-        ))),
+        Value::Null => Err(whole("is empty; start from one of the files in topologies/".to_owned())),
+        _ => {
+            Err(whole(format!("is {}; a topology is a map with apiVersion, kind, metadata and spec", node.type_name())))
+        }
     }
 }
 
 fn syntax(error: &serde_saphyr::Error) -> Problem {
-    let (line, column) = error
-        .location()
-        .map_or((0, 0), |place| (place.line(), place.column()));
+    let (line, column) = error.location().map_or((0, 0), |place| (place.line(), place.column()));
     let text = error.without_snippet().to_string();
     // The place is a field of its own here; the parser repeats it at the end of its message.
     let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
-    Problem {
-        line,
-        column,
-        path: String::new(),
-        message,
-    }
+    Problem { line, column, path: String::new(), message }
 }

@@ -354,9 +354,7 @@ pub struct DnsAddon {
 
 impl Default for Kubernetes {
     fn default() -> Self {
-        Self {
-            version: defaults::version(),
-        }
+        Self { version: defaults::version() }
     }
 }
 
@@ -374,19 +372,13 @@ impl Default for Network {
 
 impl Default for Libvirt {
     fn default() -> Self {
-        Self {
-            uri: defaults::libvirt_uri(),
-            network: None,
-        }
+        Self { uri: defaults::libvirt_uri(), network: None }
     }
 }
 
 impl Default for DebianImage {
     fn default() -> Self {
-        Self {
-            release: defaults::release(),
-            mirror: None,
-        }
+        Self { release: defaults::release(), mirror: None }
     }
 }
 
@@ -404,21 +396,13 @@ impl Default for ControlPlane {
 
 impl Default for Etcd {
     fn default() -> Self {
-        Self {
-            mode: EtcdMode::Stacked,
-            replicas: None,
-            machine: MachineSize::default(),
-        }
+        Self { mode: EtcdMode::Stacked, replicas: None, machine: MachineSize::default() }
     }
 }
 
 impl Default for LoadBalancer {
     fn default() -> Self {
-        Self {
-            replicas: 1,
-            address: None,
-            machine: MachineSize::default(),
-        }
+        Self { replicas: 1, address: None, machine: MachineSize::default() }
     }
 }
 
@@ -430,9 +414,6 @@ impl Default for ProxyAddon {
 
 impl Default for DnsAddon {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            replicas: None,
-        }
+        Self { enabled: true, replicas: None }
     }
 }

@@ -10,10 +10,7 @@ use crate::units::{Bytes, Cidr, PortRange};
 /// Every structural problem of `document`.
 pub(crate) fn check(document: &Node) -> Vec<Problem> {
     let root = crate::json_schema();
-    let mut checker = Checker {
-        root: &root,
-        problems: Vec::new(),
-    };
+    let mut checker = Checker { root: &root, problems: Vec::new() };
     checker.node(document, &root, String::new());
     checker.problems
 }
@@ -46,11 +43,7 @@ impl<'a> Checker<'a> {
             Value::Bool if allows(schema, "boolean") => {}
             _ => {
                 let wanted = wanted(schema);
-                self.report(
-                    node,
-                    path,
-                    format!("must be {wanted}, not {}", node.type_name()),
-                );
+                self.report(node, path, format!("must be {wanted}, not {}", node.type_name()));
             }
         }
     }
@@ -58,14 +51,10 @@ impl<'a> Checker<'a> {
     /// Follows `$ref`, and the one member of an `anyOf` that is not null.
     fn resolve(&self, mut schema: &'a Schema) -> &'a Schema {
         loop {
-            if let Some(name) = schema["$ref"]
-                .as_str()
-                .and_then(|reference| reference.strip_prefix("#/$defs/"))
-            {
+            if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
                 schema = &self.root["$defs"][name];
-            } else if let Some(present) = schema["anyOf"]
-                .as_array()
-                .and_then(|any| any.iter().find(|s| s["type"] != "null"))
+            } else if let Some(present) =
+                schema["anyOf"].as_array().and_then(|any| any.iter().find(|s| s["type"] != "null"))
             {
                 schema = present;
             } else {
@@ -78,18 +67,10 @@ impl<'a> Checker<'a> {
         let fields = schema["properties"].as_object();
         for (key, value) in entries {
             let Some(name) = key.as_str() else {
-                self.report(
-                    key,
-                    path.to_owned(),
-                    format!("has a key that is {}; keys are strings", key.type_name()),
-                );
+                self.report(key, path.to_owned(), format!("has a key that is {}; keys are strings", key.type_name()));
                 continue;
             };
-            let field = if path.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{path}.{name}")
-            };
+            let field = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
             match fields.and_then(|fields| fields.get(name)) {
                 // An empty value (`spec:` and nothing after it) means the default, as in Kubernetes.
                 Some(_) if matches!(value.value, Value::Null) && !required(schema, name) => {}
@@ -97,25 +78,12 @@ impl<'a> Checker<'a> {
                 None if schema["additionalProperties"].is_object() => {
                     self.node(value, &schema["additionalProperties"], field);
                 }
-                None => self.report(
-                    key,
-                    field,
-                    unknown(name, fields.into_iter().flat_map(|fields| fields.keys())),
-                ),
+                None => self.report(key, field, unknown(name, fields.into_iter().flat_map(|fields| fields.keys()))),
             }
         }
-        for name in schema["required"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Schema::as_str)
-        {
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Schema::as_str) {
             if node.get(name).is_none() {
-                let field = if path.is_empty() {
-                    name.to_owned()
-                } else {
-                    format!("{path}.{name}")
-                };
+                let field = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
                 self.report(node, field, "is required".to_owned());
             }
         }
@@ -134,14 +102,8 @@ impl<'a> Checker<'a> {
         let problem = match schema["format"].as_str() {
             Some("size") => text.parse::<Bytes>().err().map(|error| error.to_string()),
             Some("cidr") => text.parse::<Cidr>().err().map(|error| error.to_string()),
-            Some("port-range") => text
-                .parse::<PortRange>()
-                .err()
-                .map(|error| error.to_string()),
-            Some("ip") => text
-                .parse::<std::net::IpAddr>()
-                .err()
-                .map(|_| format!("{text:?} is not an IP address")),
+            Some("port-range") => text.parse::<PortRange>().err().map(|error| error.to_string()),
+            Some("ip") => text.parse::<std::net::IpAddr>().err().map(|_| format!("{text:?} is not an IP address")),
             _ => None,
         };
         if let Some(message) = problem {
@@ -153,11 +115,7 @@ impl<'a> Checker<'a> {
         let least = schema["minimum"].as_i64().unwrap_or(i64::MIN);
         let most = schema["maximum"].as_i64().unwrap_or(i64::MAX);
         if number < i128::from(least) || number > i128::from(most) {
-            self.report(
-                node,
-                path,
-                format!("must be between {least} and {most}, not {number}"),
-            );
+            self.report(node, path, format!("must be between {least} and {most}, not {number}"));
         }
     }
 
@@ -165,38 +123,19 @@ impl<'a> Checker<'a> {
         match &node.value {
             Value::String(text) if choices.contains(&text.as_str()) => {}
             Value::String(text) => {
-                self.report(
-                    node,
-                    path,
-                    format!("{text:?} is not one of: {}", choices.join(", ")),
-                );
+                self.report(node, path, format!("{text:?} is not one of: {}", choices.join(", ")));
             }
-            _ => self.report(
-                node,
-                path,
-                format!(
-                    "must be one of: {}, not {}",
-                    choices.join(", "),
-                    node.type_name()
-                ),
-            ),
+            _ => self.report(node, path, format!("must be one of: {}, not {}", choices.join(", "), node.type_name())),
         }
     }
 
     fn report(&mut self, node: &Node, path: String, message: String) {
-        self.problems.push(Problem {
-            line: node.line,
-            column: node.column,
-            path,
-            message,
-        });
+        self.problems.push(Problem { line: node.line, column: node.column, path, message });
     }
 }
 
 fn required(schema: &Schema, name: &str) -> bool {
-    schema["required"]
-        .as_array()
-        .is_some_and(|required| required.iter().any(|field| field == name))
+    schema["required"].as_array().is_some_and(|required| required.iter().any(|field| field == name))
 }
 
 fn allows(schema: &Schema, wanted: &str) -> bool {
@@ -224,12 +163,7 @@ fn choices(schema: &Schema) -> Option<Vec<&str>> {
 }
 
 fn wanted(schema: &Schema) -> &'static str {
-    match (
-        schema["format"].as_str(),
-        schema["type"]
-            .as_str()
-            .or_else(|| schema["type"][0].as_str()),
-    ) {
+    match (schema["format"].as_str(), schema["type"].as_str().or_else(|| schema["type"][0].as_str())) {
         (Some("size"), _) => "a size such as 2Gi",
         (Some("cidr"), _) => "a network such as 10.244.0.0/16",
         (Some("ip"), _) => "an IP address",
@@ -243,10 +177,7 @@ fn wanted(schema: &Schema) -> &'static str {
 
 fn unknown<'s>(name: &str, known: impl Iterator<Item = &'s String>) -> String {
     let known: Vec<&String> = known.collect();
-    let close = known
-        .iter()
-        .map(|other| (distance(name, other), other))
-        .min();
+    let close = known.iter().map(|other| (distance(name, other), other)).min();
     match close {
         Some((distance, other)) if distance <= 2.max(name.len() / 3) => {
             format!("unknown field; did you mean {other}?")

@@ -21,10 +21,7 @@ fn a_name_alone_is_a_single_node() {
     let machines = topology.machines();
     assert_eq!(machines.len(), 1);
     assert_eq!(machines[0].name, "demo-control-plane-1");
-    assert_eq!(
-        (machines[0].cpus, machines[0].memory),
-        (defaults::CPUS, defaults::MEMORY)
-    );
+    assert_eq!((machines[0].cpus, machines[0].memory), (defaults::CPUS, defaults::MEMORY));
     assert!(machines[0].taints.is_empty(), "workloads must find a node");
     assert!(topology.control_plane_schedulable());
     assert_eq!(topology.dns_replicas(), 1);
@@ -40,23 +37,11 @@ fn defaults_are_written_down_and_read_back() {
 
 #[test]
 fn workers_take_the_work_from_the_control_plane() {
-    let topology =
-        parse("spec:\n  workers:\n  - name: small\n    replicas: 2\n    labels: {tier: web}\n")
-            .unwrap();
-    let names: Vec<String> = topology
-        .machines()
-        .into_iter()
-        .map(|machine| machine.name)
-        .collect();
-    assert_eq!(
-        names,
-        ["demo-control-plane-1", "demo-small-1", "demo-small-2"]
-    );
+    let topology = parse("spec:\n  workers:\n  - name: small\n    replicas: 2\n    labels: {tier: web}\n").unwrap();
+    let names: Vec<String> = topology.machines().into_iter().map(|machine| machine.name).collect();
+    assert_eq!(names, ["demo-control-plane-1", "demo-small-1", "demo-small-2"]);
     let machines = topology.machines();
-    assert_eq!(
-        machines[0].taints[0].key,
-        "node-role.kubernetes.io/control-plane"
-    );
+    assert_eq!(machines[0].taints[0].key, "node-role.kubernetes.io/control-plane");
     assert_eq!(machines[1].labels["tier"], "web");
     assert_eq!(topology.dns_replicas(), 2);
 }
@@ -117,10 +102,7 @@ fn a_pool_has_a_name_of_its_own() {
 #[test]
 fn wrong_documents_are_named_as_what_they_are() {
     let refuse = |text: &str| Topology::parse("t", text).unwrap_err().to_string();
-    assert_eq!(
-        refuse(""),
-        "t: is empty; start from one of the files in topologies/"
-    );
+    assert_eq!(refuse(""), "t: is empty; start from one of the files in topologies/");
     assert!(refuse("- a\n").contains("is a list; a topology is a map"));
     assert!(
         refuse("kind: Cluster\nkind: Cluster\n").contains("duplicate"),
@@ -128,10 +110,7 @@ fn wrong_documents_are_named_as_what_they_are() {
         refuse("kind: Cluster\nkind: Cluster\n")
     );
     assert!(refuse("a: [1, 2\n").starts_with("t:"));
-    assert!(
-        refuse("kind: Pod\napiVersion: v1\nmetadata: {name: x}")
-            .contains("\"Pod\" is not one of: Cluster")
-    );
+    assert!(refuse("kind: Pod\napiVersion: v1\nmetadata: {name: x}").contains("\"Pod\" is not one of: Cluster"));
     assert!(refuse(&"a".repeat(2 << 20)).contains("larger than"));
 }
 
@@ -146,10 +125,7 @@ fn the_schema_documents_every_field() {
     let schema = json_schema();
     for (name, definition) in schema["$defs"].as_object().unwrap() {
         for (field, property) in definition["properties"].as_object().into_iter().flatten() {
-            assert!(
-                property["description"].is_string(),
-                "{name}.{field} has no description"
-            );
+            assert!(property["description"].is_string(), "{name}.{field} has no description");
         }
     }
 }

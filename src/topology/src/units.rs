@@ -51,11 +51,7 @@ impl FromStr for Bytes {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let wrong = || {
-            UnitError(format!(
-                "{text:?} is not a size; write it as 512Mi, 2Gi or 20G"
-            ))
-        };
+        let wrong = || UnitError(format!("{text:?} is not a size; write it as 512Mi, 2Gi or 20G"));
         let (digits, factor) = SUFFIXES
             .iter()
             .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|rest| (rest, *factor)))
@@ -67,10 +63,8 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fitting = SUFFIXES[..4]
-            .iter()
-            .rev()
-            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
+        let fitting =
+            SUFFIXES[..4].iter().rev().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match fitting {
             Some((suffix, factor)) => write!(f, "{}{suffix}", self.0 / factor),
             None => write!(f, "{}", self.0),
@@ -92,12 +86,8 @@ impl Cidr {
     /// The `n`th address counted from the network address, if it is inside.
     pub fn nth(self, n: u32) -> Option<std::net::IpAddr> {
         let address = match self.0.network() {
-            std::net::IpAddr::V4(base) => {
-                std::net::IpAddr::V4(u32::from(base).checked_add(n)?.into())
-            }
-            std::net::IpAddr::V6(base) => {
-                std::net::IpAddr::V6(u128::from(base).checked_add(u128::from(n))?.into())
-            }
+            std::net::IpAddr::V4(base) => std::net::IpAddr::V4(u32::from(base).checked_add(n)?.into()),
+            std::net::IpAddr::V6(base) => std::net::IpAddr::V6(u128::from(base).checked_add(u128::from(n))?.into()),
         };
         self.0.contains(&address).then_some(address)
     }
@@ -107,16 +97,10 @@ impl FromStr for Cidr {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let net: IpNet = text.parse().map_err(|_| {
-            UnitError(format!(
-                "{text:?} is not a network; write it as 10.244.0.0/16"
-            ))
-        })?;
+        let net: IpNet =
+            text.parse().map_err(|_| UnitError(format!("{text:?} is not a network; write it as 10.244.0.0/16")))?;
         if net.trunc() != net {
-            return Err(UnitError(format!(
-                "{text:?} has host bits set; the network is {}",
-                net.trunc()
-            )));
+            return Err(UnitError(format!("{text:?} has host bits set; the network is {}", net.trunc())));
         }
         Ok(Self(net))
     }
@@ -132,21 +116,10 @@ impl FromStr for PortRange {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let wrong = || {
-            UnitError(format!(
-                "{text:?} is not a range of ports; write it as 30000-32767"
-            ))
-        };
+        let wrong = || UnitError(format!("{text:?} is not a range of ports; write it as 30000-32767"));
         let (first, last) = text.split_once('-').ok_or_else(wrong)?;
-        let range = Self {
-            first: first.parse().map_err(|_| wrong())?,
-            last: last.parse().map_err(|_| wrong())?,
-        };
-        if range.first == 0 || range.first > range.last {
-            Err(wrong())
-        } else {
-            Ok(range)
-        }
+        let range = Self { first: first.parse().map_err(|_| wrong())?, last: last.parse().map_err(|_| wrong())? };
+        if range.first == 0 || range.first > range.last { Err(wrong()) } else { Ok(range) }
     }
 }
 
@@ -190,12 +163,7 @@ mod tests {
 
     #[test]
     fn sizes_read_and_print_as_kubernetes_quantities() {
-        for (text, bytes) in [
-            ("2Gi", 2 << 30),
-            ("512Mi", 512 << 20),
-            ("20G", 20_000_000_000),
-            ("7", 7),
-        ] {
+        for (text, bytes) in [("2Gi", 2 << 30), ("512Mi", 512 << 20), ("20G", 20_000_000_000), ("7", 7)] {
             assert_eq!(text.parse::<Bytes>().unwrap(), Bytes(bytes));
         }
         assert_eq!(Bytes(2 << 30).to_string(), "2Gi");
@@ -215,10 +183,7 @@ mod tests {
     fn port_ranges_run_forwards() {
         assert!("32767-30000".parse::<PortRange>().is_err());
         assert!("0-5".parse::<PortRange>().is_err());
-        assert_eq!(
-            "30000-32767".parse::<PortRange>().unwrap().to_string(),
-            "30000-32767"
-        );
+        assert_eq!("30000-32767".parse::<PortRange>().unwrap().to_string(), "30000-32767");
     }
 
     #[test]

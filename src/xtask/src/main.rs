@@ -1,6 +1,7 @@
 //! Chores of the repository: `cargo xtask <chore>`. One file per chore; no crate depends on this one.
 
 mod schema;
+mod tidy;
 
 use clap::Parser;
 
@@ -9,10 +10,13 @@ use clap::Parser;
 enum Chore {
     /// Generate the tables of src/api/schema from published descriptions of the API.
     Schema(schema::Args),
+    /// Hold the tree against the house rules and print the longest files and functions.
+    Tidy,
 }
 
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Schema(args) => schema::run(&args),
+        Chore::Tidy => tidy::run(&std::env::current_dir()?),
     }
 }

@@ -71,13 +71,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<BTreeMap<String, Definition>> 
         definitions: BTreeMap<String, Definition>,
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let document: Document =
-        serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
-    Ok(document
-        .definitions
-        .into_iter()
-        .map(|(name, definition)| (short_name(&name), definition))
-        .collect())
+    let document: Document = serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+    Ok(document.definitions.into_iter().map(|(name, definition)| (short_name(&name), definition)).collect())
 }
 
 /// `io.k8s.api.core.v1.Pod` becomes `core.v1.Pod`.
@@ -89,12 +84,7 @@ fn short_name(name: &str) -> String {
 impl Property {
     /// The type in our notation: `string`, `[]core.v1.Container`, `{}quantity`.
     pub(super) fn type_text(&self) -> anyhow::Result<String> {
-        if let Some(name) = self
-            .reference
-            .rsplit('/')
-            .next()
-            .filter(|name| !name.is_empty())
-        {
+        if let Some(name) = self.reference.rsplit('/').next().filter(|name| !name.is_empty()) {
             let name = short_name(name);
             return Ok(well_known(&name).map_or(name, str::to_owned));
         }
@@ -107,10 +97,7 @@ impl Property {
         let json_type = match &self.json_type {
             OneOrMany::None => "",
             OneOrMany::One(one) => one,
-            OneOrMany::Many(many) => many
-                .iter()
-                .find(|one| *one != "null")
-                .map_or("", String::as_str),
+            OneOrMany::Many(many) => many.iter().find(|one| *one != "null").map_or("", String::as_str),
         };
         Ok(match (json_type, self.format.as_str()) {
             ("string", "byte") => "bytes",

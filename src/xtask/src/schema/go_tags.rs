@@ -31,11 +31,7 @@ pub(super) fn read(roots: &[impl AsRef<Path>]) -> anyhow::Result<GoTypes> {
 fn walk(folder: &Path, types: &mut GoTypes) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             walk(&path, types)?;
         } else if name.starts_with("types")
@@ -43,14 +39,9 @@ fn walk(folder: &Path, types: &mut GoTypes) -> anyhow::Result<()> {
             && !name.contains("_test")
             && !name.contains("swagger")
         {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("read {}", path.display()))?;
-            let near: Vec<String> = folder
-                .components()
-                .rev()
-                .take(2)
-                .map(|part| part.as_os_str().to_string_lossy().into_owned())
-                .collect();
+            let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            let near: Vec<String> =
+                folder.components().rev().take(2).map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
             if let [version, group] = near.as_slice() {
                 read_file(&text, &format!("{group}.{version}"), types);
             }
@@ -62,10 +53,7 @@ fn walk(folder: &Path, types: &mut GoTypes) -> anyhow::Result<()> {
 fn read_file(text: &str, package: &str, types: &mut GoTypes) {
     let mut current = None;
     for line in text.lines().map(str::trim) {
-        if let Some(name) = line
-            .strip_prefix("type ")
-            .and_then(|rest| rest.strip_suffix(" struct {"))
-        {
+        if let Some(name) = line.strip_prefix("type ").and_then(|rest| rest.strip_suffix(" struct {")) {
             current = Some(format!("{package}.{}", name.to_ascii_lowercase()));
         } else if line == "}" {
             current = None;
@@ -87,9 +75,7 @@ fn read_line(line: &str) -> Option<GoField> {
     let go_type = declaration.split_whitespace().last()?;
     Some(GoField {
         json: name.to_owned(),
-        tag: quoted(tags, "protobuf:\"")
-            .and_then(|tag| tag.split(',').nth(1)?.parse().ok())
-            .unwrap_or_default(),
+        tag: quoted(tags, "protobuf:\"").and_then(|tag| tag.split(',').nth(1)?.parse().ok()).unwrap_or_default(),
         pointer: go_type.starts_with('*'),
         keep_zero: !options.contains("omitempty") && !options.contains("omitzero"),
     })

@@ -31,18 +31,9 @@ pub(super) struct JoinedField {
 const MESSAGE_ONLY: &[(&str, &[(&str, &str)])] = &[
     ("admission.v1.AdmissionRequest", &[]),
     ("admission.v1.AdmissionResponse", &[]),
-    (
-        "admission.v1.AdmissionReview",
-        &[("admission.k8s.io", "v1")],
-    ),
-    (
-        "apidiscovery.v2.APIGroupDiscovery",
-        &[("apidiscovery.k8s.io", "v2")],
-    ),
-    (
-        "apidiscovery.v2.APIGroupDiscoveryList",
-        &[("apidiscovery.k8s.io", "v2")],
-    ),
+    ("admission.v1.AdmissionReview", &[("admission.k8s.io", "v1")]),
+    ("apidiscovery.v2.APIGroupDiscovery", &[("apidiscovery.k8s.io", "v2")]),
+    ("apidiscovery.v2.APIGroupDiscoveryList", &[("apidiscovery.k8s.io", "v2")]),
     ("apidiscovery.v2.APIResourceDiscovery", &[]),
     ("apidiscovery.v2.APISubresourceDiscovery", &[]),
     ("apidiscovery.v2.APIVersionDiscovery", &[]),
@@ -52,29 +43,14 @@ const MESSAGE_ONLY: &[(&str, &[(&str, &str)])] = &[
     ("meta.v1.GroupVersionResource", &[]),
     ("meta.v1.ListOptions", &[("meta.k8s.io", "v1")]),
     ("meta.v1.PartialObjectMetadata", &[("meta.k8s.io", "v1")]),
-    (
-        "meta.v1.PartialObjectMetadataList",
-        &[("meta.k8s.io", "v1")],
-    ),
+    ("meta.v1.PartialObjectMetadataList", &[("meta.k8s.io", "v1")]),
     ("meta.v1.PatchOptions", &[("meta.k8s.io", "v1")]),
     ("meta.v1.UpdateOptions", &[("meta.k8s.io", "v1")]),
     ("metrics.v1beta1.ContainerMetrics", &[]),
-    (
-        "metrics.v1beta1.NodeMetrics",
-        &[("metrics.k8s.io", "v1beta1")],
-    ),
-    (
-        "metrics.v1beta1.NodeMetricsList",
-        &[("metrics.k8s.io", "v1beta1")],
-    ),
-    (
-        "metrics.v1beta1.PodMetrics",
-        &[("metrics.k8s.io", "v1beta1")],
-    ),
-    (
-        "metrics.v1beta1.PodMetricsList",
-        &[("metrics.k8s.io", "v1beta1")],
-    ),
+    ("metrics.v1beta1.NodeMetrics", &[("metrics.k8s.io", "v1beta1")]),
+    ("metrics.v1beta1.NodeMetricsList", &[("metrics.k8s.io", "v1beta1")]),
+    ("metrics.v1beta1.PodMetrics", &[("metrics.k8s.io", "v1beta1")]),
+    ("metrics.v1beta1.PodMetricsList", &[("metrics.k8s.io", "v1beta1")]),
 ];
 
 /// Types that only ever travel as JSON.
@@ -105,9 +81,7 @@ pub(super) fn join(
 }
 
 fn message_of<'m>(name: &str, messages: &'m Messages) -> anyhow::Result<&'m Message> {
-    messages
-        .get(&message_key(name))
-        .with_context(|| format!("no message for {name}"))
+    messages.get(&message_key(name)).with_context(|| format!("no message for {name}"))
 }
 
 fn message_key(name: &str) -> String {
@@ -115,25 +89,15 @@ fn message_key(name: &str) -> String {
     format!("{package}.{}", fold(simple))
 }
 
-fn join_type(
-    name: &str,
-    definition: &Definition,
-    messages: &Messages,
-    go: &GoTypes,
-) -> anyhow::Result<JoinedType> {
+fn join_type(name: &str, definition: &Definition, messages: &Messages, go: &GoTypes) -> anyhow::Result<JoinedType> {
     let message = message_of(name, messages)?;
     let flat = flatten(message, definition, messages, &message_key(name))?;
     let mut used = BTreeSet::new();
     let mut fields = Vec::new();
     for (field_name, property) in &definition.properties {
-        let found = flat
-            .iter()
-            .find(|candidate| candidate.field.folded == fold(field_name));
+        let found = flat.iter().find(|candidate| candidate.field.folded == fold(field_name));
         let Some(found) = found else {
-            ensure!(
-                field_name == "apiVersion" || field_name == "kind",
-                "no protobuf number for {field_name}"
-            );
+            ensure!(field_name == "apiVersion" || field_name == "kind", "no protobuf number for {field_name}");
             fields.push(JoinedField {
                 name: field_name.clone(),
                 type_text: "string".into(),
@@ -146,18 +110,10 @@ fn join_type(
         used.insert(found.tags.clone());
         let fact = go_fact(go, found, field_name)?;
         let required = definition.required.contains(field_name);
-        fields.push(
-            join_field(field_name, property, found, fact, required)
-                .with_context(|| field_name.clone())?,
-        );
+        fields.push(join_field(field_name, property, found, fact, required).with_context(|| field_name.clone())?);
     }
     for rest in &flat {
-        ensure!(
-            used.contains(&rest.tags),
-            "no JSON name for protobuf field {} = {:?}",
-            rest.field.name,
-            rest.tags
-        );
+        ensure!(used.contains(&rest.tags), "no JSON name for protobuf field {} = {:?}", rest.field.name, rest.tags);
     }
     Ok(JoinedType {
         name: name.to_owned(),
@@ -184,22 +140,11 @@ fn flatten<'m>(
 ) -> anyhow::Result<Vec<FlatField<'m>>> {
     let mut flat = Vec::new();
     for field in &message.fields {
-        if definition
-            .properties
-            .keys()
-            .any(|name| fold(name) == field.folded)
-            || field.shape != Shape::One
-        {
-            flat.push(FlatField {
-                tags: vec![field.tag],
-                owner: owner.to_owned(),
-                field,
-            });
+        if definition.properties.keys().any(|name| fold(name) == field.folded) || field.shape != Shape::One {
+            flat.push(FlatField { tags: vec![field.tag], owner: owner.to_owned(), field });
             continue;
         }
-        let Some(inner) = messages.get(&field.of) else {
-            bail!("protobuf field {} has no JSON name", field.name)
-        };
+        let Some(inner) = messages.get(&field.of) else { bail!("protobuf field {} has no JSON name", field.name) };
         for mut nested in flatten(inner, definition, messages, &field.of)? {
             nested.tags.insert(0, field.tag);
             flat.push(nested);
@@ -209,18 +154,11 @@ fn flatten<'m>(
 }
 
 /// What Go says about the field; where Go is silent there is nothing to check.
-fn go_fact<'g>(
-    go: &'g GoTypes,
-    found: &FlatField<'_>,
-    name: &str,
-) -> anyhow::Result<Option<&'g GoField>> {
+fn go_fact<'g>(go: &'g GoTypes, found: &FlatField<'_>, name: &str) -> anyhow::Result<Option<&'g GoField>> {
     let Some(fields) = go.get(&found.owner) else {
         return Ok(None);
     };
-    let fact = fields
-        .iter()
-        .find(|field| field.json == name)
-        .with_context(|| format!("Go has no field {name}"))?;
+    let fact = fields.iter().find(|field| field.json == name).with_context(|| format!("Go has no field {name}"))?;
     ensure!(
         Some(&fact.tag) == found.tags.last(),
         "{name} has number {} in Go, {:?} in the message",
@@ -254,14 +192,9 @@ fn join_field(
     required: bool,
 ) -> anyhow::Result<JoinedField> {
     let mut type_text = property.type_text()?;
-    let wrapped = WRAPPED_STRINGS
-        .iter()
-        .any(|wrapper| found.field.of.ends_with(&format!(".{wrapper}")));
+    let wrapped = WRAPPED_STRINGS.iter().any(|wrapper| found.field.of.ends_with(&format!(".{wrapper}")));
     if wrapped {
-        ensure!(
-            type_text.ends_with("[]string"),
-            "a wrapper around {type_text}"
-        );
+        ensure!(type_text.ends_with("[]string"), "a wrapper around {type_text}");
         type_text = type_text.replace("[]string", "strings");
     }
     check_types(&type_text, found.field)?;
@@ -286,10 +219,7 @@ fn join_field(
         flags.push(format!("map={}", property.map_type));
     }
     if !property.patch_strategy.is_empty() || !property.patch_merge_key.is_empty() {
-        flags.push(format!(
-            "patch={}:{}",
-            property.patch_strategy, property.patch_merge_key
-        ));
+        flags.push(format!("patch={}:{}", property.patch_strategy, property.patch_merge_key));
     }
     Ok(JoinedField {
         name: name.to_owned(),
@@ -315,10 +245,7 @@ fn check_types(type_text: &str, field: &MessageField) -> anyhow::Result<()> {
         name => message_key(name) == field.of,
     };
     // JSON knows no bytes below maps, and shows some 64-bit numbers as plain integers.
-    let lenient = matches!(
-        (of, field.of.as_str()),
-        ("int64", "int32") | ("string", "bytes")
-    );
+    let lenient = matches!((of, field.of.as_str()), ("int64", "int32") | ("string", "bytes"));
     ensure!(
         shape == field.shape && (same || lenient),
         "{type_text} in JSON, {:?} of {} in protobuf",
@@ -329,12 +256,7 @@ fn check_types(type_text: &str, field: &MessageField) -> anyhow::Result<()> {
 }
 
 /// A type without JSON description: names come from Go, or from the snake case of the message.
-fn message_only(
-    name: &str,
-    served: &[(&str, &str)],
-    messages: &Messages,
-    go: &GoTypes,
-) -> anyhow::Result<JoinedType> {
+fn message_only(name: &str, served: &[(&str, &str)], messages: &Messages, go: &GoTypes) -> anyhow::Result<JoinedType> {
     let message = message_of(name, messages)?;
     let (_, kind) = name.rsplit_once('.').context("a name without a package")?;
     let mut fields = Vec::new();
@@ -350,9 +272,7 @@ fn message_only(
         }
     }
     for field in &message.fields {
-        let fact = go
-            .get(&message_key(name))
-            .and_then(|facts| facts.iter().find(|fact| fact.tag == field.tag));
+        let fact = go.get(&message_key(name)).and_then(|facts| facts.iter().find(|fact| fact.tag == field.tag));
         let type_text = message_type(field)?;
         let mut flags = Vec::new();
         if fact.is_some_and(|fact| fact.pointer) && is_scalar(&type_text) {
@@ -362,29 +282,13 @@ fn message_only(
             flags.push("keep".to_owned());
         }
         let json = fact.map_or_else(|| camel_case(&field.name), |fact| fact.json.clone());
-        fields.push(JoinedField {
-            name: json,
-            type_text,
-            tags: vec![field.tag],
-            flags,
-            description: String::new(),
-        });
+        fields.push(JoinedField { name: json, type_text, tags: vec![field.tag], flags, description: String::new() });
     }
     let kinds = served
         .iter()
-        .map(|(group, version)| Kind {
-            group: (*group).into(),
-            version: (*version).into(),
-            kind: kind.into(),
-        })
+        .map(|(group, version)| Kind { group: (*group).into(), version: (*version).into(), kind: kind.into() })
         .collect();
-    Ok(JoinedType {
-        name: name.to_owned(),
-        kinds,
-        atomic: false,
-        description: String::new(),
-        fields,
-    })
+    Ok(JoinedType { name: name.to_owned(), kinds, atomic: false, description: String::new(), fields })
 }
 
 fn message_type(field: &MessageField) -> anyhow::Result<String> {
@@ -395,10 +299,7 @@ fn message_type(field: &MessageField) -> anyhow::Result<String> {
         "meta.v1.duration" => "duration",
         "pkg.runtime.rawextension" => "raw",
         other => {
-            let known = MESSAGE_ONLY
-                .iter()
-                .map(|(name, _)| *name)
-                .chain(REFERENCED.iter().copied());
+            let known = MESSAGE_ONLY.iter().map(|(name, _)| *name).chain(REFERENCED.iter().copied());
             known
                 .into_iter()
                 .find(|name| message_key(name) == other)
@@ -413,12 +314,7 @@ fn message_type(field: &MessageField) -> anyhow::Result<String> {
 }
 
 /// Described types that undescribed ones refer to.
-const REFERENCED: &[&str] = &[
-    "meta.v1.ObjectMeta",
-    "meta.v1.ListMeta",
-    "meta.v1.Status",
-    "authentication.v1.UserInfo",
-];
+const REFERENCED: &[&str] = &["meta.v1.ObjectMeta", "meta.v1.ListMeta", "meta.v1.Status", "authentication.v1.UserInfo"];
 
 fn camel_case(snake: &str) -> String {
     let mut words = snake.split('_');
@@ -432,17 +328,9 @@ fn camel_case(snake: &str) -> String {
 
 fn check_references(types: &[JoinedType]) -> anyhow::Result<()> {
     let names: BTreeSet<&str> = types.iter().map(|joined| joined.name.as_str()).collect();
-    for (joined, field) in types
-        .iter()
-        .flat_map(|joined| joined.fields.iter().map(move |field| (joined, field)))
-    {
+    for (joined, field) in types.iter().flat_map(|joined| joined.fields.iter().map(move |field| (joined, field))) {
         let of = field.type_text.trim_start_matches(['[', ']', '{', '}']);
-        ensure!(
-            !of.contains('.') || names.contains(of),
-            "{}.{} is of the unknown type {of}",
-            joined.name,
-            field.name
-        );
+        ensure!(!of.contains('.') || names.contains(of), "{}.{} is of the unknown type {of}", joined.name, field.name);
     }
     Ok(())
 }

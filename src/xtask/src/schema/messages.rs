@@ -44,20 +44,14 @@ pub(super) fn read(root: &Path) -> anyhow::Result<Messages> {
 fn walk(folder: &Path, module: &mut Vec<String>, messages: &mut Messages) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             module.push(name);
             walk(&path, module, messages)?;
             module.pop();
         } else if name == "mod.rs" {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("read {}", path.display()))?;
-            let file =
-                syn::parse_file(&text).with_context(|| format!("parse {}", path.display()))?;
+            let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            let file = syn::parse_file(&text).with_context(|| format!("parse {}", path.display()))?;
             for item in file.items {
                 if let Item::Struct(item) = item {
                     read_struct(&item, module, messages)
@@ -69,17 +63,11 @@ fn walk(folder: &Path, module: &mut Vec<String>, messages: &mut Messages) -> any
     Ok(())
 }
 
-fn read_struct(
-    item: &syn::ItemStruct,
-    module: &[String],
-    messages: &mut Messages,
-) -> anyhow::Result<()> {
+fn read_struct(item: &syn::ItemStruct, module: &[String], messages: &mut Messages) -> anyhow::Result<()> {
     let fields = match &item.fields {
-        Fields::Named(named) => named
-            .named
-            .iter()
-            .filter_map(|field| read_field(field, module).transpose())
-            .collect::<Result<_, _>>()?,
+        Fields::Named(named) => {
+            named.named.iter().filter_map(|field| read_field(field, module).transpose()).collect::<Result<_, _>>()?
+        }
         Fields::Unit | Fields::Unnamed(_) => Vec::new(),
     };
     messages.insert(key(module, &item.ident.to_string()), Message { fields });
@@ -94,60 +82,32 @@ fn key(module: &[String], name: &str) -> String {
 
 /// Lower-case letters and digits only, so that `aws_elastic` and `awsElastic` are one.
 pub(super) fn fold(name: &str) -> String {
-    name.chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|letter| letter.to_ascii_lowercase())
-        .collect()
+    name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
 fn read_field(field: &syn::Field, module: &[String]) -> anyhow::Result<Option<MessageField>> {
-    let Some(attribute) = field
-        .attrs
-        .iter()
-        .find(|attribute| attribute.path().is_ident("prost"))
-    else {
+    let Some(attribute) = field.attrs.iter().find(|attribute| attribute.path().is_ident("prost")) else {
         return Ok(None);
     };
-    let ident = field
-        .ident
-        .as_ref()
-        .context("a field without a name")?
-        .to_string();
+    let ident = field.ident.as_ref().context("a field without a name")?.to_string();
     let name = ident.trim_start_matches("r#").to_owned();
     let (mut kind, shape, tag) = read_attribute(attribute)?;
     if kind == "message" {
         kind = message_key(&field.ty, module).context("a message field without a message type")?;
     }
-    Ok(Some(MessageField {
-        folded: fold(&name),
-        name,
-        tag,
-        shape,
-        of: kind,
-    }))
+    Ok(Some(MessageField { folded: fold(&name), name, tag, shape, of: kind }))
 }
 
 fn read_attribute(attribute: &Attribute) -> anyhow::Result<(String, Shape, u32)> {
     let (mut kind, mut shape, mut tag) = (String::new(), Shape::One, 0);
     attribute.parse_nested_meta(|meta| {
-        let word = meta
-            .path
-            .get_ident()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let text = if meta.input.peek(syn::Token![=]) {
-            meta.value()?.parse::<syn::LitStr>()?.value()
-        } else {
-            String::new()
-        };
+        let word = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+        let text =
+            if meta.input.peek(syn::Token![=]) { meta.value()?.parse::<syn::LitStr>()?.value() } else { String::new() };
         match word.as_str() {
             "optional" | "boxed" | "packed" => {}
             "repeated" => shape = Shape::Many,
-            "tag" => {
-                tag = text
-                    .parse()
-                    .map_err(|_| meta.error("a tag that is no number"))?
-            }
+            "tag" => tag = text.parse().map_err(|_| meta.error("a tag that is no number"))?,
             "btree_map" => {
                 shape = Shape::Map;
                 kind = text.rsplit(", ").next().unwrap_or_default().to_owned();

@@ -25,12 +25,7 @@ fn structure(types: &[JoinedType]) -> anyhow::Result<String> {
             write!(text, " kind=*")?;
         } else {
             for kind in &joined.kinds {
-                anyhow::ensure!(
-                    kind.kind == simple,
-                    "{} is served as {}",
-                    joined.name,
-                    kind.kind
-                );
+                anyhow::ensure!(kind.kind == simple, "{} is served as {}", joined.name, kind.kind);
                 write!(text, " kind={}/{}", kind.group, kind.version)?;
             }
         }
@@ -40,11 +35,7 @@ fn structure(types: &[JoinedType]) -> anyhow::Result<String> {
         writeln!(text)?;
         for field in &joined.fields {
             let tags: Vec<String> = field.tags.iter().map(ToString::to_string).collect();
-            let tags = if tags.is_empty() {
-                "-".to_owned()
-            } else {
-                tags.join(".")
-            };
+            let tags = if tags.is_empty() { "-".to_owned() } else { tags.join(".") };
             write!(text, " {} {} {tags}", field.name, field.type_text)?;
             for flag in &field.flags {
                 write!(text, " {flag}")?;
@@ -59,11 +50,7 @@ fn descriptions(types: &[JoinedType]) -> anyhow::Result<String> {
     let mut text = String::new();
     for joined in types {
         writeln!(text, "{}\t{}", joined.name, escape(&joined.description))?;
-        for field in joined
-            .fields
-            .iter()
-            .filter(|field| !field.description.is_empty())
-        {
+        for field in joined.fields.iter().filter(|field| !field.description.is_empty()) {
             writeln!(text, " {}\t{}", field.name, escape(&field.description))?;
         }
     }

@@ -1,0 +1,144 @@
+//! From names and files on the command line to a cluster that can be worked with.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use topology::Topology;
+
+use crate::allocate;
+use crate::config::Config;
+use crate::context::{Context, Ledger};
+use crate::desired::{Components, Desired};
+use crate::exit::{Exit, Refusal};
+use crate::progress::{Progress, Silent};
+use crate::state::{Allocations, StateDir};
+use crate::timings::Timeline;
+use crate::world::api::KubeApi;
+use crate::world::hosts::SshHosts;
+use crate::world::libvirt::{Libvirt, site};
+
+/// Reads and checks a topology file; `-` is standard input.
+pub(super) fn read_topology(file: &Path) -> Result<Topology> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    if let Err(error) = read {
+        let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
+        return Err(Refusal::new(exit, format!("cannot read {}: {error}", file.display())).into());
+    }
+    Ok(Topology::parse(&file.display().to_string(), &text)?)
+}
+
+/// The name of a cluster from its name or from its topology file.
+pub(super) fn cluster_name(argument: &str) -> Result<String> {
+    let path = Path::new(argument);
+    if argument.contains('/') || path.extension().is_some_and(|end| end == "yaml" || end == "yml") {
+        return Ok(read_topology(path)?.name().to_owned());
+    }
+    let is_label = argument.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if argument.is_empty() || !is_label {
+        return Err(Refusal::new(Exit::NotFound, format!("{argument:?} cannot be the name of a cluster")).into());
+    }
+    Ok(argument.to_owned())
+}
+
+/// The state of a cluster that was applied before.
+pub(super) fn state_of(name: &str, config: &Config) -> Result<StateDir> {
+    let state = StateDir::new(&config.state_dir, name);
+    if state.exists() { Ok(state) } else { Err(no_cluster(name).into()) }
+}
+
+/// There is no such cluster.
+pub(super) fn no_cluster(name: &str) -> Refusal {
+    Refusal::new(Exit::NotFound, format!("there is no cluster {name}")).hint("`provision list` shows those there are")
+}
+
+/// The machine that was named, or the only one there is.
+pub(super) fn machine_name(state: &StateDir, named: Option<&str>) -> Result<String> {
+    let allocations = state.allocations()?.context("the cluster has no state")?;
+    let known: Vec<&String> = allocations.machines.keys().collect();
+    let listed = known.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    match (named, known.as_slice()) {
+        (Some(name), _) if allocations.machines.contains_key(name) => Ok(name.to_owned()),
+        (Some(name), _) => Err(Refusal::new(Exit::NotFound, format!("there is no machine {name}"))
+            .hint(format!("there are: {listed}"))
+            .into()),
+        (None, [only]) => Ok((*only).clone()),
+        (None, _) => Err(Refusal::new(Exit::Usage, "there is more than one machine")
+            .hint(format!("name one of: {listed}"))
+            .into()),
+    }
+}
+
+/// A cluster to be worked on as the topology asks; its allocations are made and kept.
+pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc<dyn Progress>) -> Result<Context> {
+    let state = StateDir::new(&config.state_dir, topology.name());
+    let allocations = allocations(&topology, &state, config).await?;
+    let components = Components::read(&config.components()?)?;
+    let context = context(topology, allocations, components, &state, (config, progress))?;
+    context.infrastructure.preflight().await?;
+    state.save_allocations(&context.desired.allocations)?;
+    Ok(context)
+}
+
+/// A cluster to be looked at; nothing is written.
+pub(super) async fn for_plan(topology: Topology, config: &Config) -> Result<Context> {
+    let state = StateDir::new(&config.state_dir, topology.name());
+    let allocations = allocations(&topology, &state, config).await?;
+    let components = Components::read(&config.components()?)?;
+    context(topology, allocations, components, &state, (config, Arc::new(Silent)))
+}
+
+/// A cluster as it was last asked for.
+pub(super) fn existing(name: &str, config: &Config, progress: Arc<dyn Progress>) -> Result<Context> {
+    let state = state_of(name, config)?;
+    let allocations = state.allocations()?.ok_or_else(|| no_cluster(name))?;
+    let text = state.topology()?.with_context(|| format!("{} has no topology.yaml", state.root().display()))?;
+    let topology = Topology::parse(&state.path("topology.yaml").display().to_string(), &text)?;
+    // What was installed does not matter to those who only look, or take down.
+    let components = match config.components() {
+        Ok(file) => Components::read(&file)?,
+        Err(_) => Components { hyperkube: std::path::PathBuf::new(), tag: "none".to_owned() },
+    };
+    context(topology, allocations, components, &state, (config, progress))
+}
+
+async fn allocations(topology: &Topology, state: &StateDir, config: &Config) -> Result<Allocations> {
+    let mut allocations = if let Some(kept) = state.allocations()? {
+        kept
+    } else {
+        allocate::fresh(topology, &site(topology, config).await?)
+    };
+    allocate::extend(&mut allocations, topology)?;
+    Ok(allocations)
+}
+
+fn context(
+    topology: Topology,
+    allocations: Allocations,
+    components: Components,
+    state: &StateDir,
+    (config, progress): (&Config, Arc<dyn Progress>),
+) -> Result<Context> {
+    let desired = Desired::new(topology, allocations, components, state)?;
+    let ledger = Arc::new(Ledger::new(state, desired.allocations.clone()));
+    let infrastructure = Arc::new(Libvirt::new(&desired, state, config)?);
+    let hosts = SshHosts::new(infrastructure.clone(), Arc::clone(&ledger), desired.vault.identity()?, "root");
+    let cluster = Arc::new(KubeApi::new(&desired.kubeconfig));
+    Ok(Context {
+        desired,
+        state: state.clone(),
+        cache_dir: config.cache_dir.clone(),
+        infrastructure,
+        hosts: Arc::new(hosts),
+        cluster,
+        progress,
+        timeline: Timeline::default(),
+        ledger,
+    })
+}

@@ -1,0 +1,100 @@
+//! Exit codes: one class of outcome each, so that scripts can tell them apart.
+
+use std::process::ExitCode;
+
+/// What the program tells its caller; the numbers are part of the interface and listed in the README.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// A step failed; `apply` or `destroy` can go on from here.
+    Failed = 1,
+    /// `plan`: there is something to do.
+    Changes = 2,
+    /// The topology file is wrong; nothing was touched.
+    Topology = 3,
+    /// This host cannot do what is asked (memory, disk, libvirt, ports); nothing was changed.
+    Host = 4,
+    /// A machine is not who it should be, or does not let us in.
+    Identity = 5,
+    /// Another run holds the cluster.
+    Locked = 6,
+    /// The cluster, machine or file that was named does not exist.
+    NotFound = 7,
+    /// The command line is wrong.
+    Usage = 64,
+    /// Ctrl-C or a termination signal; `apply` or `destroy` can go on from here.
+    Interrupted = 130,
+}
+
+/// An error with its class, and a cure where we know one.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The class.
+    pub exit: Exit,
+    /// What is wrong, and where.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    /// An error of this class without a cure.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    /// The same error with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The class of an error, found anywhere in its chain.
+pub fn classify(error: &anyhow::Error) -> Exit {
+    error.chain().find_map(class_of).unwrap_or(Exit::Failed)
+}
+
+fn class_of(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if let Some(refusal) = cause.downcast_ref::<Refusal>() {
+        return Some(refusal.exit);
+    }
+    if cause.is::<topology::InvalidTopology>() {
+        return Some(Exit::Topology);
+    }
+    match cause.downcast_ref::<ssh::SshError>()? {
+        ssh::SshError::HostKeyChanged { .. } | ssh::SshError::Refused { .. } => Some(Exit::Identity),
+        _ => None,
+    }
+}
+
+/// What to do about an error, if some part of its chain knows.
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
+            return refusal.hint.clone();
+        }
+        if let Some(error) = cause.downcast_ref::<libvirt::HypervisorError>() {
+            return error.cure();
+        }
+        match cause.downcast_ref::<ssh::SshError>()? {
+            ssh::SshError::HostKeyChanged { .. } => Some(
+                "if the machine was rebuilt on purpose, destroy it and apply again; otherwise find out who answers"
+                    .into(),
+            ),
+            ssh::SshError::Refused { .. } => {
+                Some("check that the machine's authorized_keys has the cluster's key".into())
+            }
+            _ => None,
+        }
+    })
+}

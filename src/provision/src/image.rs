@@ -1,0 +1,42 @@
+//! Images: the golden disk that machines start from, cloud images, and the container images of the components.
+//!
+//! Everything is made in a cache directory, named by a hash of what it is made of, in a draft that is renamed
+//! when it is whole: an image that can be seen can be used, and a second run makes nothing.
+
+pub mod build;
+pub mod debian;
+pub mod download;
+pub mod files;
+pub mod layer;
+pub mod lock;
+pub mod oci;
+
+pub use build::{BuildError, ImageSpec, KERNEL_COMMAND_LINE, NodeImage, build, cached};
+pub use download::{CloudImage, DownloadError, fetch};
+pub use oci::{ImageBundle, OciError, PAUSE_IMAGE, component_images};
+
+/// What an operation that takes a while tells the one who waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// A step begins; steps are counted from 1.
+    Step {
+        /// Which step it is.
+        number: usize,
+        /// How many there are.
+        of: usize,
+        /// What is done, for a person.
+        title: String,
+    },
+    /// A line from the tool that does the step.
+    Detail(String),
+    /// How far a transfer is.
+    Bytes {
+        /// Bytes that are there.
+        done: u64,
+        /// Bytes there will be, if it is known.
+        total: Option<u64>,
+    },
+}
+
+/// Where progress is told to.
+pub type Listener<'a> = &'a (dyn Fn(Progress) + Send + Sync);

@@ -1,0 +1,84 @@
+//! What is: one look at machines, hosts and the API, all at once. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::future::join_all;
+use ssh::Script;
+
+use crate::context::Context;
+use crate::world::{Power, SeenCluster, Survey};
+
+/// How long a machine that runs may take to let us in before it counts as unreachable.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What one run starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Machines, network and image.
+    pub survey: Survey,
+    /// What each running machine said; those that could not be reached are missing.
+    pub hosts: BTreeMap<String, SeenHost>,
+    /// What the API said.
+    pub cluster: SeenCluster,
+}
+
+/// What a host said of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenHost {
+    /// Tag of the node programs that it has.
+    pub components: String,
+    /// Hash of the files that it was given last.
+    pub configured: String,
+    /// Its kubelet runs.
+    pub kubelet: bool,
+}
+
+/// Prints three words, of which the first two may be `-`.
+const LOOK: &str = "for mark in components configured; do
+  cat /var/lib/provision/$mark 2>/dev/null || echo -
+done
+systemctl is-active kubelet 2>/dev/null || true";
+
+/// Looks at everything.
+pub async fn observe(context: &Context) -> Result<Inventory> {
+    let survey = context.infrastructure.survey().await?;
+    let running: Vec<&String> =
+        survey.machines.iter().filter(|(_, power)| **power == Power::On).map(|(name, _)| name).collect();
+    if running.is_empty() {
+        return Ok(Inventory { survey, ..Inventory::default() });
+    }
+    let hosts = join_all(running.iter().map(|name| look(context, name)));
+    let (hosts, cluster) = tokio::join!(hosts, context.cluster.survey());
+    let mut seen = BTreeMap::new();
+    for (name, host) in running.iter().zip(hosts) {
+        if let Some(host) = host? {
+            seen.insert((*name).clone(), host);
+        }
+    }
+    Ok(Inventory { hosts: seen, cluster, survey })
+}
+
+/// A host that cannot be reached is nothing; one that is somebody else is an error.
+async fn look(context: &Context, name: &str) -> Result<Option<SeenHost>> {
+    if !context.host_key_known(name) {
+        return Ok(None);
+    }
+    let output =
+        async { Ok::<_, anyhow::Error>(context.hosts.connect(name, PATIENCE).await?.run(&Script::new(LOOK)).await?) };
+    match output.await {
+        Ok(output) => Ok(Some(parse(&output.text()))),
+        Err(error) if crate::exit::classify(&error) == crate::exit::Exit::Identity => Err(error),
+        Err(error) => {
+            tracing::debug!(host = name, "cannot be reached: {error:#}");
+            Ok(None)
+        }
+    }
+}
+
+fn parse(text: &str) -> SeenHost {
+    let mut lines = text.lines().map(str::trim);
+    let mut word = || lines.next().unwrap_or("-").to_owned();
+    SeenHost { components: word(), configured: word(), kubelet: word() == "active" }
+}

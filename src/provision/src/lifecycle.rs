@@ -1,0 +1,95 @@
+//! The story of a cluster: which phases make it, and which take it down. Read this first.
+//!
+//! A phase is one file in `phases/`: it plans its steps from what is wanted and what is seen, and carries each of them
+//! out. A phase decides nothing while it acts. To add one: a new file, a line here, a test.
+
+use anyhow::{Context as _, Result};
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::execute::{Carrier, Observers, execute};
+use crate::exit::{Exit, Refusal};
+use crate::inventory::{Inventory, observe};
+use crate::journal::Journal;
+use crate::phases::{
+    configure_node, connect_host, create_machine, create_network, install_addons, install_components, mark_node,
+    prepare_image, remove_machine, remove_network, start_control_plane, verify_cluster, wait_node,
+};
+use crate::plan::{Plan, Step};
+
+/// Makes the cluster as the topology asks, from nothing or from whatever there is.
+pub const UP: &[&dyn Phase] = &[
+    &prepare_image::PrepareImage,
+    &create_network::CreateNetwork,
+    &create_machine::CreateMachine,
+    &connect_host::ConnectHost,
+    &install_components::InstallComponents,
+    &configure_node::ConfigureNode,
+    &start_control_plane::StartControlPlane,
+    &install_addons::InstallAddons,
+    &mark_node::MarkNode,
+    &wait_node::WaitNode,
+    &verify_cluster::VerifyCluster,
+];
+
+/// Takes everything away that the cluster was given.
+pub const DOWN: &[&dyn Phase] = &[&remove_machine::RemoveMachine, &remove_network::RemoveNetwork];
+
+/// How often a run may look again and go on before it gives up; one round makes a cluster, the second finds nothing to do.
+const MOST_ROUNDS: usize = 4;
+
+/// One kind of change.
+pub trait Phase: Sync {
+    /// Its name, a verb and a noun: the file it lives in, with dashes.
+    fn name(&self) -> &'static str;
+
+    /// The steps that make what is seen into what is wanted. Pure.
+    fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step>;
+
+    /// Carries out one of its steps; doing it twice is the same as doing it once.
+    fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>>;
+}
+
+/// The whole plan of a list of phases.
+pub fn plan(phases: &[&dyn Phase], context: &Context, seen: &Inventory) -> Plan {
+    Plan::new(phases.iter().flat_map(|phase| phase.plan(context, seen)).collect())
+}
+
+/// Looks, plans and executes until there is nothing left to do; returns the first plan.
+pub async fn converge(phases: &[&dyn Phase], context: &Context, token: &CancellationToken) -> Result<Plan> {
+    let mut first = None;
+    for _ in 0..MOST_ROUNDS {
+        let seen = tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(Refusal::new(Exit::Interrupted, "interrupted").into()),
+            seen = observe(context) => seen?,
+        };
+        let plan = plan(phases, context, &seen);
+        let first = first.get_or_insert_with(|| plan.clone());
+        if plan.is_empty() {
+            return Ok(first.clone());
+        }
+        let journal = Journal::open(&context.state)?;
+        let observers = Observers { journal: &journal, progress: &context.progress };
+        execute(&plan, &PhaseCarrier { phases, context }, &observers, token).await?;
+    }
+    Err(Refusal::new(Exit::Failed, format!("still not as asked after {MOST_ROUNDS} rounds"))
+        .hint("`provision plan` shows what is left to do")
+        .into())
+}
+
+struct PhaseCarrier<'a> {
+    phases: &'a [&'a dyn Phase],
+    context: &'a Context,
+}
+
+impl Carrier for PhaseCarrier<'_> {
+    fn carry_out<'a>(&'a self, step: &'a Step) -> BoxFuture<'a, Result<()>> {
+        let phase = self.phases.iter().find(|phase| phase.name() == step.phase);
+        Box::pin(async move {
+            let phase = phase.with_context(|| format!("no phase is called {}", step.phase))?;
+            phase.carry_out(self.context, step).await
+        })
+    }
+}

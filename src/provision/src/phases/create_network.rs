@@ -1,0 +1,36 @@
+//! Brings up the network of the machines.
+
+use anyhow::Result;
+use futures::future::BoxFuture;
+
+use crate::context::Context;
+use crate::inventory::Inventory;
+use crate::lifecycle::Phase;
+use crate::plan::{Action, Step};
+
+pub(crate) const NAME: &str = "create-network";
+
+/// One network a cluster.
+pub(crate) struct CreateNetwork;
+
+impl Phase for CreateNetwork {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
+        if seen.survey.network {
+            return Vec::new();
+        }
+        let subnet = context.desired.allocations.network.subnet;
+        vec![Step::new(NAME, context.desired.topology.name(), Action::Create, format!("{subnet} is not up"))]
+    }
+
+    fn carry_out<'a>(&'a self, context: &'a Context, _: &'a Step) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            context.infrastructure.create_network().await?;
+            context.timeline.mark("network");
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! Installs kube-proxy and cluster DNS through the API.
+
+use anyhow::Result;
+use futures::future::BoxFuture;
+
+use super::start_control_plane;
+use crate::context::Context;
+use crate::inventory::Inventory;
+use crate::lifecycle::Phase;
+use crate::plan::{Action, Step};
+
+pub(crate) const NAME: &str = "install-addons";
+
+/// One step, if the cluster has other add-ons than those that are wanted.
+pub(crate) struct InstallAddons;
+
+impl Phase for InstallAddons {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
+        let cluster = context.desired.topology.name();
+        let step = match &seen.cluster.addons {
+            Some(present) if *present == context.desired.addons.hash => return Vec::new(),
+            Some(_) => Step::new(NAME, cluster, Action::InPlace, "the add-ons are not those that are wanted"),
+            None => Step::new(NAME, cluster, Action::Create, "no add-ons are installed"),
+        };
+        vec![step.after([Step::name(start_control_plane::NAME, cluster)])]
+    }
+
+    fn carry_out<'a>(&'a self, context: &'a Context, _: &'a Step) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            context.cluster.install(&context.desired.addons).await?;
+            context.timeline.mark("addons");
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! Brings the node programs to a host: the kubelet as a file, everything else as container images.
+
+use anyhow::{Context as _, Result};
+use futures::future::BoxFuture;
+use ssh::{File, Script};
+
+use super::{PATIENCE, connect_host};
+use crate::context::Context;
+use crate::image;
+use crate::inventory::Inventory;
+use crate::lifecycle::Phase;
+use crate::plan::{Action, Step};
+
+pub(crate) const NAME: &str = "install-components";
+
+const PROGRAM: &str = "/usr/local/lib/provision/hyperkube";
+
+/// One step for each node that has other programs than this release.
+pub(crate) struct InstallComponents;
+
+impl Phase for InstallComponents {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
+        let tag = &context.desired.components.tag;
+        let mut steps = Vec::new();
+        for name in context.desired.names(topology::Role::is_node) {
+            let step = match seen.hosts.get(&name).map(|host| host.components.as_str()) {
+                Some(present) if present == tag => continue,
+                None | Some("-") => Step::new(NAME, &name, Action::Create, format!("{tag} is not installed")),
+                Some(present) => Step::new(NAME, &name, Action::InPlace, format!("it has {present}, not {tag}")),
+            };
+            steps.push(step.after([Step::name(connect_host::NAME, &name)]));
+        }
+        steps
+    }
+
+    fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let components = &context.desired.components;
+            let host = context.hosts.connect(&step.subject, PATIENCE).await?;
+            let program = tokio::fs::read(&components.hyperkube).await;
+            let program = program.with_context(|| format!("cannot read {}", components.hyperkube.display()))?;
+            let images = images(context).await?;
+            host.upload(&[File::program(PROGRAM, program)]).await?;
+            let import = format!(
+                "ln -sfn {PROGRAM} /usr/bin/kubelet
+ctr -n k8s.io images import - >/dev/null
+mkdir -p /var/lib/provision
+printf '%s\\n' {} >/var/lib/provision/components.new
+mv /var/lib/provision/components.new /var/lib/provision/components",
+                ssh::quote(&components.tag)
+            );
+            host.run(&Script::new(import).with_stdin(images)).await?;
+            context.timeline.mark("copy");
+            Ok(())
+        })
+    }
+}
+
+/// The archive with the images of all components, made once for a binary and a node image.
+async fn images(context: &Context) -> Result<Vec<u8>> {
+    let components = &context.desired.components;
+    let (hyperkube, tag) = (components.hyperkube.clone(), components.tag.clone());
+    let node_image = context.infrastructure.node_image().context("the node image is not in the cache")?;
+    let cache_dir = context.cache_dir.clone();
+    let bundle =
+        tokio::task::spawn_blocking(move || image::component_images(&hyperkube, &node_image, &tag, &cache_dir))
+            .await??;
+    tokio::fs::read(&bundle.path).await.with_context(|| format!("cannot read {}", bundle.path.display()))
+}

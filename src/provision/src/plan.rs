@@ -1,0 +1,139 @@
+//! What to do: typed steps, each with its reason and with the steps that must come first. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+/// Every step of one run, in an order in which they could run one by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One change of the world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// `<phase>/<subject>`, unique in the plan.
+    pub id: String,
+    /// The phase that carries it out.
+    pub phase: &'static str,
+    /// The machine it changes; the cluster's name if it is not about one machine.
+    pub subject: String,
+    /// What kind of change it is.
+    pub action: Action,
+    /// Why it is needed.
+    pub reason: String,
+    /// The steps that must have ended well before.
+    pub after: Vec<String>,
+}
+
+/// Kinds of change, mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Waits for something that an earlier step has set going.
+    Wait,
+    /// Makes something that was not there.
+    Create,
+    /// Changes something without interrupting it.
+    InPlace,
+    /// Changes something that then starts anew.
+    Restart,
+    /// Removes something.
+    Destroy,
+}
+
+impl Step {
+    /// A step of `phase` on `subject`.
+    pub fn new(phase: &'static str, subject: &str, action: Action, reason: impl Into<String>) -> Self {
+        Self {
+            id: Self::name(phase, subject),
+            phase,
+            subject: subject.to_owned(),
+            action,
+            reason: reason.into(),
+            after: Vec::new(),
+        }
+    }
+
+    /// The id of the step of `phase` on `subject`.
+    pub fn name(phase: &str, subject: &str) -> String {
+        format!("{phase}/{subject}")
+    }
+
+    /// The same step, waiting for others; those that are not in the plan are already true.
+    #[must_use]
+    pub fn after(mut self, ids: impl IntoIterator<Item = String>) -> Self {
+        self.after.extend(ids);
+        self
+    }
+}
+
+impl Plan {
+    /// Puts the steps of all phases together and forgets what none of them needs to wait for.
+    pub fn new(steps: Vec<Step>) -> Self {
+        let known: BTreeSet<String> = steps.iter().map(|step| step.id.clone()).collect();
+        let steps = steps
+            .into_iter()
+            .map(|mut step| {
+                step.after.retain(|id| known.contains(id));
+                step
+            })
+            .collect();
+        Self { steps }
+    }
+
+    /// Whether everything is as it should be.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wait => "wait",
+            Self::Create => "create",
+            Self::InPlace => "in place",
+            Self::Restart => "restart",
+            Self::Destroy => "destroy",
+        })
+    }
+}
+
+impl Action {
+    /// The sign in front of a step, as people know it from diffs.
+    pub fn sign(self) -> char {
+        match self {
+            Self::Wait => '.',
+            Self::Create => '+',
+            Self::InPlace | Self::Restart => '~',
+            Self::Destroy => '-',
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("Nothing to do: the cluster is as the topology asks.");
+        }
+        let mut subjects: Vec<&str> = Vec::new();
+        for step in &self.steps {
+            if !subjects.contains(&step.subject.as_str()) {
+                subjects.push(&step.subject);
+            }
+        }
+        for subject in subjects {
+            writeln!(f, "{subject}")?;
+            for step in self.steps.iter().filter(|step| step.subject == subject) {
+                writeln!(f, "  {} {:<22} {:<9} {}", step.action.sign(), step.phase, step.action, step.reason)?;
+            }
+        }
+        let changes = self.steps.iter().filter(|step| step.action != Action::Wait).count();
+        write!(f, "{changes} to change.")
+    }
+}

@@ -1,0 +1,131 @@
+//! The outside world as the lifecycle sees it: machines, hosts and the cluster's API, each behind a trait so that a
+//! simulated world can stand in.
+
+pub mod api;
+pub mod hosts;
+pub mod libvirt;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::desired::Addons;
+
+/// A connection to a port of a machine.
+pub type Stream = Box<dyn Duplex>;
+
+/// Something that bytes go into and come out of.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Takes a few words on how far a long step has come.
+pub type Report<'a> = &'a (dyn Fn(String) + Send + Sync);
+
+/// Whether a machine is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// It runs.
+    On,
+    /// It exists and does not run.
+    Off,
+}
+
+/// What there is of the cluster outside of its machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// What machines boot is at hand.
+    pub image: bool,
+    /// The network is up.
+    pub network: bool,
+    /// Machines of this cluster, also those that the topology no longer asks for.
+    pub machines: BTreeMap<String, Power>,
+}
+
+/// Makes and removes machines.
+#[async_trait]
+pub trait Infrastructure: Send + Sync {
+    /// Refuses what can be known to fail before anything is made.
+    async fn preflight(&self) -> Result<()>;
+
+    /// What there is. Changes nothing.
+    async fn survey(&self) -> Result<Survey>;
+
+    /// Gets ready what machines boot.
+    async fn prepare_image(&self, report: Report<'_>) -> Result<()>;
+
+    /// Brings up the network.
+    async fn create_network(&self) -> Result<()>;
+
+    /// Makes a machine and switches it on.
+    async fn create_machine(&self, name: &str) -> Result<()>;
+
+    /// Removes a machine with its disk.
+    async fn remove_machine(&self, name: &str) -> Result<()>;
+
+    /// Removes the network, and whatever was started to make it.
+    async fn remove_network(&self) -> Result<()>;
+
+    /// The SSH host key of a machine, over a channel that nobody else can write to; waits for the first boot.
+    async fn host_key(&self, name: &str) -> Result<String>;
+
+    /// Opens a connection to a port of a machine.
+    async fn dial(&self, name: &str, port: u16) -> Result<Stream>;
+
+    /// The node image, for the images that are made from it; nothing if machines are not ours.
+    fn node_image(&self) -> Option<crate::image::NodeImage>;
+}
+
+/// Reaches machines by SSH.
+#[async_trait]
+pub trait Hosts: Send + Sync {
+    /// The host, over a connection that is opened once and then shared. Tries for `patience`.
+    async fn connect(&self, name: &str, patience: Duration) -> Result<Arc<dyn ssh::Host>>;
+}
+
+/// What the cluster's API says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenCluster {
+    /// It answers and is ready.
+    pub ready: bool,
+    /// Names the add-ons that were installed last.
+    pub addons: Option<String>,
+    /// Nodes that are Ready.
+    pub ready_nodes: BTreeSet<String>,
+    /// Nodes that have the labels that provision gives them.
+    pub marked_nodes: BTreeSet<String>,
+}
+
+/// Labels that provision gives to a Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeMark {
+    /// The Node.
+    pub name: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The cluster's API.
+#[async_trait]
+pub trait ClusterApi: Send + Sync {
+    /// What it says. Changes nothing and does not wait.
+    async fn survey(&self) -> SeenCluster;
+
+    /// Waits until it answers `/readyz`.
+    async fn wait_ready(&self) -> Result<()>;
+
+    /// Applies the add-ons.
+    async fn install(&self, addons: &Addons) -> Result<()>;
+
+    /// Waits until the Node is there and gives it its labels.
+    async fn mark_node(&self, mark: &NodeMark) -> Result<()>;
+
+    /// Waits until the Node is Ready.
+    async fn wait_node(&self, name: &str) -> Result<()>;
+
+    /// Waits until every pod of the add-ons is ready.
+    async fn wait_addons(&self) -> Result<()>;
+}

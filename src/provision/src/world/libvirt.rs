@@ -1,0 +1,263 @@
+//! Machines made through libvirt.
+
+mod preflight;
+mod specs;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_trait::async_trait;
+use libvirt::volume::{self, DiskFormat};
+use libvirt::{DomainState, Hypervisor, Owner};
+use tokio::sync::OnceCell;
+use topology::{Machine, Topology};
+
+use super::{Infrastructure, Power, Report, Stream, Survey};
+use crate::allocate::Site;
+use crate::config::Config;
+use crate::desired::{API_PORT, Desired};
+use crate::embedded::select::{Selected, Wanted};
+use crate::embedded::{self, EmbeddedHandle, Options};
+use crate::exit::{Exit, Refusal};
+use crate::image::{self, ImageSpec, NodeImage};
+use crate::machines;
+use crate::state::{Allocations, StateDir, private_dir};
+
+/// From power on to the host key on the console, on an emulated machine among many.
+const BOOT_PATIENCE: Duration = Duration::from_mins(5);
+/// How long one attempt to open a connection may take.
+const DIAL_PATIENCE: Duration = Duration::from_secs(3);
+/// What a cluster's `libvirt` says if it has a private daemon.
+const EMBEDDED: &str = "embedded";
+
+/// The libvirt side of one cluster.
+pub struct Libvirt {
+    owner: Owner,
+    allocations: Allocations,
+    machines: Vec<Machine>,
+    authorized_key: String,
+    image: ImageSpec,
+    state: StateDir,
+    cache_dir: PathBuf,
+    daemon: OnceCell<Selected>,
+}
+
+/// Chooses where a new cluster goes; nothing is made.
+pub async fn site(topology: &Topology, config: &Config) -> Result<Site> {
+    preflight::site(topology, config).await
+}
+
+impl Libvirt {
+    /// Connects only when asked something.
+    pub fn new(desired: &Desired, state: &StateDir, config: &Config) -> Result<Self> {
+        let allocations = desired.allocations.clone();
+        let spec = &desired.topology.cluster().spec;
+        if spec.infrastructure.hosts.is_some() {
+            return Err(Refusal::new(
+                Exit::Host,
+                "this release makes virtual machines only: spec.infrastructure.hosts is not served yet",
+            )
+            .into());
+        }
+        if spec.image.cloud.is_some() {
+            return Err(Refusal::new(
+                Exit::Host,
+                "this release boots the node image only: spec.image.cloud is not served yet",
+            )
+            .into());
+        }
+        let debian = spec.image.debian.clone().unwrap_or_default();
+        Ok(Self {
+            owner: Owner { cluster: allocations.name.clone(), id: allocations.id.clone() },
+            machines: desired.machines.iter().map(|desired| desired.machine.clone()).collect(),
+            authorized_key: desired.vault.identity()?.public(),
+            image: ImageSpec { suite: debian.release, mirror: debian.mirror, ..ImageSpec::default() },
+            allocations,
+            state: state.clone(),
+            cache_dir: config.cache_dir.clone(),
+            daemon: OnceCell::new(),
+        })
+    }
+
+    fn is_embedded(&self) -> bool {
+        self.allocations.libvirt == EMBEDDED
+    }
+
+    fn embedded_dir(&self) -> PathBuf {
+        self.state.path("embedded")
+    }
+
+    fn console_log(&self, name: &str) -> PathBuf {
+        self.state.path("console").join(format!("{name}.log"))
+    }
+
+    fn disk(&self, name: &str) -> PathBuf {
+        self.state.path("disks").join(format!("{name}.qcow2"))
+    }
+
+    fn seed(&self, name: &str) -> PathBuf {
+        self.state.path("disks").join(format!("{name}.seed"))
+    }
+
+    fn options(&self) -> Result<Options> {
+        embedded_options(&self.embedded_dir())
+    }
+
+    /// The daemon; a private one is started if it does not run.
+    async fn selected(&self) -> Result<&Selected> {
+        let connect = async {
+            let wanted = Wanted::parse(&self.allocations.libvirt);
+            let selected = embedded::select::connect(&wanted, &self.options()?).await;
+            selected.map_err(|error| refuse(error.cure(), error))
+        };
+        self.daemon.get_or_try_init(|| connect).await
+    }
+
+    /// The private daemon, if there is one and it runs.
+    fn running_embedded(&self) -> Option<EmbeddedHandle> {
+        self.is_embedded().then(|| embedded::find(&self.embedded_dir())).flatten()
+    }
+
+    /// What is left of machines while no daemon can be asked: their disks.
+    fn survey_disks(&self) -> BTreeMap<String, Power> {
+        let present = self.allocations.machines.keys().filter(|name| self.disk(name).exists());
+        present.map(|name| (name.clone(), Power::Off)).collect()
+    }
+
+    fn address(&self, name: &str, port: u16) -> Result<SocketAddr> {
+        let machine = self.allocations.machines.get(name).with_context(|| format!("{name} has no address"))?;
+        Ok(SocketAddr::from((machine.address, port)))
+    }
+
+    /// Passes the API's port on the host's loopback to the first control plane.
+    async fn forward_api(&self, handle: &EmbeddedHandle) -> Result<()> {
+        let Some(port) = self.allocations.api_port else { return Ok(()) };
+        let control_plane = self.machines.first().context("a topology has a control plane")?;
+        let target = self.address(&control_plane.name, API_PORT)?;
+        let listen = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+        match embedded::forward(handle, listen, target).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refuse(error.cure(), error)),
+        }
+    }
+
+    fn node_image_now(&self) -> Result<NodeImage> {
+        image::cached(&self.image, &self.cache_dir).context("the node image is not in the cache")
+    }
+}
+
+#[async_trait]
+impl Infrastructure for Libvirt {
+    async fn preflight(&self) -> Result<()> {
+        preflight::resources(self).await
+    }
+
+    async fn survey(&self) -> Result<Survey> {
+        let image = image::cached(&self.image, &self.cache_dir).is_some();
+        if self.is_embedded() && self.running_embedded().is_none() {
+            return Ok(Survey { image, network: false, machines: self.survey_disks() });
+        }
+        let daemon = &self.selected().await?.daemon;
+        let (domains, networks) = tokio::try_join!(daemon.domains(&self.owner), daemon.networks(&self.owner))?;
+        let power = |state| if state == DomainState::Running { Power::On } else { Power::Off };
+        Ok(Survey {
+            image,
+            network: networks.iter().any(|network| network.name == self.allocations.network.name && network.active),
+            machines: domains.into_iter().map(|domain| (domain.name, power(domain.state))).collect(),
+        })
+    }
+
+    async fn prepare_image(&self, report: Report<'_>) -> Result<()> {
+        let listener = |progress: image::Progress| match progress {
+            image::Progress::Step { number, of, title } => report(format!("[{number}/{of}] {title}")),
+            image::Progress::Detail(text) => report(text),
+            image::Progress::Bytes { done, .. } => report(format!("{} MiB", done >> 20)),
+        };
+        image::build(&self.image, &self.cache_dir, &listener).await.context("cannot build the node image")?;
+        Ok(())
+    }
+
+    async fn create_network(&self) -> Result<()> {
+        let selected = self.selected().await?;
+        let network = specs::network(self, selected.embedded.is_none())?;
+        selected.daemon.ensure_network(&self.owner, &network.to_xml()?).await?;
+        if let Some(handle) = &selected.embedded {
+            self.forward_api(handle).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_machine(&self, name: &str) -> Result<()> {
+        let machine = self.machines.iter().find(|machine| machine.name == name).context("an unknown machine")?;
+        let image = self.node_image_now()?;
+        for folder in ["disks", "console"] {
+            private_dir(&self.state.path(folder))?;
+        }
+        volume::create_overlay(&self.disk(name), &image.disk, DiskFormat::Raw, machine.disk.0).await?;
+        specs::seed(self, machine).write(&self.seed(name))?;
+        let daemon = &self.selected().await?.daemon;
+        let kvm = daemon.host().await?.kvm;
+        let domain = specs::domain(self, machine, &image, kvm)?;
+        daemon.define_domain(&self.owner, &domain.to_xml()?).await?;
+        daemon.start_domain(&self.owner, name).await?;
+        Ok(())
+    }
+
+    async fn remove_machine(&self, name: &str) -> Result<()> {
+        if !self.is_embedded() || self.running_embedded().is_some() {
+            self.selected().await?.daemon.remove_domain(&self.owner, name).await?;
+        }
+        volume::remove(&self.disk(name)).await?;
+        volume::remove(&self.seed(name)).await?;
+        Ok(())
+    }
+
+    async fn remove_network(&self) -> Result<()> {
+        if self.is_embedded() {
+            return Ok(embedded::stop(&self.embedded_dir()).await?);
+        }
+        Ok(self.selected().await?.daemon.remove_network(&self.owner, &self.allocations.network.name).await?)
+    }
+
+    async fn host_key(&self, name: &str) -> Result<String> {
+        let key = machines::host_key(&self.console_log(name), BOOT_PATIENCE).await;
+        key.with_context(|| format!("{name} does not say who it is"))
+    }
+
+    async fn dial(&self, name: &str, port: u16) -> Result<Stream> {
+        let address = self.address(name, port)?;
+        let context = || format!("{name} ({address}) cannot be reached");
+        if self.is_embedded() {
+            let handle = self
+                .running_embedded()
+                .with_context(|| format!("the private libvirt daemon of {} does not run", self.owner.cluster))?;
+            return Ok(Box::new(embedded::connect_tcp(&handle, address, DIAL_PATIENCE).await.with_context(context)?));
+        }
+        let stream = tokio::time::timeout(DIAL_PATIENCE, tokio::net::TcpStream::connect(address)).await;
+        Ok(Box::new(stream.with_context(context)?.with_context(context)?))
+    }
+
+    fn node_image(&self) -> Option<NodeImage> {
+        image::cached(&self.image, &self.cache_dir)
+    }
+}
+
+fn embedded_options(dir: &Path) -> Result<Options> {
+    Ok(Options {
+        dir: dir.to_owned(),
+        program: std::env::current_exe().context("cannot tell where this program is")?,
+        arguments: vec!["embedded-supervisor".into()],
+    })
+}
+
+/// An error of this host, with the cure that its source knows.
+fn refuse(cure: Option<String>, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    let refusal = Refusal::new(Exit::Host, format!("{:#}", error.into()));
+    match cure {
+        Some(cure) => refusal.hint(cure).into(),
+        None => refusal.into(),
+    }
+}

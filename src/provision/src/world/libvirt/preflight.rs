@@ -1,0 +1,125 @@
+//! What can be known to fail before anything is made.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use ipnet::{IpNet, Ipv4Net};
+use libvirt::{Hypervisor as _, subnet};
+use topology::Topology;
+
+use super::{EMBEDDED, Libvirt};
+use crate::allocate::Site;
+use crate::config::Config;
+use crate::embedded::select::{self, Wanted};
+use crate::exit::{Exit, Refusal};
+use crate::world::Infrastructure as _;
+
+/// Room on the disk that a machine fills soon: its overlay is sparse.
+const DISK_FILL: u64 = 2 << 30;
+
+/// Where a new cluster goes: the daemon, a network that nobody uses, a port for the API.
+pub(super) async fn site(topology: &Topology, config: &Config) -> Result<Site> {
+    let spec = &topology.cluster().spec;
+    let asked = spec.infrastructure.libvirt.clone().unwrap_or_default();
+    let libvirt = match Wanted::parse(&asked.uri) {
+        Wanted::Uri(uri) => uri,
+        Wanted::Embedded => EMBEDDED.to_owned(),
+        Wanted::Auto => select::system().await.map_or_else(|| EMBEDDED.to_owned(), |_| select::SYSTEM.to_owned()),
+    };
+    let embedded = libvirt == EMBEDDED;
+    let mut used: Vec<Ipv4Net> =
+        [spec.network.pods, spec.network.services].iter().filter_map(|cidr| v4(cidr.net())).collect();
+    if !embedded {
+        used.extend(subnet::host_routes().unwrap_or_default());
+        let daemon = libvirt::Daemon::connect(&libvirt).await.map_err(|error| super::refuse(error.cure(), error))?;
+        used.extend(daemon.occupied_networks().await?.into_iter().filter_map(|network| network.subnet));
+    }
+    for state in crate::state::StateDir::all(&config.state_dir)? {
+        let other = crate::state::StateDir::new(&config.state_dir, &state).allocations().ok().flatten();
+        used.extend(other.filter(|other| other.libvirt == libvirt && !embedded).map(|other| other.network.subnet));
+    }
+    let subnet = match asked.network.and_then(|cidr| v4(cidr.net())) {
+        Some(asked) => match used.iter().find(|taken| subnet::overlap(taken, &asked)) {
+            Some(taken) => {
+                let message = format!(
+                    "spec.infrastructure.libvirt.network: {asked} overlaps {taken}, which is in use on this host"
+                );
+                return Err(Refusal::new(Exit::Host, message).hint("choose another network, or leave it out").into());
+            }
+            None => asked,
+        },
+        None => subnet::choose(&used).context("no private network is free on this host")?,
+    };
+    let api_port = if embedded { Some(free_port()?) } else { None };
+    Ok(Site { id: uuid::Uuid::new_v4(), libvirt, subnet, api_port })
+}
+
+/// Whether this host has the memory and the disk for the machines that are still to be made.
+pub(super) async fn resources(cluster: &Libvirt) -> Result<()> {
+    let survey = cluster.survey().await?;
+    let missing: Vec<_> = cluster
+        .machines
+        .iter()
+        .filter(|machine| survey.machines.get(&machine.name) != Some(&crate::world::Power::On))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let wanted: u64 = missing.iter().map(|machine| machine.memory.0).sum();
+    let free = free_memory_bytes();
+    if free.is_some_and(|free| wanted > free) {
+        let message = format!(
+            "the machines to be made want {} of memory and this host has {} free",
+            gib(wanted),
+            gib(free.unwrap_or_default())
+        );
+        return Err(Refusal::new(Exit::Host, message)
+            .hint("give machines less memory in the topology, or destroy a cluster that is not needed")
+            .into());
+    }
+    let room = free_disk_bytes(cluster.state.root());
+    let fill = DISK_FILL * missing.len() as u64;
+    if room.is_some_and(|room| fill > room) {
+        let message = format!(
+            "the disks of the machines need at least {} and {} has {}",
+            gib(fill),
+            cluster.state.root().display(),
+            gib(room.unwrap_or_default())
+        );
+        return Err(Refusal::new(Exit::Host, message).hint("free disk space, or choose another --state-dir").into());
+    }
+    Ok(())
+}
+
+fn v4(net: IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(net),
+        IpNet::V6(_) => None,
+    }
+}
+
+/// A loopback port that nobody listens on now; the supervisor takes it when it starts.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback port is free")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Memory that new processes can have without swapping.
+fn free_memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
+/// Room on the file system of a directory.
+fn free_disk_bytes(dir: &Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(dir).ok()?;
+    Some(stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "one decimal of a gibibyte is all that is shown")]
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}

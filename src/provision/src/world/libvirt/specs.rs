@@ -1,0 +1,66 @@
+//! Our network and machines as libvirt wants them described.
+
+use anyhow::{Context as _, Result};
+use libvirt::DhcpHost;
+use topology::Machine;
+
+use super::Libvirt;
+use crate::image::NodeImage;
+use crate::machines::{Disk, Domain, Interface, Kernel, Network, Seed};
+
+/// The network, with an address promised to every machine; `nat` if the daemon's host has a world to reach.
+pub(super) fn network(cluster: &Libvirt, nat: bool) -> Result<Network> {
+    let network = &cluster.allocations.network;
+    let mut hosts = network.subnet.hosts();
+    let promised = cluster.allocations.machines.iter().map(|(name, machine)| DhcpHost {
+        name: name.clone(),
+        mac: machine.mac.clone(),
+        address: machine.address,
+    });
+    Ok(Network {
+        name: network.name.clone(),
+        uuid: cluster.allocations.id.clone(),
+        owner: cluster.owner.clone(),
+        bridge: network.bridge.clone(),
+        nat,
+        domain: domain_name(cluster),
+        gateway: hosts.next().context("the machines' network is empty")?,
+        netmask: network.subnet.netmask(),
+        range_start: hosts.next().context("the machines' network is too small")?,
+        range_end: network.subnet.hosts().last().context("the machines' network is empty")?,
+        hosts: promised.collect(),
+    })
+}
+
+/// One machine.
+pub(super) fn domain(cluster: &Libvirt, machine: &Machine, image: &NodeImage, kvm: bool) -> Result<Domain> {
+    let allocated = cluster.allocations.machines.get(&machine.name).context("a machine without an address")?;
+    Ok(Domain {
+        name: machine.name.clone(),
+        uuid: allocated.uuid.clone(),
+        owner: cluster.owner.clone(),
+        hostname: machine.name.clone(),
+        kvm,
+        cpus: machine.cpus.into(),
+        memory_mib: machine.memory.mebibytes(),
+        kernel: Some(Kernel::of(image)),
+        disks: vec![Disk::root(cluster.disk(&machine.name)), Disk::seed(cluster.seed(&machine.name))],
+        interfaces: vec![Interface { network: cluster.allocations.network.name.clone(), mac: allocated.mac.clone() }],
+        console_log: cluster.console_log(&machine.name),
+    })
+}
+
+/// What a machine is told before it can be reached.
+pub(super) fn seed(cluster: &Libvirt, machine: &Machine) -> Seed {
+    let gateway = cluster.allocations.network.subnet.hosts().next();
+    Seed {
+        hostname: machine.name.clone(),
+        authorized_keys: vec![cluster.authorized_key.clone()],
+        nameservers: gateway.map(Into::into).into_iter().collect(),
+        domain: domain_name(cluster),
+    }
+}
+
+fn domain_name(cluster: &Libvirt) -> String {
+    format!("{}.internal", cluster.allocations.name)
+}
