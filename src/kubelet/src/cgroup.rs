@@ -32,10 +32,7 @@ pub struct Cgroups {
 impl Cgroups {
     /// Groups kept by `driver` below the file system at `root`.
     pub fn new(driver: Driver, root: impl Into<PathBuf>) -> Self {
-        Self {
-            driver,
-            root: root.into(),
-        }
+        Self { driver, root: root.into() }
     }
 
     /// The group of a pod, as the runtime is told.
@@ -44,10 +41,9 @@ impl Cgroups {
         let class = class(pod);
         match (self.driver, class) {
             (Driver::Systemd, None) => format!("/kubepods.slice/{}", slice(None, uid)),
-            (Driver::Systemd, Some(class)) => format!(
-                "/kubepods.slice/kubepods-{class}.slice/{}",
-                slice(Some(class), uid)
-            ),
+            (Driver::Systemd, Some(class)) => {
+                format!("/kubepods.slice/kubepods-{class}.slice/{}", slice(Some(class), uid))
+            }
             (Driver::Cgroupfs, None) => format!("/kubepods/pod{uid}"),
             (Driver::Cgroupfs, Some(class)) => format!("/kubepods/{class}/pod{uid}"),
         }
@@ -75,13 +71,7 @@ impl Cgroups {
         let folder = self.root.join(path.trim_start_matches('/'));
         match self.driver {
             Driver::Systemd if folder.is_dir() => {
-                bus(&[
-                    "StopUnit".into(),
-                    "ss".into(),
-                    last(&path).into(),
-                    "replace".into(),
-                ])
-                .await
+                bus(&["StopUnit".into(), "ss".into(), last(&path).into(), "replace".into()]).await
             }
             Driver::Cgroupfs if self.unified() && folder.is_dir() => fs::remove_dir(folder),
             _ => Ok(()),
@@ -107,21 +97,12 @@ impl Cgroups {
 }
 
 fn set_limits(folder: &Path, wanted: &LinuxContainerResources) -> io::Result<()> {
-    fs::write(
-        folder.join("cpu.weight"),
-        resources::weight(wanted.cpu_shares).to_string(),
-    )?;
+    fs::write(folder.join("cpu.weight"), resources::weight(wanted.cpu_shares).to_string())?;
     if wanted.cpu_quota > 0 {
-        fs::write(
-            folder.join("cpu.max"),
-            format!("{} {}", wanted.cpu_quota, wanted.cpu_period),
-        )?;
+        fs::write(folder.join("cpu.max"), format!("{} {}", wanted.cpu_quota, wanted.cpu_period))?;
     }
     if wanted.memory_limit_in_bytes > 0 {
-        fs::write(
-            folder.join("memory.max"),
-            wanted.memory_limit_in_bytes.to_string(),
-        )?;
+        fs::write(folder.join("memory.max"), wanted.memory_limit_in_bytes.to_string())?;
     }
     Ok(())
 }
@@ -137,10 +118,7 @@ fn class(pod: &Pod) -> Option<&'static str> {
 /// In names of slices a dash means "below", so those of the uid become underscores.
 fn slice(class: Option<&str>, uid: &str) -> String {
     let uid = uid.replace('-', "_");
-    class.map_or_else(
-        || format!("kubepods-pod{uid}.slice"),
-        |class| format!("kubepods-{class}-pod{uid}.slice"),
-    )
+    class.map_or_else(|| format!("kubepods-pod{uid}.slice"), |class| format!("kubepods-{class}-pod{uid}.slice"))
 }
 
 fn last(path: &str) -> &str {
@@ -149,11 +127,7 @@ fn last(path: &str) -> &str {
 
 /// The call that starts a slice with limits, in the words of `busctl`.
 fn start_arguments(unit: &str, wanted: &LinuxContainerResources) -> Vec<String> {
-    let mut properties = vec![(
-        "CPUWeight",
-        "t",
-        resources::weight(wanted.cpu_shares).to_string(),
-    )];
+    let mut properties = vec![("CPUWeight", "t", resources::weight(wanted.cpu_shares).to_string())];
     if wanted.cpu_quota > 0 {
         properties.push((
             "CPUQuotaPerSecUSec",
@@ -168,10 +142,8 @@ fn start_arguments(unit: &str, wanted: &LinuxContainerResources) -> Vec<String> 
         properties.push((accounting, "b", "true".to_owned()));
     }
     properties.push(("DefaultDependencies", "b", "false".to_owned()));
-    let mut arguments: Vec<String> = ["StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace"]
-        .iter()
-        .map(|text| (*text).to_owned())
-        .collect();
+    let mut arguments: Vec<String> =
+        ["StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace"].iter().map(|text| (*text).to_owned()).collect();
     arguments.push(properties.len().to_string());
     for (name, kind, value) in properties {
         arguments.extend([name.to_owned(), kind.to_owned(), value]);
@@ -181,22 +153,11 @@ fn start_arguments(unit: &str, wanted: &LinuxContainerResources) -> Vec<String> 
 }
 
 async fn bus(arguments: &[String]) -> io::Result<()> {
-    const MANAGER: [&str; 4] = [
-        "call",
-        "org.freedesktop.systemd1",
-        "/org/freedesktop/systemd1",
-        "org.freedesktop.systemd1.Manager",
-    ];
-    let output = tokio::process::Command::new("busctl")
-        .args(MANAGER)
-        .args(arguments)
-        .output()
-        .await?;
+    const MANAGER: [&str; 4] =
+        ["call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
+    let output = tokio::process::Command::new("busctl").args(MANAGER).args(arguments).output().await?;
     let complaint = String::from_utf8_lossy(&output.stderr);
-    if output.status.success()
-        || complaint.contains("already exists")
-        || complaint.contains("already loaded")
-    {
+    if output.status.success() || complaint.contains("already exists") || complaint.contains("already loaded") {
         return Ok(());
     }
     Err(io::Error::other(complaint.trim().to_owned()))
@@ -211,24 +172,16 @@ mod tests {
 
     #[test]
     fn groups_are_named_as_upstream_names_them() {
-        let burstable =
-            pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}));
+        let burstable = pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}));
         let systemd = Cgroups::new(Driver::Systemd, "/sys/fs/cgroup");
         assert_eq!(
             systemd.of_pod(&burstable),
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podu_1.slice"
         );
-        let guaranteed = pod(
-            json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}),
-        );
-        assert_eq!(
-            systemd.of_pod(&guaranteed),
-            "/kubepods.slice/kubepods-podu_1.slice"
-        );
-        assert_eq!(
-            Cgroups::new(Driver::Cgroupfs, "/").of_pod(&burstable),
-            "/kubepods/burstable/podu-1"
-        );
+        let guaranteed =
+            pod(json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}));
+        assert_eq!(systemd.of_pod(&guaranteed), "/kubepods.slice/kubepods-podu_1.slice");
+        assert_eq!(Cgroups::new(Driver::Cgroupfs, "/").of_pod(&burstable), "/kubepods/burstable/podu-1");
     }
 
     #[test]
@@ -249,14 +202,8 @@ mod tests {
     fn folders_carry_the_limits() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.controllers"), "cpu").unwrap();
-        let wanted = LinuxContainerResources {
-            cpu_shares: 2,
-            memory_limit_in_bytes: 5,
-            ..Default::default()
-        };
-        Cgroups::new(Driver::Cgroupfs, root.path())
-            .make_folders("/kubepods/podx", &wanted)
-            .unwrap();
+        let wanted = LinuxContainerResources { cpu_shares: 2, memory_limit_in_bytes: 5, ..Default::default() };
+        Cgroups::new(Driver::Cgroupfs, root.path()).make_folders("/kubepods/podx", &wanted).unwrap();
         let folder = root.path().join("kubepods/podx");
         assert_eq!(fs::read_to_string(folder.join("memory.max")).unwrap(), "5");
         assert_eq!(fs::read_to_string(folder.join("cpu.weight")).unwrap(), "1");

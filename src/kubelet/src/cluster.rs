@@ -51,11 +51,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, ClusterError>>;
 /// The API as pods see it.
 pub trait Cluster: Send + Sync + 'static {
     /// A ConfigMap, or nothing if there is none of this name.
-    fn config_map<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> Answer<'a, Option<Arc<ConfigMap>>>;
+    fn config_map<'a>(&'a self, namespace: &'a str, name: &'a str) -> Answer<'a, Option<Arc<ConfigMap>>>;
     /// A Secret, or nothing if there is none of this name.
     fn secret<'a>(&'a self, namespace: &'a str, name: &'a str) -> Answer<'a, Option<Arc<Secret>>>;
     /// A token of a ServiceAccount, bound to a pod; the last one while it is fresh.

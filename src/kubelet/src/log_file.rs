@@ -38,12 +38,7 @@ pub struct Renderer {
 impl Renderer {
     /// A renderer at the beginning.
     pub fn new(options: LogOptions) -> Self {
-        Self {
-            left: options.limit_bytes,
-            options,
-            pending: Vec::new(),
-            inside_line: false,
-        }
+        Self { left: options.limit_bytes, options, pending: Vec::new(), inside_line: false }
     }
 
     /// Whether everything that was asked for has been written.
@@ -73,17 +68,11 @@ impl Renderer {
         let Some((time, stream, partial, text)) = parse(line) else {
             return;
         };
-        if self
-            .options
-            .stream
-            .is_some_and(|wanted| wanted.as_bytes() != stream)
-        {
+        if self.options.stream.is_some_and(|wanted| wanted.as_bytes() != stream) {
             return;
         }
         if let Some(since) = self.options.since {
-            let parsed = std::str::from_utf8(time)
-                .ok()
-                .and_then(|time| time.parse::<Timestamp>().ok());
+            let parsed = std::str::from_utf8(time).ok().and_then(|time| time.parse::<Timestamp>().ok());
             if parsed.is_none_or(|time| time < since) {
                 return;
             }
@@ -167,33 +156,11 @@ mod tests {
     #[test]
     fn options_choose_and_mark() {
         let since = Some("2026-01-01T00:00:01Z".parse().unwrap());
-        assert_eq!(
-            render(LogOptions {
-                since,
-                ..LogOptions::default()
-            }),
-            "two\n\n"
-        );
-        assert_eq!(
-            render(LogOptions {
-                stream: Some("stdout"),
-                ..LogOptions::default()
-            }),
-            "one\n\n"
-        );
-        assert_eq!(
-            render(LogOptions {
-                limit_bytes: Some(5),
-                ..LogOptions::default()
-            }),
-            "one\nt"
-        );
+        assert_eq!(render(LogOptions { since, ..LogOptions::default() }), "two\n\n");
+        assert_eq!(render(LogOptions { stream: Some("stdout"), ..LogOptions::default() }), "one\n\n");
+        assert_eq!(render(LogOptions { limit_bytes: Some(5), ..LogOptions::default() }), "one\nt");
         assert!(
-            render(LogOptions {
-                timestamps: true,
-                ..LogOptions::default()
-            })
-            .contains("\n2026-01-01T00:00:01Z two\n")
+            render(LogOptions { timestamps: true, ..LogOptions::default() }).contains("\n2026-01-01T00:00:01Z two\n")
         );
     }
 
@@ -210,18 +177,12 @@ mod tests {
     #[test]
     fn the_tail_is_found_from_the_end() {
         let mut file = tempfile::tempfile().unwrap();
-        let lines: Vec<String> = (0..5000)
-            .map(|number| format!("t s F {number}\n"))
-            .collect();
+        let lines: Vec<String> = (0..5000).map(|number| format!("t s F {number}\n")).collect();
         file.write_all(lines.concat().as_bytes()).unwrap();
         for count in [0, 1, 7, 4999, 5000, 6000] {
             let offset = tail_offset(&mut file, count).unwrap();
             let expected: usize = lines.iter().rev().take(count).map(String::len).sum();
-            assert_eq!(
-                lines.concat().len() as u64 - offset,
-                expected as u64,
-                "{count}"
-            );
+            assert_eq!(lines.concat().len() as u64 - offset, expected as u64, "{count}");
         }
     }
 }

@@ -118,10 +118,7 @@ impl Ledger {
 
     /// Gives back what a pod needed.
     pub fn release(&self, uid: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 
@@ -147,36 +144,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_and_what_leaves_makes_room() {
-        let offer = Offer {
-            cpu: 1000,
-            memory: 1 << 30,
-            pods: 2,
-            memory_capacity: 1 << 30,
-        };
+        let offer = Offer { cpu: 1000, memory: 1 << 30, pods: 2, memory_capacity: 1 << 30 };
         let ledger = Ledger::default();
         let wants = |uid: &str, cpu: &str| {
-            let mut pod = pod(
-                json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}),
-            );
+            let mut pod = pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}));
             pod.metadata.uid = Some(uid.to_owned());
             pod
         };
         ledger.admit(&wants("a", "700m"), false, &offer).unwrap();
-        assert_eq!(
-            ledger
-                .admit(&wants("b", "400m"), false, &offer)
-                .unwrap_err()
-                .reason,
-            "OutOfcpu"
-        );
+        assert_eq!(ledger.admit(&wants("b", "400m"), false, &offer).unwrap_err().reason, "OutOfcpu");
         ledger.admit(&wants("b", "400m"), true, &offer).unwrap();
-        assert_eq!(
-            ledger
-                .admit(&wants("c", "0"), false, &offer)
-                .unwrap_err()
-                .reason,
-            "OutOfpods"
-        );
+        assert_eq!(ledger.admit(&wants("c", "0"), false, &offer).unwrap_err().reason, "OutOfpods");
         ledger.release("a");
         ledger.admit(&wants("c", "600m"), false, &offer).unwrap();
     }

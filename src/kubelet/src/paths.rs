@@ -16,10 +16,7 @@ pub struct Paths {
 impl Paths {
     /// `root` holds volumes and pod files, `logs` the output of containers.
     pub fn new(root: impl Into<PathBuf>, logs: impl Into<PathBuf>) -> Self {
-        Self {
-            root: root.into(),
-            logs: logs.into(),
-        }
+        Self { root: root.into(), logs: logs.into() }
     }
 
     /// The folder of all pods.
@@ -34,10 +31,7 @@ impl Paths {
 
     /// The folder of one volume of a pod.
     pub fn volume(&self, uid: &str, plugin: &str, name: &str) -> PathBuf {
-        self.pod(uid)
-            .join("volumes")
-            .join(format!("kubernetes.io~{plugin}"))
-            .join(name)
+        self.pod(uid).join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
     }
 
     /// The hosts file that containers of the pod see.
@@ -62,18 +56,12 @@ impl Paths {
 
     /// The folder of the logs of one pod.
     pub fn pod_logs(&self, pod: &Pod) -> PathBuf {
-        self.logs.join(format!(
-            "{}_{}_{}",
-            identity::namespace(pod),
-            identity::name(pod),
-            identity::uid(pod)
-        ))
+        self.logs.join(format!("{}_{}_{}", identity::namespace(pod), identity::name(pod), identity::uid(pod)))
     }
 
     /// The log file of one run of a container.
     pub fn container_log(&self, pod: &Pod, container: &str, attempt: u32) -> PathBuf {
-        self.pod_logs(pod)
-            .join(container_log_path(container, attempt))
+        self.pod_logs(pod).join(container_log_path(container, attempt))
     }
 }
 

@@ -63,8 +63,7 @@ impl Verdicts {
 
     /// Whether a running container is ready.
     pub fn ready(&self, id: &str, container: &Container) -> bool {
-        self.started(id, container)
-            && (container.readiness_probe.is_none() || self.of(id).ready == Some(true))
+        self.started(id, container) && (container.readiness_probe.is_none() || self.of(id).ready == Some(true))
     }
 
     /// Notes what the liveness probe says; answers whether that is new.

@@ -31,34 +31,13 @@ use crate::volumes::Mounted;
 
 /// What a pod goes through on each pass.
 pub const STEPS: [Step; 7] = [
-    Step {
-        name: "look at the runtime",
-        run: |pod| Box::pin(look(pod)),
-    },
-    Step {
-        name: "finish what is deleted or over",
-        run: |pod| Box::pin(finish::finish(pod)),
-    },
-    Step {
-        name: "admit",
-        run: |pod| Box::pin(prepare::admit(pod)),
-    },
-    Step {
-        name: "prepare folders and control group",
-        run: |pod| Box::pin(prepare::ground(pod)),
-    },
-    Step {
-        name: "set up volumes",
-        run: |pod| Box::pin(prepare::volumes(pod)),
-    },
-    Step {
-        name: "run sandbox and containers",
-        run: |pod| Box::pin(act::act(pod)),
-    },
-    Step {
-        name: "probe",
-        run: |pod| Box::pin(act::probe(pod)),
-    },
+    Step { name: "look at the runtime", run: |pod| Box::pin(look(pod)) },
+    Step { name: "finish what is deleted or over", run: |pod| Box::pin(finish::finish(pod)) },
+    Step { name: "admit", run: |pod| Box::pin(prepare::admit(pod)) },
+    Step { name: "prepare folders and control group", run: |pod| Box::pin(prepare::ground(pod)) },
+    Step { name: "set up volumes", run: |pod| Box::pin(prepare::volumes(pod)) },
+    Step { name: "run sandbox and containers", run: |pod| Box::pin(act::act(pod)) },
+    Step { name: "probe", run: |pod| Box::pin(act::probe(pod)) },
 ];
 
 /// One step of the story.
@@ -93,8 +72,7 @@ pub struct Desired {
 impl Desired {
     /// The grace period within which the pod must end, if it must.
     fn ends_within(&self) -> Option<i64> {
-        (self.removed || self.pod.metadata.deletion_timestamp.is_some())
-            .then(|| identity::grace_period(&self.pod))
+        (self.removed || self.pod.metadata.deletion_timestamp.is_some()).then(|| identity::grace_period(&self.pod))
     }
 }
 
@@ -176,11 +154,7 @@ impl PodLoop {
 
     async fn pass(&mut self) -> Flow {
         for step in &STEPS {
-            tracing::trace!(
-                pod = identity::full_name(&self.desired.pod),
-                step = step.name,
-                "step"
-            );
+            tracing::trace!(pod = identity::full_name(&self.desired.pod), step = step.name, "step");
             match (step.run)(self).await {
                 Flow::Next => {}
                 Flow::Done => return Flow::Done,
@@ -197,10 +171,7 @@ impl PodLoop {
     /// The nearest moment at which something is due by itself.
     fn next_time(&self) -> Option<Duration> {
         let now = Instant::now();
-        let refresh = self
-            .mounted
-            .refresh_at
-            .map(|at| at.saturating_duration_since(now));
+        let refresh = self.mounted.refresh_at.map(|at| at.saturating_duration_since(now));
         let deadline = finish::deadline(self);
         refresh.into_iter().chain(deadline).min()
     }
@@ -208,11 +179,7 @@ impl PodLoop {
     /// Computes the status and hands it on if it changed.
     pub(crate) fn tell(&mut self) {
         let before = std::mem::take(&mut self.status);
-        let verdicts = self
-            .verdicts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let status = status::status(&Picture {
             pod: &self.desired.pod,
             observed: &self.observed,
@@ -232,11 +199,7 @@ impl PodLoop {
     /// Hands a status to the one who tells the API; `gone` once nothing is left.
     pub(crate) fn send(&self, status: PodStatus, gone: bool) {
         // Without a receiver the kubelet is ending, and the next one will tell.
-        let _ = self.node.statuses.send(StatusUpdate {
-            pod: self.desired.pod.clone(),
-            status,
-            gone,
-        });
+        let _ = self.node.statuses.send(StatusUpdate { pod: self.desired.pod.clone(), status, gone });
     }
 
     pub(crate) fn status(&self) -> &PodStatus {
@@ -246,11 +209,7 @@ impl PodLoop {
     /// What the downward API tells.
     pub(crate) fn facts(&self) -> Facts {
         let pod = &self.desired.pod;
-        let pod_ips = if identity::host_network(pod) {
-            self.node.host_ips.clone()
-        } else {
-            self.observed.pod_ips()
-        };
+        let pod_ips = if identity::host_network(pod) { self.node.host_ips.clone() } else { self.observed.pod_ips() };
         Facts {
             host_ips: self.node.host_ips.clone(),
             pod_ips,
@@ -264,18 +223,8 @@ impl PodLoop {
         let delay = Duration::from_secs(1 << self.troubles.min(4)).min(Duration::from_secs(10));
         self.troubles += 1;
         let pod = &self.desired.pod;
-        tracing::warn!(
-            pod = identity::full_name(pod),
-            reason,
-            message,
-            "the pod does not get on"
-        );
-        self.node.reporter.report(
-            &crate::node_context::reference(pod, None),
-            true,
-            reason,
-            message,
-        );
+        tracing::warn!(pod = identity::full_name(pod), reason, message, "the pod does not get on");
+        self.node.reporter.report(&crate::node_context::reference(pod, None), true, reason, message);
         Flow::Wait(Some(delay))
     }
 }
@@ -304,12 +253,7 @@ async fn look(pod: &mut PodLoop) -> Flow {
         .containers
         .iter()
         .filter(|seen| seen.exited())
-        .map(|seen| {
-            (
-                seen.status.id.clone(),
-                pod.exits.get(&seen.status.id).copied().unwrap_or(now),
-            )
-        })
+        .map(|seen| (seen.status.id.clone(), pod.exits.get(&seen.status.id).copied().unwrap_or(now)))
         .collect();
     pod.exits = ended;
     Flow::Next

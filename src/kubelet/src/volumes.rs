@@ -85,17 +85,9 @@ pub struct Workshop<'a> {
 /// Sets up every volume of the pod, or brings it up to date.
 pub async fn set_up(pod: &Pod, workshop: &Workshop<'_>) -> Result<Mounted, SetUpError> {
     let mut mounted = Mounted::default();
-    for volume in pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.volumes.iter().flatten())
-    {
-        let (path, refresh_at) = one(pod, volume, workshop)
-            .await
-            .map_err(|cause| SetUpError {
-                name: volume.name.clone(),
-                cause,
-            })?;
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let (path, refresh_at) =
+            one(pod, volume, workshop).await.map_err(|cause| SetUpError { name: volume.name.clone(), cause })?;
         mounted.paths.insert(volume.name.clone(), path);
         mounted.refresh_at = mounted.refresh_at.into_iter().chain(refresh_at).min();
     }
@@ -105,11 +97,7 @@ pub async fn set_up(pod: &Pod, workshop: &Workshop<'_>) -> Result<Mounted, SetUp
 type Placed = (PathBuf, Option<Instant>);
 
 async fn one(pod: &Pod, volume: &Volume, workshop: &Workshop<'_>) -> Result<Placed, VolumeError> {
-    let place = |plugin: &str| {
-        workshop
-            .paths
-            .volume(identity::uid(pod), plugin, &volume.name)
-    };
+    let place = |plugin: &str| workshop.paths.volume(identity::uid(pod), plugin, &volume.name);
     let group = fs_group(pod);
     if let Some(source) = &volume.empty_dir {
         let path = place("empty-dir");
@@ -121,34 +109,23 @@ async fn one(pod: &Pod, volume: &Volume, workshop: &Workshop<'_>) -> Result<Plac
     let namespace = identity::namespace(pod);
     if let Some(source) = &volume.config_map {
         let object = workshop.cluster.config_map(namespace, &source.name).await?;
-        let payload = payload::config_map(
-            object.as_deref(),
-            &payload::Selection::of_config_map(source),
-        )?;
-        return write(place("configmap"), payload, group, false)
-            .await
-            .map(|path| (path, None));
+        let payload = payload::config_map(object.as_deref(), &payload::Selection::of_config_map(source))?;
+        return write(place("configmap"), payload, group, false).await.map(|path| (path, None));
     }
     if let Some(source) = &volume.secret {
         let selection = payload::Selection::of_secret(source);
         let object = workshop.cluster.secret(namespace, selection.name).await?;
         let payload = payload::secret(object.as_deref(), &selection)?;
-        return write(place("secret"), payload, group, true)
-            .await
-            .map(|path| (path, None));
+        return write(place("secret"), payload, group, true).await.map(|path| (path, None));
     }
     if let Some(source) = &volume.downward_api {
         let items = source.items.as_deref().unwrap_or_default();
         let payload = payload::downward_api(pod, items, source.default_mode, workshop.facts)?;
-        return write(place("downward-api"), payload, group, false)
-            .await
-            .map(|path| (path, None));
+        return write(place("downward-api"), payload, group, false).await.map(|path| (path, None));
     }
     if let Some(source) = &volume.projected {
         let (payload, refresh_at) = projected::payload(pod, source, workshop).await?;
-        return write(place("projected"), payload, group, true)
-            .await
-            .map(|path| (path, refresh_at));
+        return write(place("projected"), payload, group, true).await.map(|path| (path, refresh_at));
     }
     Err(VolumeError::Unsupported)
 }
@@ -159,12 +136,7 @@ fn fs_group(pod: &Pod) -> Option<u32> {
     u32::try_from(group).ok()
 }
 
-async fn write(
-    path: PathBuf,
-    payload: Payload,
-    group: Option<u32>,
-    in_memory: bool,
-) -> Result<PathBuf, VolumeError> {
+async fn write(path: PathBuf, payload: Payload, group: Option<u32>, in_memory: bool) -> Result<PathBuf, VolumeError> {
     let target = path.clone();
     let written = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&target)?;
@@ -177,33 +149,17 @@ async fn write(
     match written.await {
         Ok(Ok(_)) => Ok(path),
         Ok(Err(source)) => Err(VolumeError::Io { path, source }),
-        Err(join) => Err(VolumeError::Io {
-            path,
-            source: std::io::Error::other(join),
-        }),
+        Err(join) => Err(VolumeError::Io { path, source: std::io::Error::other(join) }),
     }
 }
 
 /// The names of the objects that a pod's volumes are made from: ConfigMaps, then Secrets.
 pub fn references(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut config_maps, mut secrets) = (BTreeSet::new(), BTreeSet::new());
-    for volume in pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.volumes.iter().flatten())
-    {
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         config_maps.extend(volume.config_map.as_ref().map(|source| source.name.clone()));
-        secrets.extend(
-            volume
-                .secret
-                .as_ref()
-                .and_then(|source| source.secret_name.clone()),
-        );
-        for source in volume
-            .projected
-            .iter()
-            .flat_map(|projected| projected.sources.iter().flatten())
-        {
+        secrets.extend(volume.secret.as_ref().and_then(|source| source.secret_name.clone()));
+        for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
             config_maps.extend(source.config_map.as_ref().map(|source| source.name.clone()));
             secrets.extend(source.secret.as_ref().map(|source| source.name.clone()));
         }

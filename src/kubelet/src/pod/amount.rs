@@ -23,9 +23,7 @@ fn nanos(text: &str) -> Option<i128> {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
-    let end = unsigned
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(unsigned.len());
+    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(end);
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && part.is_empty() || part.contains('.') {
@@ -33,8 +31,7 @@ fn nanos(text: &str) -> Option<i128> {
     }
     let digits: i128 = format!("{whole}{part}").parse().ok()?;
     let (numerator, denominator) = scale(suffix)?;
-    let denominator =
-        denominator.checked_mul(10_i128.checked_pow(u32::try_from(part.len()).ok()?)?)?;
+    let denominator = denominator.checked_mul(10_i128.checked_pow(u32::try_from(part.len()).ok()?)?)?;
     let scaled = digits.checked_mul(numerator)?.checked_mul(NANO)?;
     Some(sign * ceil(scaled, denominator))
 }
@@ -82,11 +79,7 @@ mod tests {
         ];
         for (text, whole, thousandths) in cases {
             let quantity = Quantity(text.to_owned());
-            assert_eq!(
-                (units(&quantity), millis(&quantity)),
-                (Some(whole), Some(thousandths)),
-                "{text}"
-            );
+            assert_eq!((units(&quantity), millis(&quantity)), (Some(whole), Some(thousandths)), "{text}");
         }
         assert_eq!(millis(&Quantity("1u".to_owned())), Some(1));
         for wrong in ["", "x", "1.2.3", "1Zi", "."] {

@@ -32,9 +32,7 @@ impl Backoff {
     pub fn next(&mut self, key: &str, now: Instant) {
         let entry = self.0.get(key).copied();
         let delay = match entry {
-            Some(entry) if now - entry.since < entry.delay + RECOVERED => {
-                (entry.delay * 2).min(LONGEST)
-            }
+            Some(entry) if now - entry.since < entry.delay + RECOVERED => (entry.delay * 2).min(LONGEST),
             _ => FIRST,
         };
         self.0.insert(key.to_owned(), Entry { delay, since: now });

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use cri::api::{
-    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Mount,
-    MountPropagation,
+    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Mount, MountPropagation,
 };
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
@@ -52,16 +51,9 @@ pub enum ContainerError {
 }
 
 /// The runtime's description of a container.
-pub fn config(
-    pod: &Pod,
-    container: &Container,
-    making: &Making,
-) -> Result<ContainerConfig, ContainerError> {
+pub fn config(pod: &Pod, container: &Container, making: &Making) -> Result<ContainerConfig, ContainerError> {
     Ok(ContainerConfig {
-        metadata: Some(ContainerMetadata {
-            name: container.name.clone(),
-            attempt: making.attempt,
-        }),
+        metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: making.attempt }),
         image: Some(ImageSpec {
             image: making.image.clone(),
             user_specified_image: container.image.clone().unwrap_or_default(),
@@ -79,11 +71,7 @@ pub fn config(
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         linux: Some(LinuxContainerConfig {
-            resources: Some(resources::of_container(
-                pod,
-                container,
-                making.memory_capacity,
-            )),
+            resources: Some(resources::of_container(pod, container, making.memory_capacity)),
             security_context: Some(security::of_container(pod, container, &making.seccomp_root)),
         }),
         ..Default::default()
@@ -91,25 +79,13 @@ pub fn config(
 }
 
 fn annotations(pod: &Pod, container: &Container, making: &Making) -> HashMap<String, String> {
-    let policy = container
-        .termination_message_policy
-        .clone()
-        .unwrap_or_else(|| "File".to_owned());
+    let policy = container.termination_message_policy.clone().unwrap_or_else(|| "File".to_owned());
     [
-        (
-            identity::CONTAINER_HASH,
-            identity::container_hash(container),
-        ),
+        (identity::CONTAINER_HASH, identity::container_hash(container)),
         (identity::RESTART_COUNT, making.attempt.to_string()),
-        (
-            identity::TERMINATION_MESSAGE_PATH,
-            making.termination_file.display().to_string(),
-        ),
+        (identity::TERMINATION_MESSAGE_PATH, making.termination_file.display().to_string()),
         (identity::TERMINATION_MESSAGE_POLICY, policy),
-        (
-            identity::GRACE_PERIOD,
-            identity::grace_period(pod).to_string(),
-        ),
+        (identity::GRACE_PERIOD, identity::grace_period(pod).to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
@@ -120,20 +96,11 @@ fn mounts(container: &Container, making: &Making) -> Result<Vec<Mount>, Containe
     for mount in container.volume_mounts.iter().flatten() {
         mounts.push(volume_mount(mount, making)?);
     }
-    let taken = |path: &str| {
-        container
-            .volume_mounts
-            .iter()
-            .flatten()
-            .any(|mount| mount.mount_path == path)
-    };
+    let taken = |path: &str| container.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
     if !taken("/etc/hosts") && !making.hosts_file.as_os_str().is_empty() {
         mounts.push(bind(&making.hosts_file, "/etc/hosts"));
     }
-    let message = container
-        .termination_message_path
-        .as_deref()
-        .unwrap_or("/dev/termination-log");
+    let message = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
     if !message.is_empty() && !making.termination_file.as_os_str().is_empty() {
         mounts.push(bind(&making.termination_file, message));
     }
@@ -141,20 +108,11 @@ fn mounts(container: &Container, making: &Making) -> Result<Vec<Mount>, Containe
 }
 
 fn bind(host: &Path, container: &str) -> Mount {
-    Mount {
-        host_path: host.display().to_string(),
-        container_path: container.to_owned(),
-        ..Default::default()
-    }
+    Mount { host_path: host.display().to_string(), container_path: container.to_owned(), ..Default::default() }
 }
 
 fn volume_mount(mount: &VolumeMount, making: &Making) -> Result<Mount, ContainerError> {
-    let volume = making
-        .volumes
-        .get(&mount.name)
-        .ok_or_else(|| ContainerError::Volume {
-            name: mount.name.clone(),
-        })?;
+    let volume = making.volumes.get(&mount.name).ok_or_else(|| ContainerError::Volume { name: mount.name.clone() })?;
     let host_path = match sub_path(mount, &making.environment)? {
         Some(path) => volume.join(path),
         None => volume.clone(),
@@ -164,11 +122,8 @@ fn volume_mount(mount: &VolumeMount, making: &Making) -> Result<Mount, Container
         Some("Bidirectional") => MountPropagation::PropagationBidirectional,
         _ => MountPropagation::PropagationPrivate,
     };
-    let container_path = if mount.mount_path.starts_with('/') {
-        mount.mount_path.clone()
-    } else {
-        format!("/{}", mount.mount_path)
-    };
+    let container_path =
+        if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
     Ok(Mount {
         container_path,
         host_path: host_path.display().to_string(),
@@ -179,32 +134,18 @@ fn volume_mount(mount: &VolumeMount, making: &Making) -> Result<Mount, Container
 }
 
 /// The part of a volume that a mount wants, with references replaced.
-pub fn sub_path(
-    mount: &VolumeMount,
-    environment: &[KeyValue],
-) -> Result<Option<PathBuf>, ContainerError> {
-    let lookup = |name: &str| {
-        environment
-            .iter()
-            .find(|variable| variable.key == name)
-            .map(|variable| variable.value.clone())
-    };
+pub fn sub_path(mount: &VolumeMount, environment: &[KeyValue]) -> Result<Option<PathBuf>, ContainerError> {
+    let lookup =
+        |name: &str| environment.iter().find(|variable| variable.key == name).map(|variable| variable.value.clone());
     let path = match (&mount.sub_path, &mount.sub_path_expr) {
         (Some(path), _) if !path.is_empty() => path.clone(),
         (_, Some(expression)) if !expression.is_empty() => expand(expression, lookup),
         _ => return Ok(None),
     };
-    let inside = Path::new(&path).components().all(|part| {
-        matches!(
-            part,
-            std::path::Component::Normal(_) | std::path::Component::CurDir
-        )
-    });
-    if inside {
-        Ok(Some(PathBuf::from(path)))
-    } else {
-        Err(ContainerError::SubPath { path })
-    }
+    let inside = Path::new(&path)
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir));
+    if inside { Ok(Some(PathBuf::from(path))) } else { Err(ContainerError::SubPath { path }) }
 }
 
 #[cfg(test)]
@@ -218,10 +159,7 @@ mod tests {
         Making {
             attempt: 3,
             image: "sha256:abc".to_owned(),
-            environment: vec![KeyValue {
-                key: "WHO".to_owned(),
-                value: "me".to_owned(),
-            }],
+            environment: vec![KeyValue { key: "WHO".to_owned(), value: "me".to_owned() }],
             volumes: [("v".to_owned(), PathBuf::from("/vol"))].into(),
             hosts_file: "/p/etc-hosts".into(),
             termination_file: "/p/message".into(),
@@ -240,13 +178,7 @@ mod tests {
         let paths: Vec<_> = config
             .mounts
             .iter()
-            .map(|mount| {
-                (
-                    mount.host_path.as_str(),
-                    mount.container_path.as_str(),
-                    mount.readonly,
-                )
-            })
+            .map(|mount| (mount.host_path.as_str(), mount.container_path.as_str(), mount.readonly))
             .collect();
         assert_eq!(
             paths,
@@ -269,10 +201,7 @@ mod tests {
                 sub_path: Some(path.to_owned()),
                 ..Default::default()
             };
-            assert!(
-                matches!(sub_path(&mount, &[]), Err(ContainerError::SubPath { .. })),
-                "{path}"
-            );
+            assert!(matches!(sub_path(&mount, &[]), Err(ContainerError::SubPath { .. })), "{path}");
         }
     }
 }

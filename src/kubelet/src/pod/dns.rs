@@ -31,10 +31,7 @@ pub fn parse(text: &str) -> DnsConfig {
             Some("nameserver") => config.servers.extend(words.next().map(str::to_owned)),
             // The last search line wins; `domain` is its older form.
             Some("search" | "domain") => {
-                config.searches = words
-                    .filter(|word| *word != ".")
-                    .map(str::to_owned)
-                    .collect()
+                config.searches = words.filter(|word| *word != ".").map(str::to_owned).collect()
             }
             Some("options") => config.options = words.map(str::to_owned).collect(),
             _ => {}
@@ -46,9 +43,7 @@ pub fn parse(text: &str) -> DnsConfig {
 /// The resolver configuration of a pod by its policy.
 pub fn of_pod(pod: &Pod, settings: &DnsSettings) -> DnsConfig {
     let spec = pod.spec.as_ref();
-    let policy = spec
-        .and_then(|spec| spec.dns_policy.as_deref())
-        .unwrap_or("ClusterFirst");
+    let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");
     let cluster_first = match policy {
         "ClusterFirst" => !identity::host_network(pod),
         "ClusterFirstWithHostNet" => true,
@@ -66,9 +61,7 @@ pub fn of_pod(pod: &Pod, settings: &DnsSettings) -> DnsConfig {
         append(&mut config.searches, own.searches.iter().flatten());
         for option in own.options.iter().flatten() {
             let name = option.name.as_deref().unwrap_or_default();
-            config
-                .options
-                .retain(|existing| existing.split(':').next() != Some(name));
+            config.options.retain(|existing| existing.split(':').next() != Some(name));
             config.options.push(match &option.value {
                 Some(value) => format!("{name}:{value}"),
                 None => name.to_owned(),
@@ -84,11 +77,7 @@ fn cluster(pod: &Pod, settings: &DnsSettings) -> DnsConfig {
     let mut searches = Vec::new();
     if !settings.domain.is_empty() {
         let domain = &settings.domain;
-        searches = vec![
-            format!("{}.svc.{domain}", identity::namespace(pod)),
-            format!("svc.{domain}"),
-            domain.clone(),
-        ];
+        searches = vec![format!("{}.svc.{domain}", identity::namespace(pod)), format!("svc.{domain}"), domain.clone()];
     }
     append(&mut searches, settings.host.searches.iter());
     DnsConfig {
@@ -126,32 +115,18 @@ mod tests {
         let of = |spec: serde_json::Value| of_pod(&pod(spec), &settings());
         let first = of(json!({"containers": []}));
         assert_eq!(first.servers, ["10.96.0.10"]);
-        assert_eq!(
-            first.searches,
-            [
-                "shop.svc.cluster.local",
-                "svc.cluster.local",
-                "cluster.local",
-                "lan"
-            ]
-        );
+        assert_eq!(first.searches, ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "lan"]);
         assert_eq!(first.options, ["ndots:5"]);
+        assert_eq!(of(json!({"containers": [], "hostNetwork": true})), settings().host);
         assert_eq!(
-            of(json!({"containers": [], "hostNetwork": true})),
-            settings().host
+            of(json!({"containers": [], "hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"})).servers,
+            ["10.96.0.10"]
         );
-        assert_eq!(of(json!({"containers": [], "hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"})).servers, ["10.96.0.10"]);
-        assert_eq!(
-            of(json!({"containers": [], "dnsPolicy": "Default"})),
-            settings().host
-        );
+        assert_eq!(of(json!({"containers": [], "dnsPolicy": "Default"})), settings().host);
         let none = of(
             json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"], "options": [{"name": "ndots", "value": "2"}]}}),
         );
-        assert_eq!(
-            (none.servers, none.options),
-            (vec!["1.1.1.1".to_owned()], vec!["ndots:2".to_owned()])
-        );
+        assert_eq!((none.servers, none.options), (vec!["1.1.1.1".to_owned()], vec!["ndots:2".to_owned()]));
     }
 
     #[test]

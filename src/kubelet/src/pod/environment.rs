@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cri::api::KeyValue;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, EnvVar, EnvVarSource, Pod, Secret, Service,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, EnvVarSource, Pod, Secret, Service};
 
 use super::expansion::expand;
 use super::field::{self, Facts};
@@ -58,35 +56,12 @@ pub struct Objects {
 pub fn references(container: &Container) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut config_maps, mut secrets) = (BTreeSet::new(), BTreeSet::new());
     for from in container.env_from.iter().flatten() {
-        config_maps.extend(
-            from.config_map_ref
-                .as_ref()
-                .map(|reference| reference.name.clone()),
-        );
-        secrets.extend(
-            from.secret_ref
-                .as_ref()
-                .map(|reference| reference.name.clone()),
-        );
+        config_maps.extend(from.config_map_ref.as_ref().map(|reference| reference.name.clone()));
+        secrets.extend(from.secret_ref.as_ref().map(|reference| reference.name.clone()));
     }
-    for source in container
-        .env
-        .iter()
-        .flatten()
-        .filter_map(|variable| variable.value_from.as_ref())
-    {
-        config_maps.extend(
-            source
-                .config_map_key_ref
-                .as_ref()
-                .map(|reference| reference.name.clone()),
-        );
-        secrets.extend(
-            source
-                .secret_key_ref
-                .as_ref()
-                .map(|reference| reference.name.clone()),
-        );
+    for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+        config_maps.extend(source.config_map_key_ref.as_ref().map(|reference| reference.name.clone()));
+        secrets.extend(source.secret_key_ref.as_ref().map(|reference| reference.name.clone()));
     }
     (config_maps, secrets)
 }
@@ -118,17 +93,9 @@ pub fn environment(
         services.remove(&variable.name);
         set(&mut known, &mut order, variable.name.clone(), value);
     }
-    let own = order.into_iter().map(|name| KeyValue {
-        value: known.get(&name).cloned().unwrap_or_default(),
-        key: name,
-    });
-    Ok(own
-        .chain(
-            services
-                .into_iter()
-                .map(|(key, value)| KeyValue { key, value }),
-        )
-        .collect())
+    let own =
+        order.into_iter().map(|name| KeyValue { value: known.get(&name).cloned().unwrap_or_default(), key: name });
+    Ok(own.chain(services.into_iter().map(|(key, value)| KeyValue { key, value })).collect())
 }
 
 fn set(known: &mut BTreeMap<String, String>, order: &mut Vec<String>, name: String, value: String) {
@@ -137,45 +104,28 @@ fn set(known: &mut BTreeMap<String, String>, order: &mut Vec<String>, name: Stri
     }
 }
 
-fn from_objects(
-    container: &Container,
-    objects: &Objects,
-) -> Result<Vec<(String, String)>, EnvironmentError> {
+fn from_objects(container: &Container, objects: &Objects) -> Result<Vec<(String, String)>, EnvironmentError> {
     let mut found = Vec::new();
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         if let Some(reference) = &from.config_map_ref {
             match objects.config_maps.get(&reference.name) {
-                Some(map) => found.extend(
-                    map.data
-                        .iter()
-                        .flatten()
-                        .map(|(key, value)| (format!("{prefix}{key}"), value.clone())),
-                ),
+                Some(map) => found
+                    .extend(map.data.iter().flatten().map(|(key, value)| (format!("{prefix}{key}"), value.clone()))),
                 None if reference.optional == Some(true) => {}
                 None => {
-                    return Err(EnvironmentError::Missing {
-                        kind: "configmap",
-                        name: reference.name.clone(),
-                    });
+                    return Err(EnvironmentError::Missing { kind: "configmap", name: reference.name.clone() });
                 }
             }
         }
         if let Some(reference) = &from.secret_ref {
             match objects.secrets.get(&reference.name) {
                 Some(secret) => found.extend(
-                    secret
-                        .data
-                        .iter()
-                        .flatten()
-                        .map(|(key, value)| (format!("{prefix}{key}"), text(&value.0))),
+                    secret.data.iter().flatten().map(|(key, value)| (format!("{prefix}{key}"), text(&value.0))),
                 ),
                 None if reference.optional == Some(true) => {}
                 None => {
-                    return Err(EnvironmentError::Missing {
-                        kind: "secret",
-                        name: reference.name.clone(),
-                    });
+                    return Err(EnvironmentError::Missing { kind: "secret", name: reference.name.clone() });
                 }
             }
         }
@@ -196,9 +146,7 @@ fn from_source(
 ) -> Result<Option<String>, EnvironmentError> {
     if let Some(reference) = &source.field_ref {
         let path = reference.field_path.clone();
-        return field::field(pod, &path, facts)
-            .map(Some)
-            .ok_or(EnvironmentError::Field { path });
+        return field::field(pod, &path, facts).map(Some).ok_or(EnvironmentError::Field { path });
     }
     if let Some(reference) = &source.resource_field_ref {
         let path = reference.resource.clone();
@@ -219,13 +167,7 @@ fn from_source(
         }
     } else if let Some(reference) = &source.secret_key_ref {
         let secret = objects.secrets.get(&reference.name);
-        let value = secret.and_then(|secret| {
-            secret
-                .data
-                .as_ref()?
-                .get(&reference.key)
-                .map(|value| text(&value.0))
-        });
+        let value = secret.and_then(|secret| secret.data.as_ref()?.get(&reference.key).map(|value| text(&value.0)));
         Lookup {
             kind: ("secret", "Secret"),
             name: &reference.name,
@@ -256,10 +198,7 @@ impl Lookup<'_> {
             return Ok(self.value);
         }
         if !self.there {
-            return Err(EnvironmentError::Missing {
-                kind: self.kind.0,
-                name: self.name.to_owned(),
-            });
+            return Err(EnvironmentError::Missing { kind: self.kind.0, name: self.name.to_owned() });
         }
         Err(EnvironmentError::Key {
             kind: self.kind.1,
@@ -272,11 +211,7 @@ impl Lookup<'_> {
 
 /// The variables that tell of services: those of the pod's namespace, and the API server's in any case.
 fn service_variables(pod: &Pod, services: &[Arc<Service>]) -> BTreeMap<String, String> {
-    let links = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.enable_service_links)
-        .unwrap_or(true);
+    let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
     let mut variables = BTreeMap::new();
     for service in services {
         let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
@@ -291,19 +226,11 @@ fn service_variables(pod: &Pod, services: &[Arc<Service>]) -> BTreeMap<String, S
 
 fn describe_service(name: &str, service: &Service, variables: &mut BTreeMap<String, String>) {
     let Some(spec) = &service.spec else { return };
-    let Some(ip) = spec
-        .cluster_ip
-        .as_deref()
-        .filter(|ip| !ip.is_empty() && *ip != "None")
-    else {
+    let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else {
         return;
     };
     let prefix = shout(name);
-    let host = if ip.contains(':') {
-        format!("[{ip}]")
-    } else {
-        ip.to_owned()
-    };
+    let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
     variables.insert(format!("{prefix}_SERVICE_HOST"), ip.to_owned());
     for (index, port) in spec.ports.iter().flatten().enumerate() {
         let number = port.port.to_string();
@@ -313,15 +240,8 @@ fn describe_service(name: &str, service: &Service, variables: &mut BTreeMap<Stri
             variables.insert(format!("{prefix}_SERVICE_PORT"), number.clone());
             variables.insert(format!("{prefix}_PORT"), url.clone());
         }
-        if let Some(port_name) = port
-            .name
-            .as_deref()
-            .filter(|port_name| !port_name.is_empty())
-        {
-            variables.insert(
-                format!("{prefix}_SERVICE_PORT_{}", shout(port_name)),
-                number.clone(),
-            );
+        if let Some(port_name) = port.name.as_deref().filter(|port_name| !port_name.is_empty()) {
+            variables.insert(format!("{prefix}_SERVICE_PORT_{}", shout(port_name)), number.clone());
         }
         let port_prefix = format!("{prefix}_PORT_{number}_{protocol}");
         variables.insert(port_prefix.clone(), url);
@@ -337,17 +257,9 @@ fn shout(name: &str) -> String {
 
 /// Command and arguments with `$(NAME)` replaced from the finished environment.
 pub fn expand_all(texts: Option<&Vec<String>>, environment: &[KeyValue]) -> Vec<String> {
-    let lookup = |name: &str| {
-        environment
-            .iter()
-            .find(|variable| variable.key == name)
-            .map(|variable| variable.value.clone())
-    };
-    texts
-        .into_iter()
-        .flatten()
-        .map(|text| expand(text, lookup))
-        .collect()
+    let lookup =
+        |name: &str| environment.iter().find(|variable| variable.key == name).map(|variable| variable.value.clone());
+    texts.into_iter().flatten().map(|text| expand(text, lookup)).collect()
 }
 
 /// Whether any variable of the container asks for an address of the pod, which is known only once the sandbox runs.
@@ -360,10 +272,7 @@ pub fn needs_pod_ip(variables: Option<&Vec<EnvVar>>) -> bool {
             .as_ref()
             .map(|reference| reference.field_path.starts_with("status.podIP"))
     };
-    variables
-        .into_iter()
-        .flatten()
-        .any(|variable| path(variable) == Some(true))
+    variables.into_iter().flatten().any(|variable| path(variable) == Some(true))
 }
 
 #[cfg(test)]

@@ -45,36 +45,19 @@ fn subscript(pod: &Pod, path: &str) -> Option<String> {
         "metadata.annotations" => pod.metadata.annotations.as_ref(),
         _ => return None,
     };
-    Some(
-        map.and_then(|map| map.get(key))
-            .cloned()
-            .unwrap_or_default(),
-    )
+    Some(map.and_then(|map| map.get(key)).cloned().unwrap_or_default())
 }
 
 fn lines(map: Option<&std::collections::BTreeMap<String, String>>) -> String {
     let line = |(key, value): (&String, &String)| format!("{key}={value:?}");
-    map.into_iter()
-        .flatten()
-        .map(line)
-        .collect::<Vec<_>>()
-        .join("\n")
+    map.into_iter().flatten().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The value of a resource of a container, divided and rounded up; `own` is the container that asks.
-pub fn resource(
-    pod: &Pod,
-    own: &str,
-    selector: &ResourceFieldSelector,
-    facts: &Facts,
-) -> Option<String> {
+pub fn resource(pod: &Pod, own: &str, selector: &ResourceFieldSelector, facts: &Facts) -> Option<String> {
     let container = identity::find_container(
         pod,
-        selector
-            .container_name
-            .as_deref()
-            .filter(|name| !name.is_empty())
-            .unwrap_or(own),
+        selector.container_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(own),
     )?;
     let (kind, name) = selector.resource.split_once('.')?;
     let quantity = match kind {
@@ -83,33 +66,20 @@ pub fn resource(
         _ => return None,
     };
     if name == "cpu" {
-        let millis = quantity
-            .and_then(amount::millis)
-            .unwrap_or(if kind == "limits" {
-                facts.allocatable_cpu
-            } else {
-                0
-            });
+        let millis =
+            quantity.and_then(amount::millis).unwrap_or(if kind == "limits" { facts.allocatable_cpu } else { 0 });
         return Some(divide(millis, divisor(selector, amount::millis, 1000)));
     }
-    let bytes =
-        quantity
-            .and_then(amount::units)
-            .unwrap_or(if kind == "limits" && name == "memory" {
-                facts.allocatable_memory
-            } else {
-                0
-            });
+    let bytes = quantity.and_then(amount::units).unwrap_or(if kind == "limits" && name == "memory" {
+        facts.allocatable_memory
+    } else {
+        0
+    });
     Some(divide(bytes, divisor(selector, amount::units, 1)))
 }
 
 fn divisor(selector: &ResourceFieldSelector, read: fn(&Quantity) -> Option<i64>, one: i64) -> i64 {
-    selector
-        .divisor
-        .as_ref()
-        .and_then(read)
-        .filter(|divisor| *divisor > 0)
-        .unwrap_or(one)
+    selector.divisor.as_ref().and_then(read).filter(|divisor| *divisor > 0).unwrap_or(one)
 }
 
 fn divide(amount: i64, by: i64) -> String {
@@ -126,17 +96,8 @@ mod tests {
     #[test]
     fn fields_are_found_by_path() {
         let mut pod = pod(json!({"containers": [{"name": "c"}], "nodeName": "n1"}));
-        pod.metadata.labels = Some(
-            [
-                ("a".to_owned(), "x\"y".to_owned()),
-                ("b".to_owned(), "2".to_owned()),
-            ]
-            .into(),
-        );
-        let facts = Facts {
-            pod_ips: vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()],
-            ..Facts::default()
-        };
+        pod.metadata.labels = Some([("a".to_owned(), "x\"y".to_owned()), ("b".to_owned(), "2".to_owned())].into());
+        let facts = Facts { pod_ips: vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()], ..Facts::default() };
         let cases = [
             ("metadata.name", Some("web")),
             ("metadata.labels['b']", Some("2")),
@@ -153,12 +114,8 @@ mod tests {
 
     #[test]
     fn resources_are_divided_and_fall_back_to_the_node() {
-        let pod =
-            pod(json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "1500m"}}}]}));
-        let facts = Facts {
-            allocatable_memory: 3 << 20,
-            ..Facts::default()
-        };
+        let pod = pod(json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "1500m"}}}]}));
+        let facts = Facts { allocatable_memory: 3 << 20, ..Facts::default() };
         let ask = |resource_name: &str, divisor: Option<&str>| {
             let selector = ResourceFieldSelector {
                 resource: resource_name.to_owned(),

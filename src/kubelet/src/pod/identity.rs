@@ -53,11 +53,7 @@ pub fn full_name(pod: &Pod) -> String {
 }
 
 fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
-    pod.metadata
-        .annotations
-        .as_ref()?
-        .get(key)
-        .map(String::as_str)
+    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 /// Whether the pod comes from a file on this node.
@@ -77,18 +73,12 @@ pub fn config_hash(pod: &Pod) -> Option<&str> {
 
 /// Whether the pod shares the network of the node.
 pub fn host_network(pod: &Pod) -> bool {
-    pod.spec
-        .as_ref()
-        .and_then(|spec| spec.host_network)
-        .unwrap_or(false)
+    pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
 }
 
 /// The restart policy, `Always` if none is given.
 pub fn restart_policy(pod: &Pod) -> &str {
-    pod.spec
-        .as_ref()
-        .and_then(|spec| spec.restart_policy.as_deref())
-        .unwrap_or("Always")
+    pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always")
 }
 
 /// Whether an init container keeps running beside the others.
@@ -98,25 +88,17 @@ pub fn is_sidecar(container: &Container) -> bool {
 
 /// The containers of the pod that run together at last.
 pub fn containers(pod: &Pod) -> &[Container] {
-    pod.spec
-        .as_ref()
-        .map_or(&[], |spec| spec.containers.as_slice())
+    pod.spec.as_ref().map_or(&[], |spec| spec.containers.as_slice())
 }
 
 /// The containers that run before, one after another.
 pub fn init_containers(pod: &Pod) -> &[Container] {
-    pod.spec
-        .as_ref()
-        .and_then(|spec| spec.init_containers.as_deref())
-        .unwrap_or_default()
+    pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default()
 }
 
 /// The container of this name among all of the pod.
 pub fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    init_containers(pod)
-        .iter()
-        .chain(containers(pod))
-        .find(|container| container.name == name)
+    init_containers(pod).iter().chain(containers(pod)).find(|container| container.name == name)
 }
 
 /// The labels that select everything of one pod.
@@ -126,13 +108,7 @@ pub fn selector(uid: &str) -> HashMap<String, String> {
 
 /// The labels of a sandbox: the pod's own and the ones that identify it.
 pub fn sandbox_labels(pod: &Pod) -> HashMap<String, String> {
-    let mut labels: HashMap<String, String> = pod
-        .metadata
-        .labels
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
+    let mut labels: HashMap<String, String> = pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();
     labels.extend(identity_labels(pod));
     labels
 }
@@ -164,17 +140,9 @@ pub fn container_hash(container: &Container) -> String {
 
 /// How long a pod may take to end.
 pub fn grace_period(pod: &Pod) -> i64 {
-    let of_deletion = pod
-        .metadata
-        .deletion_timestamp
-        .as_ref()
-        .and(pod.metadata.deletion_grace_period_seconds);
+    let of_deletion = pod.metadata.deletion_timestamp.as_ref().and(pod.metadata.deletion_grace_period_seconds);
     of_deletion
-        .or_else(|| {
-            pod.spec
-                .as_ref()
-                .and_then(|spec| spec.termination_grace_period_seconds)
-        })
+        .or_else(|| pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds))
         .unwrap_or(30)
         .max(0)
 }

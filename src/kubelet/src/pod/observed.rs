@@ -31,15 +31,7 @@ impl Seen {
         self.status
             .labels
             .get(identity::CONTAINER_NAME)
-            .map_or_else(
-                || {
-                    self.status
-                        .metadata
-                        .as_ref()
-                        .map_or("", |metadata| metadata.name.as_str())
-                },
-                String::as_str,
-            )
+            .map_or_else(|| self.status.metadata.as_ref().map_or("", |metadata| metadata.name.as_str()), String::as_str)
     }
 
     /// Whether its process runs.
@@ -59,10 +51,7 @@ impl Seen {
 
     /// How often it was started before.
     pub fn attempt(&self) -> u32 {
-        self.status
-            .metadata
-            .as_ref()
-            .map_or(0, |metadata| metadata.attempt)
+        self.status.metadata.as_ref().map_or(0, |metadata| metadata.attempt)
     }
 
     /// An annotation given at creation.
@@ -95,10 +84,7 @@ impl Observed {
 
     /// The run before the last.
     pub fn previous(&self, name: &str) -> Option<&Seen> {
-        self.containers
-            .iter()
-            .filter(|seen| seen.name() == name)
-            .nth(1)
+        self.containers.iter().filter(|seen| seen.name() == name).nth(1)
     }
 
     /// Addresses of the pod's own network.
@@ -106,14 +92,8 @@ impl Observed {
         let Some(network) = self.sandbox().and_then(|sandbox| sandbox.network.as_ref()) else {
             return Vec::new();
         };
-        let more = network
-            .additional_ips
-            .iter()
-            .map(|address| address.ip.clone());
-        std::iter::once(network.ip.clone())
-            .chain(more)
-            .filter(|ip| !ip.is_empty())
-            .collect()
+        let more = network.additional_ips.iter().map(|address| address.ip.clone());
+        std::iter::once(network.ip.clone()).chain(more).filter(|ip| !ip.is_empty()).collect()
     }
 
     /// Whether any process of the pod may still run.
@@ -133,17 +113,10 @@ pub async fn observe(runtime: &dyn Runtime, uid: &str, logs: &Path) -> Result<Ob
         runtime.list_pod_sandboxes(identity::selector(uid)),
         runtime.list_containers(identity::selector(uid))
     )?;
-    let sandboxes = try_join_all(
-        sandboxes
-            .into_iter()
-            .map(|sandbox| present(runtime.pod_sandbox_status(sandbox.id))),
-    );
+    let sandboxes = try_join_all(sandboxes.into_iter().map(|sandbox| present(runtime.pod_sandbox_status(sandbox.id))));
     let containers = try_join_all(containers.into_iter().map(|container| async move {
         let status = present(runtime.container_status(container.id)).await?;
-        Ok::<_, CriError>(status.map(|status| Seen {
-            sandbox: container.pod_sandbox_id,
-            status,
-        }))
+        Ok::<_, CriError>(status.map(|status| Seen { sandbox: container.pod_sandbox_id, status }))
     }));
     let (sandboxes, containers) = futures::try_join!(sandboxes, containers)?;
     let mut observed = Observed {
@@ -151,16 +124,10 @@ pub async fn observe(runtime: &dyn Runtime, uid: &str, logs: &Path) -> Result<Ob
         containers: containers.into_iter().flatten().collect(),
         ..Observed::default()
     };
-    observed
-        .sandboxes
-        .sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
-    observed
-        .containers
-        .sort_by_key(|seen| std::cmp::Reverse(seen.status.created_at));
+    observed.sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
+    observed.containers.sort_by_key(|seen| std::cmp::Reverse(seen.status.created_at));
     let ended = observed.containers.iter().filter(|seen| seen.exited());
-    observed.messages = ended
-        .filter_map(|seen| Some((seen.status.id.clone(), message(seen, logs)?)))
-        .collect();
+    observed.messages = ended.filter_map(|seen| Some((seen.status.id.clone(), message(seen, logs)?))).collect();
     Ok(observed)
 }
 
@@ -174,24 +141,16 @@ async fn present<T>(reply: cri::Reply<'_, T>) -> Result<Option<T>, CriError> {
 }
 
 fn message(seen: &Seen, logs: &Path) -> Option<String> {
-    let path = seen
-        .annotation(identity::TERMINATION_MESSAGE_PATH)
-        .filter(|path| !path.is_empty())?;
+    let path = seen.annotation(identity::TERMINATION_MESSAGE_PATH).filter(|path| !path.is_empty())?;
     let own = std::fs::read(path).ok().filter(|data| !data.is_empty());
     if let Some(data) = own {
         return Some(String::from_utf8_lossy(&data[..data.len().min(MESSAGE_LIMIT)]).into_owned());
     }
-    let from_log = seen.annotation(identity::TERMINATION_MESSAGE_POLICY)
-        == Some("FallbackToLogsOnError")
+    let from_log = seen.annotation(identity::TERMINATION_MESSAGE_POLICY) == Some("FallbackToLogsOnError")
         && seen.status.exit_code != 0;
     if !from_log {
         return None;
     }
-    let log = logs.join(crate::paths::container_log_path(
-        seen.name(),
-        seen.attempt(),
-    ));
-    log_file::last_lines(&log, LOG_LINES, LOG_LIMIT)
-        .ok()
-        .filter(|text| !text.is_empty())
+    let log = logs.join(crate::paths::container_log_path(seen.name(), seen.attempt()));
+    log_file::last_lines(&log, LOG_LINES, LOG_LIMIT).ok().filter(|text| !text.is_empty())
 }

@@ -39,14 +39,8 @@ pub fn plan(pod: &Pod, observed: &Observed, verdicts: &Verdicts) -> Plan {
         return without_sandbox(pod, observed, policy);
     };
     let mut plan = Plan::default();
-    let here = |name: &str| {
-        observed
-            .latest(name)
-            .filter(|seen| seen.sandbox == sandbox.id)
-    };
-    let main_started = identity::containers(pod)
-        .iter()
-        .any(|container| here(&container.name).is_some());
+    let here = |name: &str| observed.latest(name).filter(|seen| seen.sandbox == sandbox.id);
+    let main_started = identity::containers(pod).iter().any(|container| here(&container.name).is_some());
     let initialized = init_containers(pod, &here, main_started, verdicts, &mut plan);
     if initialized == Init::Failed {
         plan.finished = true;
@@ -84,27 +78,16 @@ fn without_sandbox(pod: &Pod, observed: &Observed, policy: &str) -> Plan {
         .max();
     // A pod that must not be repeated is not, only because its sandbox is gone.
     if policy == "Never" && attempt.is_some() && !observed.containers.is_empty() {
-        return Plan {
-            finished: true,
-            ..Plan::default()
-        };
+        return Plan { finished: true, ..Plan::default() };
     }
     let all_done = attempt.is_some()
         && identity::containers(pod).iter().all(|container| {
-            observed
-                .latest(&container.name)
-                .is_some_and(|seen| !seen.running() && !should_restart(seen, policy))
+            observed.latest(&container.name).is_some_and(|seen| !seen.running() && !should_restart(seen, policy))
         });
     if all_done {
-        return Plan {
-            finished: true,
-            ..Plan::default()
-        };
+        return Plan { finished: true, ..Plan::default() };
     }
-    Plan {
-        sandbox: Some(attempt.unwrap_or(0)),
-        ..Plan::default()
-    }
+    Plan { sandbox: Some(attempt.unwrap_or(0)), ..Plan::default() }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,8 +116,7 @@ fn init_containers<'a>(
             if main_started {
                 continue;
             }
-            let started = seen
-                .is_some_and(|seen| seen.running() && verdicts.started(&seen.status.id, container));
+            let started = seen.is_some_and(|seen| seen.running() && verdicts.started(&seen.status.id, container));
             if !started {
                 return Init::Pending;
             }
@@ -164,60 +146,31 @@ enum Decision {
     Kill(Kill, bool),
 }
 
-fn decide(
-    container: &Container,
-    seen: Option<&Seen>,
-    policy: &str,
-    verdicts: &Verdicts,
-) -> Decision {
+fn decide(container: &Container, seen: Option<&Seen>, policy: &str, verdicts: &Verdicts) -> Decision {
     let Some(seen) = seen else {
         return Decision::Start;
     };
     if !seen.running() {
-        return if should_restart(seen, policy) {
-            Decision::Start
-        } else {
-            Decision::Ended
-        };
+        return if should_restart(seen, policy) { Decision::Start } else { Decision::Ended };
     }
     let kill = |message: String, restart: bool| {
-        Decision::Kill(
-            Kill {
-                id: seen.status.id.clone(),
-                name: container.name.clone(),
-                message,
-            },
-            restart,
-        )
+        Decision::Kill(Kill { id: seen.status.id.clone(), name: container.name.clone(), message }, restart)
     };
-    let changed = seen
-        .annotation(identity::CONTAINER_HASH)
-        .is_some_and(|hash| hash != identity::container_hash(container));
+    let changed =
+        seen.annotation(identity::CONTAINER_HASH).is_some_and(|hash| hash != identity::container_hash(container));
     if changed {
-        return kill(
-            format!(
-                "Container {} definition changed, will be restarted",
-                container.name
-            ),
-            true,
-        );
+        return kill(format!("Container {} definition changed, will be restarted", container.name), true);
     }
     let verdict = verdicts.of(&seen.status.id);
     if verdict.alive == Some(false) {
         return kill(
-            format!(
-                "Container {} failed liveness probe, will be restarted",
-                container.name
-            ),
+            format!("Container {} failed liveness probe, will be restarted", container.name),
             policy != "Never",
         );
     }
     if verdict.startup_failed {
         return kill(
-            format!(
-                "Container {} failed startup probe, will be restarted",
-                container.name
-            ),
+            format!("Container {} failed startup probe, will be restarted", container.name),
             policy != "Never",
         );
     }

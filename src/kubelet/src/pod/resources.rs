@@ -19,11 +19,7 @@ pub fn shares(milli_cpu: i64) -> i64 {
 
 /// Microseconds of CPU per period.
 pub fn quota(milli_cpu: i64) -> i64 {
-    if milli_cpu == 0 {
-        0
-    } else {
-        (milli_cpu.saturating_mul(PERIOD) / 1000).max(MIN_QUOTA)
-    }
+    if milli_cpu == 0 { 0 } else { (milli_cpu.saturating_mul(PERIOD) / 1000).max(MIN_QUOTA) }
 }
 
 /// The weight of a cgroup v2 that stands for these shares, mapped as the runtimes do.
@@ -32,24 +28,14 @@ pub fn weight(shares: i64) -> i64 {
 }
 
 /// The limits of one container.
-pub fn of_container(
-    pod: &Pod,
-    container: &Container,
-    memory_capacity: i64,
-) -> LinuxContainerResources {
-    let cpu_request = qos::request(container, "cpu")
-        .and_then(amount::millis)
-        .unwrap_or(0);
-    let cpu_limit = qos::limit(container, "cpu")
-        .and_then(amount::millis)
-        .unwrap_or(0);
+pub fn of_container(pod: &Pod, container: &Container, memory_capacity: i64) -> LinuxContainerResources {
+    let cpu_request = qos::request(container, "cpu").and_then(amount::millis).unwrap_or(0);
+    let cpu_limit = qos::limit(container, "cpu").and_then(amount::millis).unwrap_or(0);
     LinuxContainerResources {
         cpu_shares: shares(cpu_request),
         cpu_quota: quota(cpu_limit),
         cpu_period: PERIOD,
-        memory_limit_in_bytes: qos::limit(container, "memory")
-            .and_then(amount::units)
-            .unwrap_or(0),
+        memory_limit_in_bytes: qos::limit(container, "memory").and_then(amount::units).unwrap_or(0),
         oom_score_adj: qos::oom_score(pod, container, memory_capacity),
         ..Default::default()
     }
@@ -72,19 +58,10 @@ type Amount<'a> = &'a dyn Fn(&Container) -> Option<i64>;
 
 /// The need of the whole pod: its containers and sidecars together, or its greediest moment of initialisation.
 pub fn of_pod(pod: &Pod) -> Needs {
-    let cpu = |container: &Container| {
-        qos::request(container, "cpu")
-            .and_then(amount::millis)
-            .or(Some(0))
-    };
-    let memory = |container: &Container| {
-        qos::request(container, "memory")
-            .and_then(amount::units)
-            .or(Some(0))
-    };
+    let cpu = |container: &Container| qos::request(container, "cpu").and_then(amount::millis).or(Some(0));
+    let memory = |container: &Container| qos::request(container, "memory").and_then(amount::units).or(Some(0));
     let cpu_limit = |container: &Container| qos::limit(container, "cpu").and_then(amount::millis);
-    let memory_limit =
-        |container: &Container| qos::limit(container, "memory").and_then(amount::units);
+    let memory_limit = |container: &Container| qos::limit(container, "memory").and_then(amount::units);
     Needs {
         cpu: together(pod, &cpu).unwrap_or(0) + overhead(pod, "cpu", amount::millis),
         memory: together(pod, &memory).unwrap_or(0) + overhead(pod, "memory", amount::units),
@@ -113,10 +90,7 @@ type Read = fn(&k8s_openapi::apimachinery::pkg::api::resource::Quantity) -> Opti
 
 fn overhead(pod: &Pod, name: &str, read: Read) -> i64 {
     let overhead = pod.spec.as_ref().and_then(|spec| spec.overhead.as_ref());
-    overhead
-        .and_then(|overhead| overhead.get(name))
-        .and_then(read)
-        .unwrap_or(0)
+    overhead.and_then(|overhead| overhead.get(name)).and_then(read).unwrap_or(0)
 }
 
 /// The cgroup settings of the whole pod.
@@ -124,11 +98,7 @@ pub fn of_pod_cgroup(pod: &Pod) -> LinuxContainerResources {
     let needs = of_pod(pod);
     let best_effort = Qos::of(pod) == Qos::BestEffort;
     LinuxContainerResources {
-        cpu_shares: if best_effort {
-            MIN_SHARES
-        } else {
-            shares(needs.cpu)
-        },
+        cpu_shares: if best_effort { MIN_SHARES } else { shares(needs.cpu) },
         cpu_quota: needs.cpu_limit.map_or(0, quota),
         cpu_period: PERIOD,
         memory_limit_in_bytes: needs.memory_limit.unwrap_or(0),
@@ -150,11 +120,7 @@ mod tests {
         );
         let resources = of_container(&pod, &identity::containers(&pod)[0], 1 << 30);
         assert_eq!(
-            (
-                resources.cpu_shares,
-                resources.cpu_quota,
-                resources.memory_limit_in_bytes
-            ),
+            (resources.cpu_shares, resources.cpu_quota, resources.memory_limit_in_bytes),
             (256, 150_000, 64 << 20)
         );
         assert_eq!((shares(0), quota(0), quota(5)), (2, 0, 1000));

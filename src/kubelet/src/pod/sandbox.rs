@@ -1,8 +1,6 @@
 //! The sandbox of a pod: what its containers share.
 
-use cri::api::{
-    LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol,
-};
+use cri::api::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol};
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 
 use super::dns::{self, DnsSettings};
@@ -10,13 +8,7 @@ use super::{hosts, identity, resources, security};
 use crate::paths::Paths;
 
 /// The configuration of the `attempt`-th sandbox of a pod.
-pub fn config(
-    pod: &Pod,
-    attempt: u32,
-    cgroup_parent: &str,
-    dns: &DnsSettings,
-    paths: &Paths,
-) -> PodSandboxConfig {
+pub fn config(pod: &Pod, attempt: u32, cgroup_parent: &str, dns: &DnsSettings, paths: &Paths) -> PodSandboxConfig {
     let host_network = identity::host_network(pod);
     let sysctls = pod
         .spec
@@ -31,32 +23,16 @@ pub fn config(
             attempt,
         }),
         // A pod on the node's network sees the node's name.
-        hostname: if host_network {
-            String::new()
-        } else {
-            hosts::hostname(pod)
-        },
+        hostname: if host_network { String::new() } else { hosts::hostname(pod) },
         log_directory: paths.pod_logs(pod).display().to_string(),
         dns_config: Some(dns::of_pod(pod, dns)),
-        port_mappings: if host_network {
-            Vec::new()
-        } else {
-            port_mappings(pod)
-        },
+        port_mappings: if host_network { Vec::new() } else { port_mappings(pod) },
         labels: identity::sandbox_labels(pod),
-        annotations: pod
-            .metadata
-            .annotations
-            .clone()
-            .unwrap_or_default()
-            .into_iter()
-            .collect(),
+        annotations: pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect(),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: cgroup_parent.to_owned(),
             security_context: Some(security::of_sandbox(pod)),
-            sysctls: sysctls
-                .map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()))
-                .collect(),
+            sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
             overhead: None,
             resources: Some(resources::of_pod_cgroup(pod)),
         }),
@@ -65,13 +41,8 @@ pub fn config(
 }
 
 fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
-    let sidecars = identity::init_containers(pod)
-        .iter()
-        .filter(|container| identity::is_sidecar(container));
-    let ports = identity::containers(pod)
-        .iter()
-        .chain(sidecars)
-        .flat_map(|container| container.ports.iter().flatten());
+    let sidecars = identity::init_containers(pod).iter().filter(|container| identity::is_sidecar(container));
+    let ports = identity::containers(pod).iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     ports.map(port_mapping).collect()
 }
 
@@ -97,10 +68,8 @@ pub(crate) mod tests {
 
     /// A pod `shop/web` with this spec.
     pub(crate) fn pod(spec: serde_json::Value) -> Pod {
-        serde_json::from_value(
-            json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u-1"}, "spec": spec}),
-        )
-        .unwrap()
+        serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u-1"}, "spec": spec}))
+            .unwrap()
     }
 
     #[test]
@@ -114,13 +83,7 @@ pub(crate) mod tests {
         assert_eq!(config.metadata.as_ref().unwrap().attempt, 2);
         assert_eq!(config.log_directory, "/var/log/pods/shop_web_u-1");
         assert_eq!(config.hostname, "web");
-        assert_eq!(
-            (
-                config.port_mappings[0].host_port,
-                config.port_mappings[0].protocol
-            ),
-            (5353, 1)
-        );
+        assert_eq!((config.port_mappings[0].host_port, config.port_mappings[0].protocol), (5353, 1));
         assert_eq!(config.labels["io.kubernetes.pod.uid"], "u-1");
         assert_eq!(config.linux.unwrap().sysctls["net.ipv4.ip_forward"], "1");
     }
@@ -130,13 +93,7 @@ pub(crate) mod tests {
         let pod = pod(
             json!({"hostNetwork": true, "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}),
         );
-        let config = config(
-            &pod,
-            0,
-            "",
-            &DnsSettings::default(),
-            &Paths::new("/a", "/b"),
-        );
+        let config = config(&pod, 0, "", &DnsSettings::default(), &Paths::new("/a", "/b"));
         assert!(config.port_mappings.is_empty() && config.hostname.is_empty());
     }
 }

@@ -26,10 +26,7 @@ pub struct Waiting {
 impl Waiting {
     /// A reason with its sentence.
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self {
-            reason: reason.to_owned(),
-            message: message.into(),
-        }
+        Self { reason: reason.to_owned(), message: message.into() }
     }
 }
 
@@ -65,11 +62,7 @@ pub fn status(picture: &Picture<'_>) -> PodStatus {
     let mut status = PodStatus {
         phase: Some(phase.to_owned()),
         qos_class: Some(Qos::of(picture.pod).as_str().to_owned()),
-        start_time: picture
-            .before
-            .start_time
-            .clone()
-            .or(Some(Time(picture.now))),
+        start_time: picture.before.start_time.clone().or(Some(Time(picture.now))),
         observed_generation: picture.pod.metadata.generation,
         ..PodStatus::default()
     };
@@ -86,32 +79,16 @@ pub fn status(picture: &Picture<'_>) -> PodStatus {
 
 fn addresses(picture: &Picture<'_>, status: &mut PodStatus) {
     status.host_ip = picture.host_ips.first().cloned();
-    status.host_ips = Some(
-        picture
-            .host_ips
-            .iter()
-            .map(|ip| HostIP { ip: ip.clone() })
-            .collect(),
-    )
-    .filter(|ips: &Vec<HostIP>| !ips.is_empty());
-    let mut ips = if identity::host_network(picture.pod) {
-        picture.host_ips.to_vec()
-    } else {
-        picture.observed.pod_ips()
-    };
+    status.host_ips = Some(picture.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect())
+        .filter(|ips: &Vec<HostIP>| !ips.is_empty());
+    let mut ips =
+        if identity::host_network(picture.pod) { picture.host_ips.to_vec() } else { picture.observed.pod_ips() };
     if ips.is_empty() {
         // A pod keeps its last address until it is deleted.
-        ips = picture
-            .before
-            .pod_ips
-            .iter()
-            .flatten()
-            .map(|ip| ip.ip.clone())
-            .collect();
+        ips = picture.before.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect();
     }
     status.pod_ip = ips.first().cloned();
-    status.pod_ips = Some(ips.into_iter().map(|ip| PodIP { ip }).collect())
-        .filter(|ips: &Vec<PodIP>| !ips.is_empty());
+    status.pod_ips = Some(ips.into_iter().map(|ip| PodIP { ip }).collect()).filter(|ips: &Vec<PodIP>| !ips.is_empty());
 }
 
 /// Whether a phase is for ever.
@@ -119,42 +96,25 @@ pub fn is_terminal(phase: Option<&str>) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-fn phase(
-    picture: &Picture<'_>,
-    init: &[ContainerStatus],
-    main: &[ContainerStatus],
-) -> &'static str {
+fn phase(picture: &Picture<'_>, init: &[ContainerStatus], main: &[ContainerStatus]) -> &'static str {
     match picture.before.phase.as_deref() {
         Some("Succeeded") => return "Succeeded",
         Some("Failed") => return "Failed",
         _ if picture.failed.is_some() => {
-            return if picture.ended {
-                "Failed"
-            } else {
-                running_or_pending(picture)
-            };
+            return if picture.ended { "Failed" } else { running_or_pending(picture) };
         }
         _ => {}
     }
     let policy = identity::restart_policy(picture.pod);
-    let main_seen = identity::containers(picture.pod)
-        .iter()
-        .any(|container| picture.observed.latest(&container.name).is_some());
+    let main_seen =
+        identity::containers(picture.pod).iter().any(|container| picture.observed.latest(&container.name).is_some());
     if !main_seen && let Some(phase) = phase_of_init(picture, init, policy) {
         return phase;
     }
     let count = Count::of(main);
-    if picture.ended
-        && picture.pod.metadata.deletion_timestamp.is_some()
-        && count.waiting == 0
-        && count.running == 0
-    {
+    if picture.ended && picture.pod.metadata.deletion_timestamp.is_some() && count.waiting == 0 && count.running == 0 {
         // A deleted pod whose processes have all ended will never run again, whatever its policy.
-        return if count.succeeded == main.len() {
-            "Succeeded"
-        } else {
-            "Failed"
-        };
+        return if count.succeeded == main.len() { "Succeeded" } else { "Failed" };
     }
     if count.waiting > 0 {
         return "Pending";
@@ -170,34 +130,19 @@ fn phase(
 }
 
 fn running_or_pending(picture: &Picture<'_>) -> &'static str {
-    if picture.observed.containers.is_empty() {
-        "Pending"
-    } else {
-        "Running"
-    }
+    if picture.observed.containers.is_empty() { "Pending" } else { "Running" }
 }
 
-fn phase_of_init(
-    picture: &Picture<'_>,
-    init: &[ContainerStatus],
-    policy: &str,
-) -> Option<&'static str> {
+fn phase_of_init(picture: &Picture<'_>, init: &[ContainerStatus], policy: &str) -> Option<&'static str> {
     for (status, container) in init.iter().zip(identity::init_containers(picture.pod)) {
-        let terminated = status
-            .state
-            .as_ref()
-            .and_then(|state| state.terminated.as_ref());
+        let terminated = status.state.as_ref().and_then(|state| state.terminated.as_ref());
         if identity::is_sidecar(container) {
             if status.started != Some(true) {
                 return Some("Pending");
             }
         } else if let Some(terminated) = terminated {
             if terminated.exit_code != 0 {
-                return Some(if policy == "Never" {
-                    "Failed"
-                } else {
-                    "Pending"
-                });
+                return Some(if policy == "Never" { "Failed" } else { "Pending" });
             }
         } else {
             return Some("Pending");
@@ -218,15 +163,9 @@ impl Count {
         let mut count = Self::default();
         for status in statuses {
             let ended = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
-                state
-                    .as_ref()
-                    .and_then(|state| state.terminated.as_ref())
-                    .map(|ended| ended.exit_code)
+                state.as_ref().and_then(|state| state.terminated.as_ref()).map(|ended| ended.exit_code)
             };
-            let running = status
-                .state
-                .as_ref()
-                .is_some_and(|state| state.running.is_some());
+            let running = status.state.as_ref().is_some_and(|state| state.running.is_some());
             match (ended(&status.state), ended(&status.last_state)) {
                 _ if running => count.running += 1,
                 (Some(0), _) => count.succeeded += 1,

@@ -9,18 +9,12 @@ const SERVING: u8 = 1;
 
 /// Asks `service` on a port whether it serves.
 pub async fn check(host: &str, port: i32, service: &str) -> Result<(), String> {
-    let address = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
-    let stream = tokio::net::TcpStream::connect(&address)
+    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let stream =
+        tokio::net::TcpStream::connect(&address).await.map_err(|error| format!("dial tcp {address}: {error}"))?;
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
-        .map_err(|error| format!("dial tcp {address}: {error}"))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(|error| error.to_string())?;
+        .map_err(|error| error.to_string())?;
     let driver = tokio::spawn(connection);
     let answer = exchange(&mut sender, &address, service).await;
     driver.abort();
@@ -35,26 +29,13 @@ async fn exchange(sender: &mut Sender, address: &str, service: &str) -> Result<(
         .header("te", "trailers")
         .body(Full::new(request_bytes(service)))
         .map_err(|error| error.to_string())?;
-    let answer = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string())?;
+    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status_of = |headers: &http::HeaderMap| {
-        headers
-            .get("grpc-status")
-            .and_then(|status| status.to_str().ok().map(str::to_owned))
+        headers.get("grpc-status").and_then(|status| status.to_str().ok().map(str::to_owned))
     };
     let early = status_of(answer.headers());
-    let body = answer
-        .into_body()
-        .collect()
-        .await
-        .map_err(|error| error.to_string())?;
-    let status = body
-        .trailers()
-        .and_then(status_of)
-        .or(early)
-        .unwrap_or_default();
+    let body = answer.into_body().collect().await.map_err(|error| error.to_string())?;
+    let status = body.trailers().and_then(status_of).or(early).unwrap_or_default();
     if status != "0" {
         return Err(format!("service unhealthy: gRPC status {status:?}"));
     }
@@ -92,10 +73,7 @@ mod tests {
     #[test]
     fn frames_are_as_the_protocol_wants() {
         assert_eq!(&request_bytes("")[..], &[0, 0, 0, 0, 0]);
-        assert_eq!(
-            &request_bytes("ab")[..],
-            &[0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']
-        );
+        assert_eq!(&request_bytes("ab")[..], &[0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
         assert!(serving(&[0, 0, 0, 0, 2, 8, 1]));
         assert!(!serving(&[0, 0, 0, 0, 2, 8, 2]) && !serving(&[0, 0, 0, 0, 0]));
     }

@@ -37,24 +37,11 @@ impl Drop for Running {
 
 impl Probes {
     /// Starts a probe unless it runs already; `age` is how long the container has been running.
-    pub fn ensure(
-        &mut self,
-        kind: Kind,
-        probe: &Probe,
-        target: &Target,
-        age: Duration,
-        listener: &Listener,
-    ) {
+    pub fn ensure(&mut self, kind: Kind, probe: &Probe, target: &Target, age: Duration, listener: &Listener) {
         let key = (target.id.clone(), kind);
-        self.0.entry(key).or_insert_with(|| {
-            Running(tokio::spawn(run(
-                kind,
-                probe.clone(),
-                target.clone(),
-                age,
-                listener.clone(),
-            )))
-        });
+        self.0
+            .entry(key)
+            .or_insert_with(|| Running(tokio::spawn(run(kind, probe.clone(), target.clone(), age, listener.clone()))));
     }
 
     /// Stops the probes of containers that no longer run.
@@ -69,18 +56,12 @@ impl Probes {
 }
 
 fn seconds(value: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(
-        value
-            .and_then(|value| u64::try_from(value).ok())
-            .filter(|value| *value > 0)
-            .unwrap_or(default),
-    )
+    Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default))
 }
 
 async fn run(kind: Kind, probe: Probe, target: Target, age: Duration, listener: Listener) {
     let delay = seconds(probe.initial_delay_seconds, 0).saturating_sub(age);
-    let mut ticks =
-        tokio::time::interval_at(Instant::now() + delay, seconds(probe.period_seconds, 10));
+    let mut ticks = tokio::time::interval_at(Instant::now() + delay, seconds(probe.period_seconds, 10));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut last, mut count) = (None, 0);
     loop {
@@ -92,11 +73,7 @@ async fn run(kind: Kind, probe: Probe, target: Target, age: Duration, listener: 
         let good = answer.is_ok();
         count = if last == Some(good) { count + 1 } else { 1 };
         last = Some(good);
-        let threshold = if good {
-            probe.success_threshold.unwrap_or(1)
-        } else {
-            probe.failure_threshold.unwrap_or(3)
-        };
+        let threshold = if good { probe.success_threshold.unwrap_or(1) } else { probe.failure_threshold.unwrap_or(3) };
         if count < threshold {
             continue;
         }
@@ -111,10 +88,7 @@ async fn run(kind: Kind, probe: Probe, target: Target, age: Duration, listener: 
 }
 
 fn tell(kind: Kind, id: &str, good: bool, listener: &Listener) -> bool {
-    let mut verdicts = listener
-        .verdicts
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut verdicts = listener.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
     match kind {
         Kind::Startup => verdicts.set_started(id, good),
         Kind::Liveness => verdicts.set_alive(id, good),
@@ -151,24 +125,10 @@ mod tests {
         let unhealthy = move |_: Kind, _: &str| {
             count.fetch_add(1, Ordering::SeqCst);
         };
-        let listener = Listener {
-            verdicts: Arc::default(),
-            wake: Arc::default(),
-            unhealthy: Arc::new(unhealthy),
-        };
+        let listener = Listener { verdicts: Arc::default(), wake: Arc::default(), unhealthy: Arc::new(unhealthy) };
         let container = serde_json::from_value(json!({"name": "c"})).unwrap();
-        let target = Target {
-            runtime: Arc::new(runtime),
-            id: "id".to_owned(),
-            ip: String::new(),
-            container,
-        };
-        Bench {
-            listener,
-            target,
-            healthy,
-            complaints,
-        }
+        let target = Target { runtime: Arc::new(runtime), id: "id".to_owned(), ip: String::new(), container };
+        Bench { listener, target, healthy, complaints }
     }
 
     fn probe(value: serde_json::Value) -> Probe {
@@ -183,26 +143,14 @@ mod tests {
             json!({"exec": {"command": ["x"]}, "initialDelaySeconds": 5, "periodSeconds": 2, "failureThreshold": 3}),
         );
         let begin = Instant::now();
-        probes.ensure(
-            Kind::Readiness,
-            &probe,
-            &bench.target,
-            Duration::ZERO,
-            &bench.listener,
-        );
+        probes.ensure(Kind::Readiness, &probe, &bench.target, Duration::ZERO, &bench.listener);
         bench.listener.wake.notified().await;
         assert_eq!(begin.elapsed().as_secs(), 5);
-        assert_eq!(
-            bench.listener.verdicts.lock().unwrap().of("id").ready,
-            Some(true)
-        );
+        assert_eq!(bench.listener.verdicts.lock().unwrap().of("id").ready, Some(true));
         bench.healthy.store(false, Ordering::SeqCst);
         bench.listener.wake.notified().await;
         assert_eq!(begin.elapsed().as_secs(), 11);
-        assert_eq!(
-            bench.listener.verdicts.lock().unwrap().of("id").ready,
-            Some(false)
-        );
+        assert_eq!(bench.listener.verdicts.lock().unwrap().of("id").ready, Some(false));
         assert_eq!(bench.complaints.load(Ordering::SeqCst), 3);
     }
 
@@ -211,25 +159,10 @@ mod tests {
         let bench = bench();
         bench.healthy.store(false, Ordering::SeqCst);
         let mut probes = Probes::default();
-        let probe =
-            probe(json!({"exec": {"command": ["x"]}, "periodSeconds": 1, "failureThreshold": 2}));
-        probes.ensure(
-            Kind::Startup,
-            &probe,
-            &bench.target,
-            Duration::ZERO,
-            &bench.listener,
-        );
+        let probe = probe(json!({"exec": {"command": ["x"]}, "periodSeconds": 1, "failureThreshold": 2}));
+        probes.ensure(Kind::Startup, &probe, &bench.target, Duration::ZERO, &bench.listener);
         bench.listener.wake.notified().await;
-        assert!(
-            bench
-                .listener
-                .verdicts
-                .lock()
-                .unwrap()
-                .of("id")
-                .startup_failed
-        );
+        assert!(bench.listener.verdicts.lock().unwrap().of("id").startup_failed);
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(bench.complaints.load(Ordering::SeqCst), 2);
     }
@@ -239,13 +172,7 @@ mod tests {
         let bench = bench();
         let mut probes = Probes::default();
         let probe = probe(json!({"exec": {"command": ["x"]}, "periodSeconds": 1}));
-        probes.ensure(
-            Kind::Liveness,
-            &probe,
-            &bench.target,
-            Duration::ZERO,
-            &bench.listener,
-        );
+        probes.ensure(Kind::Liveness, &probe, &bench.target, Duration::ZERO, &bench.listener);
         bench.listener.wake.notified().await;
         probes.retain(|_| false);
         bench.healthy.store(false, Ordering::SeqCst);

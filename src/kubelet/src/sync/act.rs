@@ -22,11 +22,7 @@ const SHOWN: Duration = Duration::from_secs(3);
 
 /// Compares and acts.
 pub(super) async fn act(pod: &mut PodLoop) -> Flow {
-    let verdicts = pod
-        .verdicts
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clone();
+    let verdicts = pod.verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let plan = plan::plan(&pod.desired.pod, &pod.observed, &verdicts);
     if plan.finished {
         if pod.observed.alive() {
@@ -70,9 +66,7 @@ async fn run_sandbox(pod: &mut PodLoop, attempt: u32) -> Flow {
     if !identity::host_network(&wanted) && !*pod.node.network_ready.borrow() {
         // The node tells all pods as soon as its network works.
         let message = "network is not ready: container runtime network not ready";
-        pod.node
-            .reporter
-            .report(&reference(&wanted, None), true, "NetworkNotReady", message);
+        pod.node.reporter.report(&reference(&wanted, None), true, "NetworkNotReady", message);
         return Flow::Wait(None);
     }
     if pod.observed.alive()
@@ -82,37 +76,24 @@ async fn run_sandbox(pod: &mut PodLoop, attempt: u32) -> Flow {
     }
     if attempt > 0 {
         let message = "Pod sandbox changed, it will be killed and re-created.";
-        pod.node
-            .reporter
-            .report(&reference(&wanted, None), false, "SandboxChanged", message);
+        pod.node.reporter.report(&reference(&wanted, None), false, "SandboxChanged", message);
     }
     let config = sandbox_config(pod, attempt);
-    let handler = wanted
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.runtime_class_name.clone())
-        .unwrap_or_default();
+    let handler = wanted.spec.as_ref().and_then(|spec| spec.runtime_class_name.clone()).unwrap_or_default();
     match pod.node.runtime.run_pod_sandbox(config, handler).await {
         Ok(_) => {
             pod.troubles = 0;
             discard_sandboxes(pod).await;
             Flow::Again
         }
-        Err(error) => pod.trouble(
-            "FailedCreatePodSandBox",
-            &format!("Failed to create pod sandbox: {error}"),
-        ),
+        Err(error) => pod.trouble("FailedCreatePodSandBox", &format!("Failed to create pod sandbox: {error}")),
     }
 }
 
 /// Dead sandboxes with nothing in them are of no use to anybody.
 async fn discard_sandboxes(pod: &PodLoop) {
     for old in &pod.observed.sandboxes {
-        let in_use = pod
-            .observed
-            .containers
-            .iter()
-            .any(|seen| seen.sandbox == old.id);
+        let in_use = pod.observed.containers.iter().any(|seen| seen.sandbox == old.id);
         if !in_use && let Err(error) = pod.node.runtime.remove_pod_sandbox(old.id.clone()).await {
             tracing::debug!(sandbox = old.id, %error, "an old sandbox was not removed");
         }
@@ -121,49 +102,28 @@ async fn discard_sandboxes(pod: &PodLoop) {
 
 fn sandbox_config(pod: &PodLoop, attempt: u32) -> cri::api::PodSandboxConfig {
     let wanted = &pod.desired.pod;
-    sandbox::config(
-        wanted,
-        attempt,
-        &pod.node.cgroups.of_pod(wanted),
-        &pod.node.dns,
-        &pod.node.paths,
-    )
+    sandbox::config(wanted, attempt, &pod.node.cgroups.of_pod(wanted), &pod.node.dns, &pod.node.paths)
 }
 
 async fn end(pod: &mut PodLoop, kill: &Kill) -> Option<Flow> {
-    let seen = pod
-        .observed
-        .containers
-        .iter()
-        .find(|seen| seen.status.id == kill.id)?;
+    let seen = pod.observed.containers.iter().find(|seen| seen.status.id == kill.id)?;
     let wanted = pod.desired.pod.clone();
     let ended = stop::container(&pod.node, &wanted, seen, grace(pod), &kill.message).await;
-    ended
-        .err()
-        .map(|error| pod.trouble("FailedKillPod", &error.to_string()))
+    ended.err().map(|error| pod.trouble("FailedKillPod", &error.to_string()))
 }
 
 /// Starts what the plan names; answers whether anything started, and the shortest wait of what may not start yet.
 async fn start_all(pod: &mut PodLoop, plan: &Plan) -> (bool, Option<Duration>) {
     let wanted = pod.desired.pod.clone();
-    let init = plan
-        .init
-        .iter()
-        .map(|index| &identity::init_containers(&wanted)[*index]);
-    let main = plan
-        .start
-        .iter()
-        .map(|index| &identity::containers(&wanted)[*index]);
+    let init = plan.init.iter().map(|index| &identity::init_containers(&wanted)[*index]);
+    let main = plan.start.iter().map(|index| &identity::containers(&wanted)[*index]);
     let names: Vec<&Container> = init.chain(main).collect();
     if names.is_empty() {
         return (false, None);
     }
     let facts = pod.facts();
-    let attempt = pod
-        .observed
-        .sandbox()
-        .and_then(|sandbox| sandbox.metadata.as_ref())
-        .map_or(0, |metadata| metadata.attempt);
+    let attempt =
+        pod.observed.sandbox().and_then(|sandbox| sandbox.metadata.as_ref()).map_or(0, |metadata| metadata.attempt);
     pod.sandbox_config = sandbox_config(pod, attempt);
     write_hosts(pod, &facts.pod_ips);
     let (mut started, mut wait) = (false, None);
@@ -177,23 +137,12 @@ async fn start_all(pod: &mut PodLoop, plan: &Plan) -> (bool, Option<Duration>) {
 }
 
 /// Starts one container, or answers how long it must wait.
-async fn start_one(
-    pod: &mut PodLoop,
-    container: &Container,
-    facts: &crate::pod::field::Facts,
-) -> Option<Duration> {
+async fn start_one(pod: &mut PodLoop, container: &Container, facts: &crate::pod::field::Facts) -> Option<Duration> {
     let now = Instant::now();
     let key = format!("container {}", container.name);
     let latest = pod.observed.latest(&container.name);
-    let ended = latest
-        .filter(|seen| seen.exited())
-        .and_then(|seen| pod.exits.get(&seen.status.id))
-        .copied();
-    let failed = ended.or_else(|| {
-        pod.backoff
-            .last(&key)
-            .filter(|_| pod.waiting.contains_key(&container.name))
-    });
+    let ended = latest.filter(|seen| seen.exited()).and_then(|seen| pod.exits.get(&seen.status.id)).copied();
+    let failed = ended.or_else(|| pod.backoff.last(&key).filter(|_| pod.waiting.contains_key(&container.name)));
     if let Some(failed) = failed {
         if let Some(remaining) = pod.backoff.remaining(&key, failed, now) {
             crash_loop(pod, container, &key, ended.is_some());
@@ -201,11 +150,7 @@ async fn start_one(
         }
         pod.backoff.next(&key, now);
     }
-    let sandbox = pod
-        .observed
-        .sandbox()
-        .map(|sandbox| sandbox.id.clone())
-        .unwrap_or_default();
+    let sandbox = pod.observed.sandbox().map(|sandbox| sandbox.id.clone()).unwrap_or_default();
     let wanted = pod.desired.pod.clone();
     let node = pod.node.clone();
     let place = Place {
@@ -232,11 +177,7 @@ async fn start_one(
             let since = pod.backoff.last(&key).unwrap_or(now);
             let remaining = pod.backoff.remaining(&key, since, now);
             let remaining = remaining.unwrap_or(Duration::from_secs(1));
-            Some(if refused {
-                remaining.min(SHOWN)
-            } else {
-                remaining
-            })
+            Some(if refused { remaining.min(SHOWN) } else { remaining })
         }
     }
 }
@@ -244,44 +185,21 @@ async fn start_one(
 fn crash_loop(pod: &mut PodLoop, container: &Container, key: &str, crashed: bool) {
     if !crashed {
         // It waits for the next try of what failed before it ever ran; an image waits under its own name.
-        if let Some(waiting) = pod
-            .waiting
-            .get_mut(&container.name)
-            .filter(|waiting| waiting.reason == "ErrImagePull")
-        {
+        if let Some(waiting) = pod.waiting.get_mut(&container.name).filter(|waiting| waiting.reason == "ErrImagePull") {
             let image = container.image.as_deref().unwrap_or_default();
-            *waiting = Waiting::new(
-                "ImagePullBackOff",
-                format!("Back-off pulling image {image:?}"),
-            );
+            *waiting = Waiting::new("ImagePullBackOff", format!("Back-off pulling image {image:?}"));
         }
         return;
     }
-    let about = reference(
-        &pod.desired.pod,
-        Some(format!("spec.containers{{{}}}", container.name)),
-    );
+    let about = reference(&pod.desired.pod, Some(format!("spec.containers{{{}}}", container.name)));
     let full_name = identity::full_name(&pod.desired.pod);
-    let message = format!(
-        "Back-off restarting failed container {} in pod {full_name}",
-        container.name
-    );
-    if pod
-        .waiting
-        .get(&container.name)
-        .is_none_or(|waiting| waiting.reason != "CrashLoopBackOff")
-    {
+    let message = format!("Back-off restarting failed container {} in pod {full_name}", container.name);
+    if pod.waiting.get(&container.name).is_none_or(|waiting| waiting.reason != "CrashLoopBackOff") {
         pod.node.reporter.report(&about, true, "BackOff", &message);
     }
     let delay = component_base::flags::format_duration(pod.backoff.delay(key));
-    let text = format!(
-        "back-off {delay} restarting failed container={} pod={full_name}",
-        container.name
-    );
-    pod.waiting.insert(
-        container.name.clone(),
-        Waiting::new("CrashLoopBackOff", text),
-    );
+    let text = format!("back-off {delay} restarting failed container={} pod={full_name}", container.name);
+    pod.waiting.insert(container.name.clone(), Waiting::new("CrashLoopBackOff", text));
 }
 
 fn write_hosts(pod: &PodLoop, pod_ips: &[String]) {
@@ -303,13 +221,7 @@ fn write_hosts(pod: &PodLoop, pod_ips: &[String]) {
 
 /// Starts the probes of what runs and stops those of what does not.
 pub(super) async fn probe(pod: &mut PodLoop) -> Flow {
-    let running: Vec<Seen> = pod
-        .observed
-        .containers
-        .iter()
-        .filter(|seen| seen.running())
-        .cloned()
-        .collect();
+    let running: Vec<Seen> = pod.observed.containers.iter().filter(|seen| seen.running()).cloned().collect();
     let ip = pod.facts().pod_ips.first().cloned().unwrap_or_default();
     let wanted = pod.desired.pod.clone();
     adopt_verdicts(pod, &running);
@@ -323,11 +235,8 @@ pub(super) async fn probe(pod: &mut PodLoop) -> Flow {
             ip: ip.clone(),
             container: container.clone(),
         };
-        let started = pod
-            .verdicts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .started(&seen.status.id, container);
+        let started =
+            pod.verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).started(&seen.status.id, container);
         let all: [(Kind, Option<&Probe>); 3] = [
             (Kind::Startup, container.startup_probe.as_ref()),
             (Kind::Liveness, container.liveness_probe.as_ref()),
@@ -336,17 +245,13 @@ pub(super) async fn probe(pod: &mut PodLoop) -> Flow {
         let listener = listener(pod, container);
         for (kind, probe) in all {
             if let (Some(probe), true) = (probe, (kind == Kind::Startup) != started) {
-                pod.probes
-                    .ensure(kind, probe, &target, age(seen), &listener);
+                pod.probes.ensure(kind, probe, &target, age(seen), &listener);
             }
         }
     }
     let runs = |id: &str| running.iter().any(|seen| seen.status.id == id);
     pod.probes.retain(runs);
-    pod.verdicts
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .retain(runs);
+    pod.verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).retain(runs);
     Flow::Next
 }
 
@@ -355,20 +260,10 @@ fn adopt_verdicts(pod: &PodLoop, running: &[Seen]) {
     let Some(status) = &pod.desired.pod.status else {
         return;
     };
-    let mut verdicts = pod
-        .verdicts
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut verdicts = pod.verdicts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for seen in running {
-        let told = status
-            .container_statuses
-            .iter()
-            .chain(&status.init_container_statuses)
-            .flatten();
-        let same = |id: &Option<String>| {
-            id.as_deref()
-                .is_some_and(|id| id.ends_with(&seen.status.id))
-        };
+        let told = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let same = |id: &Option<String>| id.as_deref().is_some_and(|id| id.ends_with(&seen.status.id));
         if let Some(told) = told.into_iter().find(|told| same(&told.container_id))
             && verdicts.of(&seen.status.id) == crate::probe::Verdict::default()
         {
@@ -383,24 +278,12 @@ fn adopt_verdicts(pod: &PodLoop, running: &[Seen]) {
 }
 
 fn listener(pod: &PodLoop, container: &Container) -> Listener {
-    let about = reference(
-        &pod.desired.pod,
-        Some(format!("spec.containers{{{}}}", container.name)),
-    );
+    let about = reference(&pod.desired.pod, Some(format!("spec.containers{{{}}}", container.name)));
     let reporter = pod.node.reporter.clone();
     let unhealthy = move |kind: Kind, message: &str| {
-        reporter.report(
-            &about,
-            true,
-            "Unhealthy",
-            &format!("{} probe failed: {message}", kind.word()),
-        )
+        reporter.report(&about, true, "Unhealthy", &format!("{} probe failed: {message}", kind.word()))
     };
-    Listener {
-        verdicts: pod.verdicts.clone(),
-        wake: pod.wake.clone(),
-        unhealthy: Arc::new(unhealthy),
-    }
+    Listener { verdicts: pod.verdicts.clone(), wake: pod.wake.clone(), unhealthy: Arc::new(unhealthy) }
 }
 
 fn age(seen: &Seen) -> Duration {

@@ -22,10 +22,7 @@ pub(super) async fn finish(pod: &mut PodLoop) -> Flow {
     {
         return fail(
             pod,
-            Waiting::new(
-                "DeadlineExceeded",
-                "Pod was active on the node longer than the specified deadline",
-            ),
+            Waiting::new("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"),
         );
     }
     let over = is_terminal(pod.status().phase.as_deref());
@@ -37,8 +34,7 @@ pub(super) async fn finish(pod: &mut PodLoop) -> Flow {
     pod.probes.stop(Kind::Startup);
     if pod.observed.alive() {
         let grace = Duration::from_secs(
-            u64::try_from(deleted.unwrap_or_else(|| identity::grace_period(&pod.desired.pod)))
-                .unwrap_or(0),
+            u64::try_from(deleted.unwrap_or_else(|| identity::grace_period(&pod.desired.pod))).unwrap_or(0),
         );
         if deleted.is_some() {
             pod.tell();
@@ -70,11 +66,7 @@ async fn leave_node(pod: &mut PodLoop) -> Option<Flow> {
     let paths = pod.node.paths.clone();
     let (owner, whole) = (uid.to_owned(), deleted);
     let torn = tokio::task::spawn_blocking(move || {
-        if whole {
-            volumes::tear_down(&paths, &owner)
-        } else {
-            volumes::mount::unmount_below(&paths.pod(&owner))
-        }
+        if whole { volumes::tear_down(&paths, &owner) } else { volumes::mount::unmount_below(&paths.pod(&owner)) }
     });
     if let Ok(Err(error)) = torn.await {
         return Some(pod.trouble("FailedUnmount", &error.to_string()));
@@ -110,19 +102,11 @@ pub(super) fn deadline(pod: &PodLoop) -> Option<Duration> {
 }
 
 /// Ends and removes a pod that nobody wants any more and of which only the runtime knows.
-pub async fn remove_orphan(
-    node: &crate::node_context::NodeContext,
-    uid: &str,
-) -> Result<(), cri::CriError> {
+pub async fn remove_orphan(node: &crate::node_context::NodeContext, uid: &str) -> Result<(), cri::CriError> {
     let seen = observed::observe(node.runtime.as_ref(), uid, std::path::Path::new("")).await?;
     for container in seen.containers.iter().filter(|seen| seen.running()) {
-        let grace = container
-            .annotation(identity::GRACE_PERIOD)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(30);
-        node.runtime
-            .stop_container(container.status.id.clone(), Duration::from_secs(grace))
-            .await?;
+        let grace = container.annotation(identity::GRACE_PERIOD).and_then(|text| text.parse().ok()).unwrap_or(30);
+        node.runtime.stop_container(container.status.id.clone(), Duration::from_secs(grace)).await?;
     }
     stop::remove(node, &seen).await
 }

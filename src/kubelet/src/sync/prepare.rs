@@ -11,10 +11,7 @@ pub(super) async fn admit(pod: &mut PodLoop) -> Flow {
         return Flow::Next;
     }
     let runs_already = pod.observed.alive() || !pod.observed.containers.is_empty();
-    let verdict = pod
-        .node
-        .ledger
-        .admit(&pod.desired.pod, runs_already, &pod.node.offer);
+    let verdict = pod.node.ledger.admit(&pod.desired.pod, runs_already, &pod.node.offer);
     match verdict {
         Ok(()) => {
             pod.admitted = true;
@@ -23,9 +20,7 @@ pub(super) async fn admit(pod: &mut PodLoop) -> Flow {
         }
         Err(reason) => {
             let about = crate::node_context::reference(&pod.desired.pod, None);
-            pod.node
-                .reporter
-                .report(&about, true, &reason.reason, &reason.message);
+            pod.node.reporter.report(&about, true, &reason.reason, &reason.message);
             fail(pod, reason)
         }
     }
@@ -33,10 +28,7 @@ pub(super) async fn admit(pod: &mut PodLoop) -> Flow {
 
 /// The pod ends by the kubelet's own decision.
 pub(super) fn fail(pod: &mut PodLoop, reason: Waiting) -> Flow {
-    debug_assert!(
-        !is_terminal(pod.status().phase.as_deref()),
-        "a pod fails once"
-    );
+    debug_assert!(!is_terminal(pod.status().phase.as_deref()), "a pod fails once");
     pod.failed = Some(reason);
     Flow::Again
 }
@@ -45,23 +37,15 @@ pub(super) fn fail(pod: &mut PodLoop, reason: Waiting) -> Flow {
 pub(super) async fn ground(pod: &mut PodLoop) -> Flow {
     let wanted = pod.desired.pod.clone();
     let paths = &pod.node.paths;
-    let folders = [
-        paths.pod(identity::uid(&wanted)).join("volumes"),
-        paths.pod_logs(&wanted),
-    ];
+    let folders = [paths.pod(identity::uid(&wanted)).join("volumes"), paths.pod_logs(&wanted)];
     for folder in folders {
         if let Err(error) = std::fs::create_dir_all(&folder) {
-            return pod.trouble(
-                "FailedToMakePodDataDirectories",
-                &format!("error making pod data directories: {error}"),
-            );
+            return pod
+                .trouble("FailedToMakePodDataDirectories", &format!("error making pod data directories: {error}"));
         }
     }
     if let Err(error) = pod.node.cgroups.ensure(&wanted).await {
-        return pod.trouble(
-            "FailedToCreatePodContainer",
-            &format!("unable to ensure pod container exists: {error}"),
-        );
+        return pod.trouble("FailedToCreatePodContainer", &format!("unable to ensure pod container exists: {error}"));
     }
     Flow::Next
 }
@@ -70,11 +54,7 @@ pub(super) async fn ground(pod: &mut PodLoop) -> Flow {
 pub(super) async fn volumes(pod: &mut PodLoop) -> Flow {
     let node = pod.node.clone();
     let facts = pod.facts();
-    let workshop = Workshop {
-        paths: &node.paths,
-        cluster: node.cluster.as_ref(),
-        facts: &facts,
-    };
+    let workshop = Workshop { paths: &node.paths, cluster: node.cluster.as_ref(), facts: &facts };
     let wanted = pod.desired.pod.clone();
     match volumes::set_up(&wanted, &workshop).await {
         Ok(mounted) => {
@@ -82,13 +62,9 @@ pub(super) async fn volumes(pod: &mut PodLoop) -> Flow {
             Flow::Next
         }
         // What runs goes on with the volumes it has; a token is asked for again soon enough.
-        Err(error)
-            if pod.observed.containers.iter().any(|seen| seen.running())
-                && !pod.mounted.paths.is_empty() =>
-        {
+        Err(error) if pod.observed.containers.iter().any(|seen| seen.running()) && !pod.mounted.paths.is_empty() => {
             tracing::warn!(pod = identity::full_name(&wanted), %error, "volumes were not brought up to date");
-            pod.mounted.refresh_at =
-                Some(tokio::time::Instant::now() + std::time::Duration::from_secs(10));
+            pod.mounted.refresh_at = Some(tokio::time::Instant::now() + std::time::Duration::from_secs(10));
             Flow::Next
         }
         Err(error) => pod.trouble("FailedMount", &error.to_string()),

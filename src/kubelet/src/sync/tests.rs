@@ -51,26 +51,15 @@ fn bench(spec: serde_json::Value) -> Bench {
         reporter: events.clone(),
         statuses: sender,
         network_ready,
-        paths: Paths::new(
-            folder.path().join("kubelet"),
-            folder.path().join("logs/pods"),
-        ),
+        paths: Paths::new(folder.path().join("kubelet"), folder.path().join("logs/pods")),
         cgroups: Cgroups::new(Driver::Cgroupfs, folder.path().join("cgroup")),
         dns: DnsSettings::default(),
-        offer: Offer {
-            cpu: 1000,
-            memory: 1 << 30,
-            pods: 10,
-            memory_capacity: 1 << 30,
-        },
+        offer: Offer { cpu: 1000, memory: 1 << 30, pods: 10, memory_capacity: 1 << 30 },
         seccomp_root: folder.path().to_owned(),
         ledger: Ledger::default(),
     };
     let pod = Arc::new(crate::pod::sandbox::tests::pod(spec));
-    let (desired, _) = watch::channel(Desired {
-        pod,
-        removed: false,
-    });
+    let (desired, _) = watch::channel(Desired { pod, removed: false });
     let mut bench = Bench {
         runtime,
         events,
@@ -88,18 +77,13 @@ fn bench(spec: serde_json::Value) -> Bench {
 
 impl Bench {
     fn start(&mut self) {
-        let pod = PodLoop::new(
-            self.node.clone(),
-            self.desired.borrow().clone(),
-            self.wake.clone(),
-        );
+        let pod = PodLoop::new(self.node.clone(), self.desired.borrow().clone(), self.wake.clone());
         self.task = Some(tokio::spawn(pod.run(self.desired.subscribe())));
         let (wake, mut events) = (self.wake.clone(), None);
         let runtime = self.runtime.clone();
         tokio::spawn(async move {
             use futures::StreamExt;
-            let stream =
-                events.get_or_insert(cri::Runtime::events(runtime.as_ref()).await.unwrap());
+            let stream = events.get_or_insert(cri::Runtime::events(runtime.as_ref()).await.unwrap());
             while stream.next().await.is_some() {
                 wake.notify_one();
             }
@@ -116,14 +100,11 @@ impl Bench {
             }
             panic!("the pod loop ended before {what}");
         };
-        tokio::time::timeout(Duration::from_hours(2), found)
-            .await
-            .unwrap_or_else(|_| panic!("never {what}"))
+        tokio::time::timeout(Duration::from_hours(2), found).await.unwrap_or_else(|_| panic!("never {what}"))
     }
 
     async fn until_phase(&mut self, phase: &str) -> PodStatus {
-        self.until(phase, |status| status.phase.as_deref() == Some(phase))
-            .await
+        self.until(phase, |status| status.phase.as_deref() == Some(phase)).await
     }
 
     fn delete(&self, grace: i64) {
@@ -136,28 +117,15 @@ impl Bench {
     }
 
     async fn ended(&mut self) {
-        tokio::time::timeout(Duration::from_hours(1), self.task.take().unwrap())
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(Duration::from_hours(1), self.task.take().unwrap()).await.unwrap().unwrap();
     }
 
     fn count(&self, call: &str) -> usize {
-        self.runtime
-            .calls()
-            .iter()
-            .filter(|entry| entry.starts_with(call))
-            .count()
+        self.runtime.calls().iter().filter(|entry| entry.starts_with(call)).count()
     }
 
     fn told(&self, reason: &str) -> usize {
-        self.events
-            .0
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|event| event.starts_with(&format!("{reason}:")))
-            .count()
+        self.events.0.lock().unwrap().iter().filter(|event| event.starts_with(&format!("{reason}:"))).count()
     }
 }
 
@@ -172,30 +140,20 @@ fn waiting(status: &PodStatus) -> String {
 }
 
 fn ready(status: &PodStatus) -> bool {
-    status
-        .conditions
-        .iter()
-        .flatten()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_runs_and_leaves_nothing_when_it_is_deleted() {
-    let mut bench = bench(
-        json!({"containers": [{"name": "a", "image": "img:1"}], "volumes": [{"name": "v", "emptyDir": {}}]}),
-    );
+    let mut bench =
+        bench(json!({"containers": [{"name": "a", "image": "img:1"}], "volumes": [{"name": "v", "emptyDir": {}}]}));
     let status = bench.until("ready", ready).await;
     assert_eq!(status.pod_ip.as_deref(), Some("10.244.0.1"));
     let folder = bench.node.paths.pod("u-1");
-    assert!(
-        folder.join("volumes/kubernetes.io~empty-dir/v").is_dir()
-            && folder.join("etc-hosts").exists()
-    );
+    assert!(folder.join("volumes/kubernetes.io~empty-dir/v").is_dir() && folder.join("etc-hosts").exists());
     bench.delete(30);
     bench.ended().await;
-    assert!(
-        bench.runtime.container_configs().is_empty() && bench.runtime.sandbox_configs().is_empty()
-    );
+    assert!(bench.runtime.container_configs().is_empty() && bench.runtime.sandbox_configs().is_empty());
     assert!(!folder.exists());
     let mut last = None;
     while let Ok(update) = bench.statuses.try_recv() {
@@ -214,10 +172,7 @@ async fn a_crashing_container_comes_back_later_and_later() {
     for attempt in 0..4 {
         bench
             .until("running", |status| {
-                status
-                    .container_statuses
-                    .as_ref()
-                    .is_some_and(|all| all[0].restart_count == attempt && all[0].ready)
+                status.container_statuses.as_ref().is_some_and(|all| all[0].restart_count == attempt && all[0].ready)
             })
             .await;
         waits.push(begin.elapsed().as_secs());
@@ -225,9 +180,7 @@ async fn a_crashing_container_comes_back_later_and_later() {
         bench.runtime.exit(&id, 1);
     }
     assert_eq!(waits, [0, 0, 10, 30]);
-    let status = bench
-        .until("crash loop", |status| waiting(status) == "CrashLoopBackOff")
-        .await;
+    let status = bench.until("crash loop", |status| waiting(status) == "CrashLoopBackOff").await;
     assert_eq!(status.phase.as_deref(), Some("Running"));
     let kept = bench.runtime.container_configs().len();
     assert!(kept <= 2, "the last two runs are kept, not {kept}");
@@ -241,10 +194,7 @@ async fn init_containers_come_first() {
     }));
     bench
         .until("initializing", |status| {
-            status
-                .init_container_statuses
-                .as_ref()
-                .is_some_and(|all| all[0].state.as_ref().unwrap().running.is_some())
+            status.init_container_statuses.as_ref().is_some_and(|all| all[0].state.as_ref().unwrap().running.is_some())
         })
         .await;
     assert!(bench.runtime.running("a").is_empty());
@@ -255,26 +205,15 @@ async fn init_containers_come_first() {
 
 #[tokio::test(start_paused = true)]
 async fn work_that_is_done_is_not_repeated() {
-    let mut bench =
-        bench(json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "img:1"}]}));
+    let mut bench = bench(json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "img:1"}]}));
     bench.until("ready", ready).await;
     let id = bench.runtime.running("a").remove(0);
     bench.runtime.exit(&id, 0);
     bench.until_phase("Succeeded").await;
     bench.wake.notify_one();
     tokio::time::sleep(Duration::from_mins(1)).await;
-    assert_eq!(
-        (
-            bench.count("run_pod_sandbox"),
-            bench.count("create_container")
-        ),
-        (1, 1)
-    );
-    assert_eq!(
-        bench.runtime.container_configs().len(),
-        1,
-        "its log can still be read"
-    );
+    assert_eq!((bench.count("run_pod_sandbox"), bench.count("create_container")), (1, 1));
+    assert_eq!(bench.runtime.container_configs().len(), 1, "its log can still be read");
     bench.delete(0);
     bench.ended().await;
 }
@@ -282,12 +221,8 @@ async fn work_that_is_done_is_not_repeated() {
 #[tokio::test(start_paused = true)]
 async fn an_image_that_cannot_be_pulled_backs_off() {
     let mut bench = bench(json!({"containers": [{"name": "a", "image": "none:1"}]}));
-    bench
-        .until("failed", |status| waiting(status) == "ErrImagePull")
-        .await;
-    bench
-        .until("back-off", |status| waiting(status) == "ImagePullBackOff")
-        .await;
+    bench.until("failed", |status| waiting(status) == "ErrImagePull").await;
+    bench.until("back-off", |status| waiting(status) == "ImagePullBackOff").await;
     bench.runtime.publish_image("none:1");
     bench.until("ready", ready).await;
     assert_eq!(bench.told("Pulling"), bench.count("pull_image"));
@@ -301,11 +236,7 @@ async fn a_restarted_kubelet_adopts_what_runs() {
     bench.start();
     bench.until("ready again", ready).await;
     assert_eq!(
-        (
-            bench.count("run_pod_sandbox"),
-            bench.count("create_container"),
-            bench.count("stop_container")
-        ),
+        (bench.count("run_pod_sandbox"), bench.count("create_container"), bench.count("stop_container")),
         (1, 1, 0)
     );
 }
@@ -316,11 +247,7 @@ async fn a_dead_sandbox_is_made_anew() {
     bench.until("ready", ready).await;
     let sandbox = bench.runtime.sandbox_configs()[0].0.clone();
     bench.runtime.kill_sandbox(&sandbox);
-    bench
-        .until("new address", |status| {
-            ready(status) && status.pod_ip.as_deref() == Some("10.244.0.2")
-        })
-        .await;
+    bench.until("new address", |status| ready(status) && status.pod_ip.as_deref() == Some("10.244.0.2")).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,9 +264,8 @@ async fn pods_wait_for_the_network_and_static_ones_on_the_hosts_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn what_does_not_fit_fails_for_good() {
-    let mut bench = bench(
-        json!({"containers": [{"name": "a", "image": "img:1", "resources": {"requests": {"cpu": "2"}}}]}),
-    );
+    let mut bench =
+        bench(json!({"containers": [{"name": "a", "image": "img:1", "resources": {"requests": {"cpu": "2"}}}]}));
     let status = bench.until_phase("Failed").await;
     assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
     assert_eq!(bench.count("run_pod_sandbox"), 0);
@@ -358,10 +284,7 @@ async fn a_failed_liveness_probe_restarts_the_container() {
     });
     bench
         .until("restarted", |status| {
-            status
-                .container_statuses
-                .as_ref()
-                .is_some_and(|all| all[0].restart_count == 1 && all[0].ready)
+            status.container_statuses.as_ref().is_some_and(|all| all[0].restart_count == 1 && all[0].ready)
         })
         .await;
     assert_eq!(bench.told("Unhealthy"), 2);

@@ -22,10 +22,7 @@ pub fn write(folder: &Path, payload: &Payload, group: Option<u32>) -> io::Result
         check(name)?;
     }
     let current = fs::read_link(folder.join(DATA)).ok();
-    if current
-        .as_ref()
-        .is_some_and(|current| same(&folder.join(current), payload))
-    {
+    if current.as_ref().is_some_and(|current| same(&folder.join(current), payload)) {
         return Ok(false);
     }
     let fresh = fresh_name();
@@ -44,25 +41,18 @@ pub fn write(folder: &Path, payload: &Payload, group: Option<u32>) -> io::Result
 }
 
 fn fresh_name() -> String {
-    let now = jiff::Timestamp::now()
-        .strftime("%Y_%m_%d_%H_%M_%S")
-        .to_string();
+    let now = jiff::Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S").to_string();
     format!("..{now}.{}", rand::random::<u32>())
 }
 
 /// Names must stay inside the folder and must not look like ours.
 fn check(name: &str) -> io::Result<()> {
     let mut parts = Path::new(name).components();
-    let sane = !name.is_empty()
-        && !name.starts_with("..")
-        && parts.all(|part| matches!(part, Component::Normal(_)));
+    let sane = !name.is_empty() && !name.starts_with("..") && parts.all(|part| matches!(part, Component::Normal(_)));
     if sane {
         Ok(())
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("invalid path {name:?} in volume"),
-        ))
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path {name:?} in volume")))
     }
 }
 
@@ -71,9 +61,7 @@ fn same(folder: &Path, payload: &Payload) -> bool {
     if collect(folder, folder, &mut names).is_err() || !names.iter().eq(payload.keys()) {
         return false;
     }
-    payload
-        .iter()
-        .all(|(name, file)| fs::read(folder.join(name)).is_ok_and(|data| data == file.data))
+    payload.iter().all(|(name, file)| fs::read(folder.join(name)).is_ok_and(|data| data == file.data))
 }
 
 fn collect(root: &Path, folder: &Path, names: &mut BTreeSet<String>) -> io::Result<()> {
@@ -95,21 +83,10 @@ fn fill(folder: &Path, payload: &Payload, group: Option<u32>) -> io::Result<()> 
     for (name, file) in payload {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)?;
+            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
         }
-        let mode = if group.is_some() {
-            file.mode | 0o440
-        } else {
-            file.mode
-        };
-        let mut handle = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&path)?;
+        let mode = if group.is_some() { file.mode | 0o440 } else { file.mode };
+        let mut handle = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
         handle.write_all(&file.data)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
         if file.owner.is_some() || group.is_some() {
@@ -127,12 +104,7 @@ pub fn own_folder(folder: &Path, group: u32) -> io::Result<()> {
 }
 
 fn link_names(folder: &Path, payload: &Payload) -> io::Result<()> {
-    let first = |name: &String| {
-        Path::new(name)
-            .components()
-            .next()
-            .map(|part| part.as_os_str().to_owned())
-    };
+    let first = |name: &String| Path::new(name).components().next().map(|part| part.as_os_str().to_owned());
     let wanted: BTreeSet<OsString> = payload.keys().filter_map(first).collect();
     for name in &wanted {
         let link = folder.join(name);
@@ -164,52 +136,19 @@ mod tests {
     fn payload(files: &[(&str, &str)]) -> Payload {
         files
             .iter()
-            .map(|(name, data)| {
-                (
-                    (*name).to_owned(),
-                    File {
-                        data: data.as_bytes().to_vec(),
-                        mode: 0o640,
-                        owner: None,
-                    },
-                )
-            })
+            .map(|(name, data)| ((*name).to_owned(), File { data: data.as_bytes().to_vec(), mode: 0o640, owner: None }))
             .collect()
     }
 
     #[test]
     fn files_are_exchanged_together_and_stale_ones_vanish() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(
-            write(
-                folder.path(),
-                &payload(&[("a", "1"), ("deep/b", "2")]),
-                None
-            )
-            .unwrap()
-        );
+        assert!(write(folder.path(), &payload(&[("a", "1"), ("deep/b", "2")]), None).unwrap());
         let first = fs::read_link(folder.path().join(DATA)).unwrap();
-        assert!(
-            !write(
-                folder.path(),
-                &payload(&[("a", "1"), ("deep/b", "2")]),
-                None
-            )
-            .unwrap()
-        );
+        assert!(!write(folder.path(), &payload(&[("a", "1"), ("deep/b", "2")]), None).unwrap());
         assert_eq!(fs::read_link(folder.path().join(DATA)).unwrap(), first);
-        assert_eq!(
-            fs::read_to_string(folder.path().join("deep/b")).unwrap(),
-            "2"
-        );
-        assert_eq!(
-            fs::metadata(folder.path().join("a"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
-            0o640
-        );
+        assert_eq!(fs::read_to_string(folder.path().join("deep/b")).unwrap(), "2");
+        assert_eq!(fs::metadata(folder.path().join("a")).unwrap().permissions().mode() & 0o777, 0o640);
 
         assert!(write(folder.path(), &payload(&[("a", "3")]), None).unwrap());
         assert_eq!(fs::read_to_string(folder.path().join("a")).unwrap(), "3");
@@ -232,10 +171,7 @@ mod tests {
     fn names_that_lead_out_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["../x", "/etc/passwd", "a/../../b", "..data", ""] {
-            assert!(
-                write(folder.path(), &payload(&[(name, "x")]), None).is_err(),
-                "{name}"
-            );
+            assert!(write(folder.path(), &payload(&[(name, "x")]), None).is_err(), "{name}");
         }
     }
 }

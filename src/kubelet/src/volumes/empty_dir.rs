@@ -10,11 +10,7 @@ use super::{VolumeError, atomic_writer, mount};
 use crate::pod::amount;
 
 /// Makes the folder, on disk or in memory, writable by everyone in the pod.
-pub fn set_up(
-    path: &Path,
-    source: &EmptyDirVolumeSource,
-    group: Option<u32>,
-) -> Result<(), VolumeError> {
+pub fn set_up(path: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> Result<(), VolumeError> {
     let make = || {
         if path.exists() && source.medium.as_deref() != Some("Memory") {
             return Ok(());
@@ -26,10 +22,7 @@ pub fn set_up(
         fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
         group.map_or(Ok(()), |group| atomic_writer::own_folder(path, group))
     };
-    make().map_err(|source| VolumeError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    make().map_err(|source| VolumeError::Io { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -44,9 +37,6 @@ mod tests {
         fs::write(path.join("x"), "1").unwrap();
         set_up(&path, &EmptyDirVolumeSource::default(), None).unwrap();
         assert!(path.join("x").exists());
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o777
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o777);
     }
 }

@@ -11,25 +11,13 @@ use super::VolumeError;
 /// Checks or makes the path; answers it.
 pub fn set_up(source: &HostPathVolumeSource) -> Result<PathBuf, VolumeError> {
     let path = PathBuf::from(&source.path);
-    let io = |source| VolumeError::Io {
-        path: path.clone(),
-        source,
-    };
+    let io = |source| VolumeError::Io { path: path.clone(), source };
     match source.type_.as_deref().unwrap_or_default() {
-        "DirectoryOrCreate" if !path.exists() => DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&path)
-            .map_err(io)?,
+        "DirectoryOrCreate" if !path.exists() => {
+            DirBuilder::new().recursive(true).mode(0o755).create(&path).map_err(io)?
+        }
         "FileOrCreate" if !path.exists() => {
-            drop(
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .mode(0o644)
-                    .open(&path)
-                    .map_err(io)?,
-            );
+            drop(OpenOptions::new().create(true).append(true).mode(0o644).open(&path).map_err(io)?);
         }
         kind => check(&path, kind)?,
     }
@@ -47,14 +35,7 @@ fn check(path: &Path, kind: &str) -> Result<(), VolumeError> {
         "BlockDevice" => (is(FileTypeExt::is_block_device), "a block device"),
         _ => (true, ""),
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(VolumeError::HostPath {
-            path: path.display().to_string(),
-            wanted,
-        })
-    }
+    if fits { Ok(()) } else { Err(VolumeError::HostPath { path: path.display().to_string(), wanted }) }
 }
 
 #[cfg(test)]

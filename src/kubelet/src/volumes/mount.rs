@@ -13,30 +13,14 @@ pub fn tmpfs(path: &Path, size: Option<i64>) -> io::Result<()> {
     if is_mount_point(path)? {
         return Ok(());
     }
-    let options = size.map_or_else(
-        || "mode=0777".to_owned(),
-        |size| format!("mode=0777,size={size}"),
-    );
-    mount(
-        Some("tmpfs"),
-        path,
-        Some("tmpfs"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        Some(options.as_str()),
-    )
-    .map_err(io::Error::from)
+    let options = size.map_or_else(|| "mode=0777".to_owned(), |size| format!("mode=0777,size={size}"));
+    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
+        .map_err(io::Error::from)
 }
 
 /// Shows `source` at `target` as well.
 pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    mount(
-        Some(source),
-        target,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .map_err(io::Error::from)
+    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(io::Error::from)
 }
 
 /// Whether a file system begins at `path`.
@@ -56,20 +40,14 @@ pub fn unmount(path: &Path) -> io::Result<()> {
 /// Takes away every mount below `folder`, the deepest first.
 pub fn unmount_below(folder: &Path) -> io::Result<()> {
     let table = fs::read("/proc/self/mountinfo")?;
-    let mut points: Vec<PathBuf> = mount_points(&table)
-        .into_iter()
-        .filter(|point| point.starts_with(folder))
-        .collect();
+    let mut points: Vec<PathBuf> = mount_points(&table).into_iter().filter(|point| point.starts_with(folder)).collect();
     points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
     points.iter().try_for_each(|point| unmount(point))
 }
 
 fn mount_points(table: &[u8]) -> Vec<PathBuf> {
     let lines = table.split(|byte| *byte == b'\n');
-    lines
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .map(unescape)
-        .collect()
+    lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4)).map(unescape).collect()
 }
 
 /// The kernel writes blanks and backslashes of paths in octal.
@@ -102,9 +80,6 @@ mod tests {
     #[test]
     fn the_mount_table_is_read_with_its_escapes() {
         let table = b"36 35 98:0 / /mnt/a\\040b rw - ext3 /dev/root rw\n37 35 0:1 / /proc rw - proc proc rw\n";
-        assert_eq!(
-            mount_points(table),
-            [PathBuf::from("/mnt/a b"), PathBuf::from("/proc")]
-        );
+        assert_eq!(mount_points(table), [PathBuf::from("/mnt/a b"), PathBuf::from("/proc")]);
     }
 }

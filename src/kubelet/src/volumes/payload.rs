@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapProjection, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod,
-    Secret, SecretProjection, SecretVolumeSource,
+    ConfigMap, ConfigMapProjection, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, Secret,
+    SecretProjection, SecretVolumeSource,
 };
 
 use crate::pod::field::{self, Facts};
@@ -103,35 +103,18 @@ impl<'a> Selection<'a> {
         }
     }
 
-    fn pick(
-        &self,
-        data: &BTreeMap<&str, &[u8]>,
-        kind: &'static str,
-    ) -> Result<Payload, PayloadError> {
-        let file = |data: &[u8], mode: i32| File {
-            data: data.to_vec(),
-            mode: permissions(mode),
-            owner: None,
-        };
+    fn pick(&self, data: &BTreeMap<&str, &[u8]>, kind: &'static str) -> Result<Payload, PayloadError> {
+        let file = |data: &[u8], mode: i32| File { data: data.to_vec(), mode: permissions(mode), owner: None };
         let Some(items) = self.items.filter(|items| !items.is_empty()) else {
-            return Ok(data
-                .iter()
-                .map(|(key, data)| ((*key).to_owned(), file(data, self.mode)))
-                .collect());
+            return Ok(data.iter().map(|(key, data)| ((*key).to_owned(), file(data, self.mode))).collect());
         };
         let mut payload = Payload::new();
         for item in items {
             match data.get(item.key.as_str()) {
-                Some(data) => drop(payload.insert(
-                    item.path.clone(),
-                    file(data, item.mode.unwrap_or(self.mode)),
-                )),
+                Some(data) => drop(payload.insert(item.path.clone(), file(data, item.mode.unwrap_or(self.mode)))),
                 None if self.optional => {}
                 None => {
-                    return Err(PayloadError::Key {
-                        kind,
-                        key: item.key.clone(),
-                    });
+                    return Err(PayloadError::Key { kind, key: item.key.clone() });
                 }
             }
         }
@@ -145,23 +128,12 @@ pub fn permissions(mode: i32) -> u32 {
 }
 
 /// The files of a ConfigMap.
-pub fn config_map(
-    object: Option<&ConfigMap>,
-    selection: &Selection<'_>,
-) -> Result<Payload, PayloadError> {
+pub fn config_map(object: Option<&ConfigMap>, selection: &Selection<'_>) -> Result<Payload, PayloadError> {
     let Some(object) = object else {
         return absent("configmap", selection);
     };
-    let text = object
-        .data
-        .iter()
-        .flatten()
-        .map(|(key, value)| (key.as_str(), value.as_bytes()));
-    let binary = object
-        .binary_data
-        .iter()
-        .flatten()
-        .map(|(key, value)| (key.as_str(), value.0.as_slice()));
+    let text = object.data.iter().flatten().map(|(key, value)| (key.as_str(), value.as_bytes()));
+    let binary = object.binary_data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
     selection.pick(&text.chain(binary).collect(), "config")
 }
 
@@ -170,11 +142,7 @@ pub fn secret(object: Option<&Secret>, selection: &Selection<'_>) -> Result<Payl
     let Some(object) = object else {
         return absent("secret", selection);
     };
-    let data = object
-        .data
-        .iter()
-        .flatten()
-        .map(|(key, value)| (key.as_str(), value.0.as_slice()));
+    let data = object.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
     selection.pick(&data.collect(), "secret")
 }
 
@@ -182,10 +150,7 @@ fn absent(kind: &'static str, selection: &Selection<'_>) -> Result<Payload, Payl
     if selection.optional {
         Ok(Payload::new())
     } else {
-        Err(PayloadError::Missing {
-            kind,
-            name: selection.name.to_owned(),
-        })
+        Err(PayloadError::Missing { kind, name: selection.name.to_owned() })
     }
 }
 
@@ -203,18 +168,9 @@ pub fn downward_api(
             (None, Some(reference)) => field::resource(pod, "", reference, facts),
             (None, None) => None,
         };
-        let text = text.ok_or_else(|| PayloadError::Field {
-            path: item.path.clone(),
-        })?;
+        let text = text.ok_or_else(|| PayloadError::Field { path: item.path.clone() })?;
         let mode = permissions(item.mode.or(mode).unwrap_or(DEFAULT_MODE));
-        payload.insert(
-            item.path.clone(),
-            File {
-                data: text.into_bytes(),
-                mode,
-                owner: None,
-            },
-        );
+        payload.insert(item.path.clone(), File { data: text.into_bytes(), mode, owner: None });
     }
     Ok(payload)
 }
@@ -231,21 +187,14 @@ mod tests {
 
     #[test]
     fn all_keys_or_the_chosen_ones() {
-        let all: ConfigMapVolumeSource =
-            serde_json::from_value(json!({"name": "m", "defaultMode": 256})).unwrap();
+        let all: ConfigMapVolumeSource = serde_json::from_value(json!({"name": "m", "defaultMode": 256})).unwrap();
         let payload = config_map(Some(&object()), &Selection::of_config_map(&all)).unwrap();
         assert_eq!(
-            (
-                payload["a"].data.as_slice(),
-                payload["b"].data.as_slice(),
-                payload["a"].mode
-            ),
+            (payload["a"].data.as_slice(), payload["b"].data.as_slice(), payload["a"].mode),
             (&b"1"[..], &[0, 1][..], 0o400)
         );
-        let chosen: ConfigMapVolumeSource = serde_json::from_value(
-            json!({"name": "m", "items": [{"key": "a", "path": "x/y", "mode": 384}]}),
-        )
-        .unwrap();
+        let chosen: ConfigMapVolumeSource =
+            serde_json::from_value(json!({"name": "m", "items": [{"key": "a", "path": "x/y", "mode": 384}]})).unwrap();
         let payload = config_map(Some(&object()), &Selection::of_config_map(&chosen)).unwrap();
         assert_eq!(payload.keys().collect::<Vec<_>>(), ["x/y"]);
         assert_eq!(payload["x/y"].mode, 0o600);
@@ -254,33 +203,17 @@ mod tests {
     #[test]
     fn absence_is_an_error_unless_it_is_allowed() {
         let needed: ConfigMapVolumeSource =
-            serde_json::from_value(json!({"name": "m", "items": [{"key": "z", "path": "z"}]}))
-                .unwrap();
+            serde_json::from_value(json!({"name": "m", "items": [{"key": "z", "path": "z"}]})).unwrap();
         assert_eq!(
             config_map(None, &Selection::of_config_map(&needed)),
-            Err(PayloadError::Missing {
-                kind: "configmap",
-                name: "m".to_owned()
-            })
+            Err(PayloadError::Missing { kind: "configmap", name: "m".to_owned() })
         );
         assert_eq!(
             config_map(Some(&object()), &Selection::of_config_map(&needed)),
-            Err(PayloadError::Key {
-                kind: "config",
-                key: "z".to_owned()
-            })
+            Err(PayloadError::Key { kind: "config", key: "z".to_owned() })
         );
-        let optional = ConfigMapVolumeSource {
-            optional: Some(true),
-            ..needed
-        };
-        assert_eq!(
-            config_map(None, &Selection::of_config_map(&optional)),
-            Ok(Payload::new())
-        );
-        assert_eq!(
-            config_map(Some(&object()), &Selection::of_config_map(&optional)),
-            Ok(Payload::new())
-        );
+        let optional = ConfigMapVolumeSource { optional: Some(true), ..needed };
+        assert_eq!(config_map(None, &Selection::of_config_map(&optional)), Ok(Payload::new()));
+        assert_eq!(config_map(Some(&object()), &Selection::of_config_map(&optional)), Ok(Payload::new()));
     }
 }

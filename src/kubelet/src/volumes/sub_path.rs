@@ -29,10 +29,7 @@ pub fn prepare(volume: &Path, part: &Path, target: &Path) -> io::Result<PathBuf>
     } else {
         drop(OpenOptions::new().create(true).append(true).open(target)?);
     }
-    mount::bind(
-        Path::new(&format!("/proc/self/fd/{}", handle.as_raw_fd())),
-        target,
-    )?;
+    mount::bind(Path::new(&format!("/proc/self/fd/{}", handle.as_raw_fd())), target)?;
     Ok(target.to_owned())
 }
 
@@ -40,9 +37,7 @@ pub fn prepare(volume: &Path, part: &Path, target: &Path) -> io::Result<PathBuf>
 fn is_bound(target: &Path) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let target = target.display().to_string();
-    table
-        .lines()
-        .any(|line| line.split(' ').nth(4) == Some(target.as_str()))
+    table.lines().any(|line| line.split(' ').nth(4) == Some(target.as_str()))
 }
 
 fn open_beneath(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
@@ -61,22 +56,11 @@ fn open_beneath(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(openat2(
-        &root,
-        if walked.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &walked
-        },
-        how(),
-    )?)
+    Ok(openat2(&root, if walked.as_os_str().is_empty() { Path::new(".") } else { &walked }, how())?)
 }
 
 fn make_folder(root: &OwnedFd, path: &Path, how: OpenHow) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let parent = openat2(root, parent, how)?;
     let name = path.file_name().ok_or(Errno::EINVAL)?;
     Ok(mkdirat(&parent, name, Mode::from_bits_truncate(0o750))?)
@@ -96,10 +80,7 @@ mod tests {
         assert!(open_beneath(volume.path(), Path::new("good/new/deep")).is_ok());
         assert!(volume.path().join("inner/new/deep").is_dir());
         for path in ["evil", "evil/passwd", "up", "../x"] {
-            assert!(
-                open_beneath(volume.path(), Path::new(path)).is_err(),
-                "{path}"
-            );
+            assert!(open_beneath(volume.path(), Path::new(path)).is_err(), "{path}");
         }
     }
 }

@@ -9,8 +9,7 @@ fn objects() -> Objects {
         "spec": {"clusterIP": "10.96.0.7", "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}]},
     }))
     .unwrap();
-    let config_map: ConfigMap =
-        serde_json::from_value(json!({"data": {"A": "from map", "B": "b"}})).unwrap();
+    let config_map: ConfigMap = serde_json::from_value(json!({"data": {"A": "from map", "B": "b"}})).unwrap();
     let secret: Secret = serde_json::from_value(json!({"data": {"token": "czNjcmV0"}})).unwrap();
     Objects {
         config_maps: [("map".to_owned(), Arc::new(config_map))].into(),
@@ -21,16 +20,8 @@ fn objects() -> Objects {
 
 fn compute(container: serde_json::Value) -> Result<BTreeMap<String, String>, EnvironmentError> {
     let pod = pod(json!({"containers": [container], "nodeName": "n1"}));
-    let variables = environment(
-        &pod,
-        &identity::containers(&pod)[0],
-        &objects(),
-        &Facts::default(),
-    )?;
-    Ok(variables
-        .into_iter()
-        .map(|variable| (variable.key, variable.value))
-        .collect())
+    let variables = environment(&pod, &identity::containers(&pod)[0], &objects(), &Facts::default())?;
+    Ok(variables.into_iter().map(|variable| (variable.key, variable.value)).collect())
 }
 
 #[test]
@@ -75,9 +66,11 @@ fn services_are_told_as_docker_links_were() {
 
 #[test]
 fn absent_objects_and_keys_are_named() {
-    let missing =
-        compute(json!({"name": "c", "envFrom": [{"secretRef": {"name": "gone"}}]})).unwrap_err();
+    let missing = compute(json!({"name": "c", "envFrom": [{"secretRef": {"name": "gone"}}]})).unwrap_err();
     assert_eq!(missing.to_string(), "secret \"gone\" not found");
-    let key = compute(json!({"name": "c", "env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "map", "key": "Z"}}}]})).unwrap_err();
+    let key = compute(
+        json!({"name": "c", "env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "map", "key": "Z"}}}]}),
+    )
+    .unwrap_err();
     assert_eq!(key.to_string(), "couldn't find key Z in ConfigMap shop/map");
 }

@@ -2,8 +2,7 @@
 
 use cri::api::ContainerState as RuntimeState;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -12,15 +11,8 @@ use super::{Picture, Waiting};
 use crate::pod::identity;
 use crate::pod::observed::Seen;
 
-pub(super) fn statuses(
-    picture: &Picture<'_>,
-    containers: &[Container],
-    init: bool,
-) -> Vec<ContainerStatus> {
-    containers
-        .iter()
-        .map(|container| status(picture, container, init))
-        .collect()
+pub(super) fn statuses(picture: &Picture<'_>, containers: &[Container], init: bool) -> Vec<ContainerStatus> {
+    containers.iter().map(|container| status(picture, container, init)).collect()
 }
 
 fn status(picture: &Picture<'_>, container: &Container, init: bool) -> ContainerStatus {
@@ -42,29 +34,19 @@ fn status(picture: &Picture<'_>, container: &Container, init: bool) -> Container
     status.container_id = Some(format!("{}://{}", picture.runtime, seen.status.id));
     status.image_id.clone_from(&seen.status.image_ref);
     status.restart_count = i32::try_from(seen.attempt()).unwrap_or(i32::MAX);
-    let previous = picture
-        .observed
-        .previous(&container.name)
-        .filter(|previous| previous.exited());
+    let previous = picture.observed.previous(&container.name).filter(|previous| previous.exited());
     status.last_state = Some(match previous {
         Some(previous) => ended(picture, previous),
-        None => before
-            .and_then(|before| before.last_state.clone())
-            .unwrap_or_default(),
+        None => before.and_then(|before| before.last_state.clone()).unwrap_or_default(),
     });
     if seen.running() {
         let id = &seen.status.id;
         status.state = Some(running(seen));
         status.started = Some(picture.verdicts.started(id, container));
-        status.ready =
-            (!init || identity::is_sidecar(container)) && picture.verdicts.ready(id, container);
+        status.ready = (!init || identity::is_sidecar(container)) && picture.verdicts.ready(id, container);
     } else if seen.exited() {
         status.ready = init && seen.succeeded() && !identity::is_sidecar(container);
-        match picture
-            .waiting
-            .get(&container.name)
-            .filter(|_| !picture.ended)
-        {
+        match picture.waiting.get(&container.name).filter(|_| !picture.ended) {
             // Between two runs: the wait is the state, the end of the last run the one before.
             Some(reason) => {
                 status.last_state = Some(ended(picture, seen));
@@ -78,16 +60,8 @@ fn status(picture: &Picture<'_>, container: &Container, init: bool) -> Container
     status
 }
 
-fn told_before<'a>(
-    picture: &'a Picture<'_>,
-    name: &str,
-    init: bool,
-) -> Option<&'a ContainerStatus> {
-    let list = if init {
-        &picture.before.init_container_statuses
-    } else {
-        &picture.before.container_statuses
-    };
+fn told_before<'a>(picture: &'a Picture<'_>, name: &str, init: bool) -> Option<&'a ContainerStatus> {
+    let list = if init { &picture.before.init_container_statuses } else { &picture.before.container_statuses };
     list.iter().flatten().find(|status| status.name == name)
 }
 
@@ -95,10 +69,7 @@ fn told_before<'a>(
 fn vanished(picture: &Picture<'_>, before: &ContainerStatus) -> ContainerStatus {
     let mut status = before.clone();
     status.ready = before.ready && picture.ended;
-    let ended_before = before
-        .state
-        .as_ref()
-        .is_some_and(|state| state.terminated.is_some());
+    let ended_before = before.state.as_ref().is_some_and(|state| state.terminated.is_some());
     if !ended_before {
         status.ready = false;
         status.started = Some(false);
@@ -107,9 +78,7 @@ fn vanished(picture: &Picture<'_>, before: &ContainerStatus) -> ContainerStatus 
                 container_id: before.container_id.clone(),
                 exit_code: 137,
                 reason: Some("ContainerStatusUnknown".to_owned()),
-                message: Some(
-                    "The container could not be located when the pod was terminated".to_owned(),
-                ),
+                message: Some("The container could not be located when the pod was terminated".to_owned()),
                 ..ContainerStateTerminated::default()
             }),
             ..ContainerState::default()
@@ -123,30 +92,21 @@ fn waiting(picture: &Picture<'_>, container: &Container, init: bool) -> Containe
         return as_waiting(reason);
     }
     let initializing = !init && !identity::init_containers(picture.pod).is_empty();
-    let reason = if initializing || init {
-        "PodInitializing"
-    } else {
-        "ContainerCreating"
-    };
+    let reason = if initializing || init { "PodInitializing" } else { "ContainerCreating" };
     as_waiting(&Waiting::new(reason, ""))
 }
 
 fn as_waiting(reason: &Waiting) -> ContainerState {
     let message = Some(reason.message.clone()).filter(|message| !message.is_empty());
     ContainerState {
-        waiting: Some(ContainerStateWaiting {
-            reason: Some(reason.reason.clone()),
-            message,
-        }),
+        waiting: Some(ContainerStateWaiting { reason: Some(reason.reason.clone()), message }),
         ..ContainerState::default()
     }
 }
 
 fn running(seen: &Seen) -> ContainerState {
     ContainerState {
-        running: Some(ContainerStateRunning {
-            started_at: time(seen.status.started_at),
-        }),
+        running: Some(ContainerStateRunning { started_at: time(seen.status.started_at) }),
         ..ContainerState::default()
     }
 }
@@ -154,17 +114,8 @@ fn running(seen: &Seen) -> ContainerState {
 fn ended(picture: &Picture<'_>, seen: &Seen) -> ContainerState {
     debug_assert_eq!(seen.status.state, RuntimeState::ContainerExited as i32);
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let message = picture
-        .observed
-        .messages
-        .get(&seen.status.id)
-        .cloned()
-        .or_else(|| text(&seen.status.message));
-    let fallback = if seen.status.exit_code == 0 {
-        "Completed"
-    } else {
-        "Error"
-    };
+    let message = picture.observed.messages.get(&seen.status.id).cloned().or_else(|| text(&seen.status.message));
+    let fallback = if seen.status.exit_code == 0 { "Completed" } else { "Error" };
     let terminated = ContainerStateTerminated {
         container_id: Some(format!("{}://{}", picture.runtime, seen.status.id)),
         exit_code: seen.status.exit_code,
@@ -174,15 +125,10 @@ fn ended(picture: &Picture<'_>, seen: &Seen) -> ContainerState {
         finished_at: time(seen.status.finished_at),
         signal: None,
     };
-    ContainerState {
-        terminated: Some(terminated),
-        ..ContainerState::default()
-    }
+    ContainerState { terminated: Some(terminated), ..ContainerState::default() }
 }
 
 /// The API tells whole seconds; a fraction would differ after every round trip.
 fn time(nanos: i64) -> Option<Time> {
-    (nanos > 0)
-        .then(|| Timestamp::from_second(nanos / 1_000_000_000).ok())?
-        .map(Time)
+    (nanos > 0).then(|| Timestamp::from_second(nanos / 1_000_000_000).ok())?.map(Time)
 }

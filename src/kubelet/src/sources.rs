@@ -1,0 +1,4 @@
+//! Where pods come from: files on the node, and the API.
+
+pub mod files;
+pub mod mirror;
