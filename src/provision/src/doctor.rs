@@ -1,11 +1,13 @@
 //! What this machine lacks for building clusters, and how to mend it. Data only: the caller shows it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use libvirt::{Daemon, Hypervisor};
 use serde::Serialize;
 
+use crate::config::Config;
 use crate::embedded::kvm::{self, Kvm};
 use crate::embedded::select::{SYSTEM, Wanted};
 
@@ -80,15 +82,50 @@ pub struct Facts {
     pub missing_kernel_features: Vec<&'static str>,
 }
 
-/// Looks at this machine; changes nothing and starts nothing that stays.
-pub async fn examine(needs: Needs) -> Vec<Finding> {
-    let facts = gather(needs).await;
-    CHECKS.iter().map(|check| check(&facts)).collect()
+/// What all checks found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// One finding a check, in the order of the checks.
+    pub findings: Vec<Finding>,
 }
 
-/// The worst outcome.
-pub fn worst(findings: &[Finding]) -> Outcome {
-    findings.iter().map(|finding| finding.outcome).max().unwrap_or(Outcome::Ok)
+impl Report {
+    /// Whether a cluster can be built.
+    pub fn is_fit(&self) -> bool {
+        self.findings.iter().all(|finding| finding.outcome != Outcome::Failure)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, finding) in self.findings.iter().enumerate() {
+            let word = match finding.outcome {
+                Outcome::Ok => "ok",
+                Outcome::Warning => "warning",
+                Outcome::Failure => "FAILURE",
+            };
+            let end = if n == 0 { "" } else { "\n" };
+            write!(f, "{end}{word:<8} {:<12} {}", finding.check, finding.detail)?;
+            if let Some(cure) = &finding.cure {
+                write!(f, "\n{:21} cure: {cure}", "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<&Config> for Needs {
+    /// What any cluster needs, whatever its topology says.
+    fn from(config: &Config) -> Self {
+        let (cache_dir, state_dir) = (config.cache_dir.clone(), config.state_dir.clone());
+        Self { libvirt: Wanted::Auto, cache_dir, state_dir, subnet: None, memory_mib: 2048 }
+    }
+}
+
+/// Looks at this machine; changes nothing and starts nothing that stays.
+pub async fn examine(needs: impl Into<Needs>) -> Report {
+    let facts = gather(needs.into()).await;
+    Report { findings: CHECKS.iter().map(|check| check(&facts)).collect() }
 }
 
 async fn gather(needs: Needs) -> Facts {

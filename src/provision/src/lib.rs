@@ -17,7 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod context;
 pub mod desired;
-// pub mod doctor;
+pub mod doctor;
 pub mod embedded;
 pub mod execute;
 pub mod exit;

@@ -1,0 +1,204 @@
+//! Container images of the components, made without a registry: one OCI layout archive that
+//! `ctr -n k8s.io images import` takes as it is.
+//!
+//! All images of one binary share one layer, so that the archive holds it once and a node unpacks it once.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::build::NodeImage;
+use super::layer::Layer;
+
+/// The image that every pod's sandbox runs; its name is part of the node image's containerd configuration.
+pub const PAUSE_IMAGE: &str = "provision.local/pause:1";
+
+/// Components that are the node binary under another name.
+pub const COMPONENTS: &[&str] = &[
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "cloud-controller-manager",
+    "kube-proxy",
+    "cluster-dns",
+];
+
+/// Changes when the way archives are made changes.
+const FORMAT: &str = "oci/1";
+
+/// Good compression for a file that is sent to every node and read there once.
+const ZSTD_LEVEL: i32 = 9;
+
+/// An archive with images, and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageBundle {
+    /// The archive.
+    pub path: PathBuf,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// The names of the images, as pods refer to them.
+    pub images: Vec<String>,
+}
+
+/// A bundle could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make container images: {action} {path}")]
+pub struct OciError {
+    /// The verb, for a person.
+    pub action: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Makes, or finds in `cache_dir`, the archive with the images of all components, of pause and of etcd.
+///
+/// Blocks for about a second when the archive must be made.
+pub fn component_images(
+    hyperkube: &Path,
+    node_image: &NodeImage,
+    tag: &str,
+    cache_dir: &Path,
+) -> Result<ImageBundle, OciError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|source| OciError { action: "reading", path: path.to_owned(), source })
+    };
+    let (binary, etcd) = (read(hyperkube)?, read(&node_image.etcd_layer)?);
+    let key = key(&[FORMAT.as_bytes(), tag.as_bytes(), &binary, &etcd]);
+    let dir = cache_dir.join("bundles");
+    let path = dir.join(format!("{key}.tar"));
+    let images = names(tag);
+    let failed = |action| {
+        let path = path.clone();
+        move |source| OciError { action, path, source }
+    };
+    let bytes = if let Ok(bytes) = std::fs::read(&path) {
+        bytes
+    } else {
+        let bytes = archive(hyperkube, &etcd, tag).map_err(failed("packing"))?;
+        std::fs::create_dir_all(&dir).map_err(failed("writing"))?;
+        let draft = dir.join(format!(".{key}.{}", std::process::id()));
+        std::fs::write(&draft, &bytes).map_err(failed("writing"))?;
+        std::fs::rename(&draft, &path).map_err(failed("writing"))?;
+        bytes
+    };
+    Ok(ImageBundle { sha256: hex::encode(Sha256::digest(&bytes)), path, images })
+}
+
+/// The image of a component.
+pub fn image_name(component: &str, tag: &str) -> String {
+    format!("provision.local/{component}:{tag}")
+}
+
+fn names(tag: &str) -> Vec<String> {
+    let tagged = COMPONENTS.iter().chain(&["pause"]).map(|component| image_name(component, tag));
+    tagged.chain([PAUSE_IMAGE.to_owned(), image_name("etcd", tag)]).collect()
+}
+
+fn key(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hex::encode(&hash.finalize()[..8])
+}
+
+fn archive(hyperkube: &Path, etcd: &[u8], tag: &str) -> io::Result<Vec<u8>> {
+    let mut layout = Layout::default();
+    let mut layer = Layer::default();
+    layer.file("usr/local/bin/hyperkube", hyperkube, 0o755);
+    for component in COMPONENTS.iter().chain(&["pause"]) {
+        layer.link(&format!("usr/local/bin/{component}"), "hyperkube");
+    }
+    layer.text("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n", 0o644);
+    layer.text("etc/group", "root:x:0:\nnogroup:x:65534:\n", 0o644);
+    layer.directory("tmp");
+    let ours = layout.add_layer(&layer.to_bytes()?)?;
+    for component in COMPONENTS {
+        let entrypoint = format!("/usr/local/bin/{component}");
+        layout.add_image(&[image_name(component, tag)], &ours, &[&entrypoint], "0:0");
+    }
+    let pause = [image_name("pause", tag), PAUSE_IMAGE.to_owned()];
+    layout.add_image(&pause, &ours, &["/usr/local/bin/pause"], "65534:65534");
+    let etcd = layout.add_layer(etcd)?;
+    layout.add_image(&[image_name("etcd", tag)], &etcd, &["/usr/bin/etcd"], "0:0");
+    layout.finish()
+}
+
+/// A layer that stands in the layout.
+struct StoredLayer {
+    descriptor: Value,
+    diff_id: String,
+}
+
+/// An OCI image layout as it grows.
+#[derive(Default)]
+struct Layout {
+    files: Layer,
+    manifests: Vec<Value>,
+}
+
+impl Layout {
+    fn add_blob(&mut self, bytes: Vec<u8>, media_type: &str) -> Value {
+        let digest = hex::encode(Sha256::digest(&bytes));
+        let descriptor = json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": bytes.len() });
+        self.files.text(&format!("blobs/sha256/{digest}"), bytes, 0o644);
+        descriptor
+    }
+
+    fn add_layer(&mut self, tar: &[u8]) -> io::Result<StoredLayer> {
+        let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(tar)));
+        let packed = zstd::encode_all(tar, ZSTD_LEVEL)?;
+        let descriptor = self.add_blob(packed, "application/vnd.oci.image.layer.v1.tar+zstd");
+        Ok(StoredLayer { descriptor, diff_id })
+    }
+
+    fn add_image(&mut self, names: &[String], layer: &StoredLayer, entrypoint: &[&str], user: &str) {
+        let config = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {
+                "User": user,
+                "Entrypoint": entrypoint,
+                "WorkingDir": "/",
+                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            },
+            "rootfs": { "type": "layers", "diff_ids": [layer.diff_id] },
+        });
+        let config = self.add_blob(config.to_string().into_bytes(), "application/vnd.oci.image.config.v1+json");
+        let manifest_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": manifest_type,
+            "config": config,
+            "layers": [layer.descriptor],
+        });
+        let descriptor = self.add_blob(manifest.to_string().into_bytes(), manifest_type);
+        for name in names {
+            let mut entry = descriptor.clone();
+            let reference = name.rsplit(':').next().unwrap_or(name);
+            entry["annotations"] =
+                json!({ "io.containerd.image.name": name, "org.opencontainers.image.ref.name": reference });
+            self.manifests.push(entry);
+        }
+    }
+
+    fn finish(mut self) -> io::Result<Vec<u8>> {
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": self.manifests,
+        });
+        self.files.text("index.json", index.to_string(), 0o644);
+        self.files.text("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#, 0o644);
+        self.files.to_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use super::*;
+use crate::image::build::Manifest;
+
+struct Lab {
+    dir: tempfile::TempDir,
+    node_image: NodeImage,
+}
+
+fn lab() -> Lab {
+    let dir = tempfile::tempdir().unwrap();
+    let etcd_layer = dir.path().join("etcd.tar");
+    let mut layer = Layer::default();
+    layer.text("usr/bin/etcd", "etcd", 0o755);
+    std::fs::write(&etcd_layer, layer.to_bytes().unwrap()).unwrap();
+    std::fs::write(dir.path().join("hyperkube"), "binary").unwrap();
+    let manifest = Manifest { suite: "x".into(), kernel: "x".into(), build_seconds: 0.0, packages: vec![] };
+    let node_image =
+        NodeImage { disk: "d".into(), kernel: "k".into(), initrd: "i".into(), etcd_layer, hash: "h".into(), manifest };
+    Lab { dir, node_image }
+}
+
+impl Lab {
+    fn bundle(&self, tag: &str, cache: &str) -> ImageBundle {
+        let hyperkube = self.dir.path().join("hyperkube");
+        component_images(&hyperkube, &self.node_image, tag, &self.dir.path().join(cache)).unwrap()
+    }
+}
+
+fn unpack(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let bytes = std::fs::read(path).unwrap();
+    for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        files.insert(name, content);
+    }
+    files
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes_and_is_found_again() {
+    let lab = lab();
+    let (a, b) = (lab.bundle("v1", "one"), lab.bundle("v1", "two"));
+    assert_eq!(a.sha256, b.sha256);
+    assert_eq!(lab.bundle("v1", "one"), a);
+    assert_ne!(lab.bundle("v2", "one").path, a.path);
+}
+
+#[test]
+fn every_descriptor_leads_to_a_blob_of_that_digest_and_size() {
+    let files = unpack(&lab().bundle("v1", "c").path);
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+        let bytes = &files[&format!("blobs/sha256/{digest}")];
+        assert_eq!(hex::encode(Sha256::digest(bytes)), digest);
+        assert_eq!(bytes.len() as u64, descriptor["size"].as_u64().unwrap());
+        bytes.clone()
+    };
+    let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
+    let mut seen = Vec::new();
+    for named in index["manifests"].as_array().unwrap() {
+        seen.push(named["annotations"]["io.containerd.image.name"].as_str().unwrap().to_owned());
+        let manifest: Value = serde_json::from_slice(&blob(named)).unwrap();
+        let config: Value = serde_json::from_slice(&blob(&manifest["config"])).unwrap();
+        let layer = zstd::decode_all(blob(&manifest["layers"][0]).as_slice()).unwrap();
+        let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
+        assert_eq!(config["rootfs"]["diff_ids"], json!([diff_id]));
+    }
+    assert_eq!(seen, names("v1"));
+    assert!(seen.contains(&"provision.local/kube-apiserver:v1".to_owned()));
+    assert!(seen.contains(&PAUSE_IMAGE.to_owned()));
+}
