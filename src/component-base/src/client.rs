@@ -37,14 +37,9 @@ pub async fn connect(kubeconfig: &Path, user_agent: &str) -> Result<Client, Clie
 
 /// The settings of the current context of a kubeconfig, for callers that adjust them before building a client.
 pub async fn config(kubeconfig: &Path) -> Result<Config, ClientError> {
-    let wrong = |source| ClientError::Kubeconfig {
-        path: kubeconfig.to_owned(),
-        source: Box::new(source),
-    };
+    let wrong = |source| ClientError::Kubeconfig { path: kubeconfig.to_owned(), source: Box::new(source) };
     let parsed = Kubeconfig::read_from(kubeconfig).map_err(wrong)?;
-    Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-        .await
-        .map_err(wrong)
+    Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.map_err(wrong)
 }
 
 /// A client with the service account of the pod the program runs in.

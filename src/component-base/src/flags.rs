@@ -19,24 +19,12 @@ use crate::version::VERSION_LINE;
 /// `--version` and `--help` are answered on standard output; a wrong flag is told on standard error. In both cases the
 /// error value is the exit code to end with.
 pub fn parse<A: Parser>(args: Vec<OsString>) -> Result<A, ExitCode> {
-    if args
-        .iter()
-        .skip(1)
-        .any(|arg| arg == "--version" || arg == "--version=true")
-    {
+    if args.iter().skip(1).any(|arg| arg == "--version" || arg == "--version=true") {
         let told = writeln!(std::io::stdout(), "{VERSION_LINE}");
-        return Err(if told.is_ok() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        });
+        return Err(if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     A::try_parse_from(args).map_err(|error| {
-        let code = if error.use_stderr() {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        };
+        let code = if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         // Nobody is left to tell when standard error itself is closed.
         let _ = error.print();
         code
@@ -64,14 +52,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or_else(wrong)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
         let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
-        let letters = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let unit = match &rest[..letters] {
             "ns" => 1e-9,
             "us" | "µs" => 1e-6,
@@ -106,9 +90,7 @@ pub fn key_values(text: &str) -> Result<BTreeMap<String, String>, String> {
         .map(str::trim)
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| format!("{pair:?} is not key=value"))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not key=value"))?;
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         })
         .collect()
@@ -131,12 +113,7 @@ mod tests {
     }
 
     fn sample(args: &[&str]) -> Result<Sample, ExitCode> {
-        parse(
-            std::iter::once("sample")
-                .chain(args.iter().copied())
-                .map(OsString::from)
-                .collect(),
-        )
+        parse(std::iter::once("sample").chain(args.iter().copied()).map(OsString::from).collect())
     }
 
     #[test]
@@ -149,12 +126,7 @@ mod tests {
 
     #[test]
     fn a_list_is_split_at_commas() {
-        assert_eq!(
-            sample(&["--controllers=*,bootstrapsigner"])
-                .unwrap()
-                .controllers,
-            ["*", "bootstrapsigner"]
-        );
+        assert_eq!(sample(&["--controllers=*,bootstrapsigner"]).unwrap().controllers, ["*", "bootstrapsigner"]);
     }
 
     #[test]
@@ -170,24 +142,16 @@ mod tests {
 
     #[test]
     fn durations_are_gos() {
-        for (text, millis) in [
-            ("10s", 10_000),
-            ("1m30s", 90_000),
-            ("300ms", 300),
-            ("1.5h", 5_400_000),
-            ("0", 0),
-            ("0s", 0),
-        ] {
+        for (text, millis) in
+            [("10s", 10_000), ("1m30s", 90_000), ("300ms", 300), ("1.5h", 5_400_000), ("0", 0), ("0s", 0)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "10", "s", "1x", "-1s", "1m 3s"] {
             assert!(duration(text).is_err(), "{text}");
         }
         assert_eq!(format_duration(Duration::from_secs(90)), "1m30s");
-        assert_eq!(
-            sample(&["--period=2m"]).unwrap().period,
-            Duration::from_mins(2)
-        );
+        assert_eq!(sample(&["--period=2m"]).unwrap().period, Duration::from_mins(2));
     }
 
     #[test]

@@ -33,30 +33,14 @@ impl Checks {
 
     /// Adds a check to all three endpoints; the error text is logged, never sent.
     #[must_use]
-    pub fn add(
-        self,
-        name: &'static str,
-        probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        self.push(Check {
-            name,
-            ready_only: false,
-            probe: Box::new(probe),
-        })
+    pub fn add(self, name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.push(Check { name, ready_only: false, probe: Box::new(probe) })
     }
 
     /// Adds a check to `/readyz` only.
     #[must_use]
-    pub fn add_ready(
-        self,
-        name: &'static str,
-        probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        self.push(Check {
-            name,
-            ready_only: true,
-            probe: Box::new(probe),
-        })
+    pub fn add_ready(self, name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.push(Check { name, ready_only: true, probe: Box::new(probe) })
     }
 
     fn push(mut self, check: Check) -> Self {
@@ -66,10 +50,9 @@ impl Checks {
 
     /// Whether a path belongs to the health endpoints.
     pub fn serves(path: &str) -> bool {
-        ["/livez", "/readyz", "/healthz"].iter().any(|root| {
-            path.strip_prefix(root)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        ["/livez", "/readyz", "/healthz"]
+            .iter()
+            .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 
     /// Answers `/livez`, `/readyz` or `/healthz`, with `?verbose` and `?exclude=name`, or one check such as `/livez/ping`.
@@ -81,40 +64,26 @@ impl Checks {
         }
         let applies = |check: &&Check| endpoint == "readyz" || !check.ready_only;
         if let Some(name) = segments.next() {
-            return match self
-                .checks
-                .iter()
-                .filter(applies)
-                .find(|check| check.name == name)
-            {
+            return match self.checks.iter().filter(applies).find(|check| check.name == name) {
                 None => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
                 Some(check) => match (check.probe)() {
                     Ok(()) => text(StatusCode::OK, "ok".to_owned()),
-                    Err(reason) => text(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        format!("internal server error: {reason}\n"),
-                    ),
+                    Err(reason) => {
+                        text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {reason}\n"))
+                    }
                 },
             };
         }
         let query = query.unwrap_or_default();
-        let verbose = query
-            .split('&')
-            .any(|pair| pair == "verbose" || pair.starts_with("verbose="));
-        let excluded: Vec<&str> = query
-            .split('&')
-            .filter_map(|pair| pair.strip_prefix("exclude="))
-            .collect();
+        let verbose = query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose="));
+        let excluded: Vec<&str> = query.split('&').filter_map(|pair| pair.strip_prefix("exclude=")).collect();
         let (passed, report) = self.run(applies, &excluded);
         match (passed, verbose) {
             (true, false) => text(StatusCode::OK, "ok".to_owned()),
             (true, true) => text(StatusCode::OK, format!("{report}{endpoint} check passed\n")),
             (false, _) => {
                 tracing::warn!(endpoint, "health check failed");
-                text(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    format!("{report}{endpoint} check failed\n"),
-                )
+                text(StatusCode::INTERNAL_SERVER_ERROR, format!("{report}{endpoint} check failed\n"))
             }
         }
     }
@@ -144,14 +113,8 @@ impl Checks {
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response.headers_mut().insert(
-        "x-content-type-options",
-        header::HeaderValue::from_static("nosniff"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert("x-content-type-options", header::HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -164,32 +127,21 @@ mod tests {
     fn answer(checks: &Checks, path: &str, query: Option<&str>) -> (u16, String) {
         let response = checks.respond(path, query);
         let status = response.status().as_u16();
-        let body = futures::executor::block_on(response.into_body().collect())
-            .unwrap()
-            .to_bytes();
+        let body = futures::executor::block_on(response.into_body().collect()).unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[test]
     fn healthy_is_a_bare_ok() {
-        assert_eq!(
-            answer(&Checks::new(), "/livez", None),
-            (200, "ok".to_owned())
-        );
-        assert_eq!(
-            answer(&Checks::new(), "/livez/ping", None),
-            (200, "ok".to_owned())
-        );
+        assert_eq!(answer(&Checks::new(), "/livez", None), (200, "ok".to_owned()));
+        assert_eq!(answer(&Checks::new(), "/livez/ping", None), (200, "ok".to_owned()));
         assert_eq!(answer(&Checks::new(), "/livez/none", None).0, 404);
         assert_eq!(answer(&Checks::new(), "/other", None).0, 404);
     }
 
     #[test]
     fn verbose_names_every_check() {
-        assert_eq!(
-            answer(&Checks::new(), "/healthz", Some("verbose")).1,
-            "[+]ping ok\nhealthz check passed\n"
-        );
+        assert_eq!(answer(&Checks::new(), "/healthz", Some("verbose")).1, "[+]ping ok\nhealthz check passed\n");
     }
 
     #[test]
@@ -197,10 +149,7 @@ mod tests {
         let checks = Checks::new().add("etcd", || Err("secret".to_owned()));
         assert_eq!(
             answer(&checks, "/readyz", None),
-            (
-                500,
-                "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n".to_owned()
-            )
+            (500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n".to_owned())
         );
         assert_eq!(answer(&checks, "/readyz", Some("exclude=etcd")).0, 200);
     }

@@ -33,29 +33,15 @@ pub struct LoggingArgs {
 pub fn init(args: &LoggingArgs) {
     let level = level(args.verbosity);
     // Libraries stay one step quieter: their debug lines describe frames and spans, not Kubernetes.
-    let quiet = if level >= Level::TRACE {
-        Level::DEBUG
-    } else {
-        Level::WARN
-    };
-    let targets = [
-        "hyper",
-        "hyper_util",
-        "h2",
-        "rustls",
-        "tower",
-        "tonic",
-        "kube_client",
-    ]
-    .into_iter()
-    .fold(
-        Targets::new().with_default(LevelFilter::from_level(level)),
-        |targets, name| targets.with_target(name, quiet),
-    );
+    let quiet = if level >= Level::TRACE { Level::DEBUG } else { Level::WARN };
+    let targets = ["hyper", "hyper_util", "h2", "rustls", "tower", "tonic", "kube_client"]
+        .into_iter()
+        .fold(Targets::new().with_default(LevelFilter::from_level(level)), |targets, name| {
+            targets.with_target(name, quiet)
+        });
     let registry = tracing_subscriber::registry().with(targets);
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let outcome = match args.logging_format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),

@@ -73,12 +73,8 @@ impl Listener {
     }
 
     /// Serves TLS until the token is cancelled, then drains.
-    pub async fn serve_https<S, B>(
-        self,
-        config: Arc<ServerConfig>,
-        service: S,
-        token: CancellationToken,
-    ) where
+    pub async fn serve_https<S, B>(self, config: Arc<ServerConfig>, service: S, token: CancellationToken)
+    where
         S: Service<Request<Incoming>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
@@ -88,12 +84,7 @@ impl Listener {
     {
         let acceptor = TlsAcceptor::from(config);
         self.accept_until(token, |stream, remote, watcher| {
-            tokio::spawn(tls_connection(
-                acceptor.clone(),
-                stream,
-                remote,
-                (service.clone(), watcher),
-            ));
+            tokio::spawn(tls_connection(acceptor.clone(), stream, remote, (service.clone(), watcher)));
         })
         .await;
     }
@@ -109,21 +100,13 @@ impl Listener {
         B::Error: Into<BoxError>,
     {
         self.accept_until(token, |stream, remote, watcher| {
-            let service = Tagged {
-                inner: service.clone(),
-                remote: RemoteAddr(remote),
-                certificates: None,
-            };
+            let service = Tagged { inner: service.clone(), remote: RemoteAddr(remote), certificates: None };
             tokio::spawn(serve_connection(TokioIo::new(stream), service, watcher));
         })
         .await;
     }
 
-    async fn accept_until(
-        self,
-        token: CancellationToken,
-        mut start: impl FnMut(TcpStream, SocketAddr, Watcher),
-    ) {
+    async fn accept_until(self, token: CancellationToken, mut start: impl FnMut(TcpStream, SocketAddr, Watcher)) {
         let connections = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
@@ -143,10 +126,7 @@ impl Listener {
             }
         }
         drop(self.tcp);
-        if tokio::time::timeout(DRAIN_LIMIT, connections.shutdown())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(DRAIN_LIMIT, connections.shutdown()).await.is_err() {
             tracing::info!(address = %self.address, "ending with requests still in flight");
         }
     }
@@ -167,19 +147,12 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    Listener::bind(address)
-        .await?
-        .serve_https(config, service, token)
-        .await;
+    Listener::bind(address).await?.serve_https(config, service, token).await;
     Ok(())
 }
 
 /// Binds and serves plain HTTP until the token is cancelled, then drains.
-pub async fn serve_http<S, B>(
-    address: SocketAddr,
-    service: S,
-    token: CancellationToken,
-) -> Result<(), ServeError>
+pub async fn serve_http<S, B>(address: SocketAddr, service: S, token: CancellationToken) -> Result<(), ServeError>
 where
     S: Service<Request<Incoming>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -188,10 +161,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    Listener::bind(address)
-        .await?
-        .serve_http(service, token)
-        .await;
+    Listener::bind(address).await?.serve_http(service, token).await;
     Ok(())
 }
 
@@ -214,17 +184,10 @@ async fn tls_connection<S, B>(
         Err(_) => return tracing::debug!(%remote, "TLS handshake took too long"),
     };
     let certificates = stream.get_ref().1.peer_certificates().map(|chain| {
-        let owned: Vec<_> = chain
-            .iter()
-            .map(|certificate| certificate.clone().into_owned())
-            .collect();
+        let owned: Vec<_> = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         PeerCertificates(owned.into())
     });
-    let service = Tagged {
-        inner: service,
-        remote: RemoteAddr(remote),
-        certificates,
-    };
+    let service = Tagged { inner: service, remote: RemoteAddr(remote), certificates };
     serve_connection(TokioIo::new(stream), service, watcher).await;
 }
 
@@ -240,18 +203,9 @@ where
 {
     let remote = service.remote.0;
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_LIMIT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(250)
-        .keep_alive_interval(Duration::from_secs(30));
-    let connection = builder
-        .serve_connection_with_upgrades(io, service)
-        .into_owned();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_LIMIT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(250).keep_alive_interval(Duration::from_secs(30));
+    let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         tracing::trace!(%remote, %error, "connection ended");
     }

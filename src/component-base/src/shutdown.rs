@@ -6,10 +6,7 @@ use tokio_util::sync::CancellationToken;
 /// Cancelled by the first SIGTERM or SIGINT; the second ends the process at once. Call inside a runtime.
 pub fn signal_token() -> CancellationToken {
     let token = CancellationToken::new();
-    match (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(terminate), Ok(interrupt)) => {
             tokio::spawn(watch_signals(terminate, interrupt, token.clone()));
         }
@@ -18,10 +15,7 @@ pub fn signal_token() -> CancellationToken {
     token
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the second signal must end the process whatever it is doing"
-)]
+#[expect(clippy::disallowed_methods, reason = "the second signal must end the process whatever it is doing")]
 async fn watch_signals(mut terminate: Signal, mut interrupt: Signal, token: CancellationToken) {
     either(&mut terminate, &mut interrupt).await;
     tracing::info!("stopping");

@@ -5,7 +5,7 @@ mod reload;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+pub use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -92,17 +92,10 @@ pub fn server_config_with_authorities(
 }
 
 /// A server with a certificate made for this run only, for programs that were given none.
-pub fn self_signed_config(
-    hosts: Vec<String>,
-    client_ca: Option<PathBuf>,
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let made = rcgen::generate_simple_self_signed(hosts)
-        .map_err(|error| TlsError::SelfSigned(error.to_string()))?;
+pub fn self_signed_config(hosts: Vec<String>, client_ca: Option<PathBuf>) -> Result<Arc<ServerConfig>, TlsError> {
+    let made = rcgen::generate_simple_self_signed(hosts).map_err(|error| TlsError::SelfSigned(error.to_string()))?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let signer = provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(TlsError::Setup)?;
+    let signer = provider().key_provider.load_private_key(key).map_err(TlsError::Setup)?;
     let certified = rustls::sign::CertifiedKey::new(vec![made.cert.der().clone()], signer);
     let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
     finish(resolver, client_ca.into_iter().collect())
@@ -118,9 +111,7 @@ fn finish(
     let mut config = if authorities.is_empty() {
         builder.with_no_client_auth().with_cert_resolver(resolver)
     } else {
-        builder
-            .with_client_cert_verifier(Arc::new(ClientVerifier::new(authorities)?))
-            .with_cert_resolver(resolver)
+        builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(authorities)?)).with_cert_resolver(resolver)
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -128,15 +119,9 @@ fn finish(
 
 /// Reads all certificates of a PEM file.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |source| TlsError::Pem {
-        what: "certificates",
-        path: path.to_owned(),
-        source,
-    };
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(wrong)?
-        .collect::<Result<_, _>>()
-        .map_err(wrong)?;
+    let wrong = |source| TlsError::Pem { what: "certificates", path: path.to_owned(), source };
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)?;
     if certificates.is_empty() {
         return Err(wrong(rustls_pki_types::pem::Error::NoItemsFound));
     }
@@ -165,8 +150,8 @@ pub struct PeerIdentity {
 
 /// Reads the subject of a certificate that the TLS handshake has verified.
 pub fn peer_identity(certificate: &CertificateDer<'_>) -> Result<PeerIdentity, TlsError> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
-        .map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|error| TlsError::Certificate(error.to_string()))?;
     let subject = parsed.subject();
     let common_name = subject
         .iter_common_name()
@@ -175,11 +160,7 @@ pub fn peer_identity(certificate: &CertificateDer<'_>) -> Result<PeerIdentity, T
         .ok_or_else(|| TlsError::Certificate("the subject has no common name".to_owned()))?;
     Ok(PeerIdentity {
         common_name: common_name.to_owned(),
-        organizations: subject
-            .iter_organization()
-            .filter_map(|name| name.as_str().ok())
-            .map(str::to_owned)
-            .collect(),
+        organizations: subject.iter_organization().filter_map(|name| name.as_str().ok()).map(str::to_owned).collect(),
         not_after: parsed.validity().not_after.timestamp(),
     })
 }

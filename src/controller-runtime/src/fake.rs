@@ -66,10 +66,7 @@ impl FakeApi {
 
     /// The object at a path.
     pub fn get(&self, path: &str) -> Option<Value> {
-        self.lock()
-            .objects
-            .get(&Target::parse(path, "").key())
-            .cloned()
+        self.lock().objects.get(&Target::parse(path, "").key()).cloned()
     }
 
     /// Removes the object at a path at once.
@@ -80,12 +77,7 @@ impl FakeApi {
     /// The names of a collection such as `/apis/apps/v1/namespaces/default/replicasets`.
     pub fn names(&self, path: &str) -> Vec<String> {
         let target = Target::parse(path, "");
-        self.lock()
-            .objects
-            .keys()
-            .filter(|key| target.holds(key))
-            .map(|key| key.2.clone())
-            .collect()
+        self.lock().objects.keys().filter(|key| target.holds(key)).map(|key| key.2.clone()).collect()
     }
 
     /// Ends all watches, as a server that stops.
@@ -109,27 +101,20 @@ impl FakeApi {
 
     async fn handle(&self, request: Request<Body>) -> Answer {
         let (head, body) = request.into_parts();
-        let sent = body
-            .collect()
-            .await
-            .map(http_body_util::Collected::to_bytes)
-            .unwrap_or_default();
+        let sent = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let sent: Value = serde_json::from_slice(&sent).unwrap_or(Value::Null);
         let target = Target::parse(head.uri.path(), head.uri.query().unwrap_or_default());
         let mut state = self.lock();
-        state
-            .requests
-            .push(format!("{} {}", head.method, head.uri.path()));
+        state.requests.push(format!("{} {}", head.method, head.uri.path()));
         if let Some(status) = state.failures.pop() {
             return failure(status, "asked to fail");
         }
         match head.method {
             Method::GET if target.watch => state.watch(target),
             Method::GET if target.name.is_empty() => state.list(&target),
-            Method::GET => state
-                .objects
-                .get(&target.key())
-                .map_or_else(not_found, |object| answer(StatusCode::OK, object)),
+            Method::GET => {
+                state.objects.get(&target.key()).map_or_else(not_found, |object| answer(StatusCode::OK, object))
+            }
             Method::POST => state.create(target, sent),
             Method::PUT => state.replace(&target, sent),
             Method::PATCH => state.patch(&target, &sent),
@@ -141,12 +126,8 @@ impl FakeApi {
 
 impl State {
     fn list(&self, target: &Target) -> Answer {
-        let items: Vec<&Value> = self
-            .objects
-            .iter()
-            .filter(|(key, _)| target.holds(key))
-            .map(|(_, object)| object)
-            .collect();
+        let items: Vec<&Value> =
+            self.objects.iter().filter(|(key, _)| target.holds(key)).map(|(_, object)| object).collect();
         answer(
             StatusCode::OK,
             &json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": self.revision.to_string()}, "items": items}),
@@ -156,22 +137,12 @@ impl State {
     fn watch(&mut self, target: Target) -> Answer {
         let (events, stream) = unbounded();
         if target.since == 0 {
-            for object in self
-                .objects
-                .iter()
-                .filter(|(key, _)| target.holds(key))
-                .map(|(_, object)| object)
-            {
+            for object in self.objects.iter().filter(|(key, _)| target.holds(key)).map(|(_, object)| object) {
                 // The receiver is still in scope.
                 let _ = events.unbounded_send(event("ADDED", object));
             }
         }
-        for object in self
-            .objects
-            .iter()
-            .filter(|(key, _)| target.holds(key))
-            .map(|(_, object)| object)
-        {
+        for object in self.objects.iter().filter(|(key, _)| target.holds(key)).map(|(_, object)| object) {
             if target.since > 0 && revision_of(object) > target.since {
                 let _ = events.unbounded_send(event("MODIFIED", object));
             }
@@ -233,11 +204,9 @@ impl State {
 
     /// Stores a changed object, or removes one that waited only for its last finalizer.
     fn finish(&mut self, target: &Target, object: Value) -> Answer {
-        let held = ["metadata", "spec"].iter().any(|part| {
-            object[part]["finalizers"]
-                .as_array()
-                .is_some_and(|list| !list.is_empty())
-        });
+        let held = ["metadata", "spec"]
+            .iter()
+            .any(|part| object[part]["finalizers"].as_array().is_some_and(|list| !list.is_empty()));
         if object["metadata"]["deletionTimestamp"].is_string() && !held {
             self.remove(target);
             return answer(StatusCode::OK, &object);
@@ -259,10 +228,7 @@ impl State {
 
     fn store(&mut self, target: &Target, mut object: Value) -> Value {
         self.revision += 1;
-        let known = self
-            .objects
-            .get(&target.key())
-            .map(|object| object["metadata"]["uid"].clone());
+        let known = self.objects.get(&target.key()).map(|object| object["metadata"]["uid"].clone());
         let meta = &mut object["metadata"];
         meta["name"] = json!(target.name);
         meta["resourceVersion"] = json!(self.revision.to_string());
@@ -270,19 +236,13 @@ impl State {
             meta["namespace"] = json!(target.namespace);
         }
         if meta["uid"].is_null() {
-            meta["uid"] = known
-                .clone()
-                .unwrap_or_else(|| json!(format!("uid-{}", self.revision)));
+            meta["uid"] = known.clone().unwrap_or_else(|| json!(format!("uid-{}", self.revision)));
         }
         if meta["creationTimestamp"].is_null() {
             meta["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
         self.objects.insert(target.key(), object.clone());
-        self.tell(
-            target,
-            if known.is_some() { "MODIFIED" } else { "ADDED" },
-            &object,
-        );
+        self.tell(target, if known.is_some() { "MODIFIED" } else { "ADDED" }, &object);
         object
     }
 
@@ -297,17 +257,13 @@ impl State {
     fn tell(&mut self, target: &Target, kind: &str, object: &Value) {
         let key = target.key();
         self.watchers.retain(|watcher| {
-            !watcher.target.holds(&key)
-                || watcher.events.unbounded_send(event(kind, object)).is_ok()
+            !watcher.target.holds(&key) || watcher.events.unbounded_send(event(kind, object)).is_ok()
         });
     }
 }
 
 fn revision_of(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"]
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0)
+    object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn event(kind: &str, object: &Value) -> Bytes {

@@ -34,12 +34,7 @@ where
 {
     /// Follows all objects an `Api` reaches. `managedFields` are dropped from every object.
     pub fn new(api: Api<K>) -> Self {
-        Self {
-            api,
-            config: watcher::Config::default(),
-            indexes: Vec::new(),
-            trim: |_| {},
-        }
+        Self { api, config: watcher::Config::default(), indexes: Vec::new(), trim: |_| {} }
     }
 
     /// Only objects a field selector matches.

@@ -112,9 +112,7 @@ impl LeaderElector {
         if lost {
             // Nothing may act without the lease: the work is dropped, not awaited.
             tracing::error!(lease = self.name, "lost the lease");
-            return Err(LeaderError::Lost {
-                name: self.name.clone(),
-            });
+            return Err(LeaderError::Lost { name: self.name.clone() });
         }
         self.release(&mut observed).await;
         Ok(())
@@ -155,17 +153,11 @@ impl LeaderElector {
 
     async fn try_lease_once(&self, observed: &mut Observed) -> Result<bool, kube::Error> {
         let now = MicroTime(Timestamp::now());
-        let ours = observed
-            .lease
-            .as_ref()
-            .is_some_and(|lease| self.holds(lease));
+        let ours = observed.lease.as_ref().is_some_and(|lease| self.holds(lease));
         if !ours {
             match self.leases.get_opt(&self.name).await? {
                 None => {
-                    let lease = self
-                        .leases
-                        .create(&PostParams::default(), &self.first_lease(now))
-                        .await?;
+                    let lease = self.leases.create(&PostParams::default(), &self.first_lease(now)).await?;
                     observed.see(lease);
                     return Ok(true);
                 }
@@ -178,14 +170,7 @@ impl LeaderElector {
         if !self.holds(&current) && !self.expired(&current, observed.at) {
             return Ok(false);
         }
-        let written = self
-            .leases
-            .replace(
-                &self.name,
-                &PostParams::default(),
-                &self.taken(current, now),
-            )
-            .await?;
+        let written = self.leases.replace(&self.name, &PostParams::default(), &self.taken(current, now)).await?;
         observed.see(written);
         Ok(true)
     }
@@ -205,17 +190,8 @@ impl LeaderElector {
     }
 
     fn first_lease(&self, now: MicroTime) -> Lease {
-        let meta = ObjectMeta {
-            name: Some(self.name.clone()),
-            ..ObjectMeta::default()
-        };
-        self.taken(
-            Lease {
-                metadata: meta,
-                ..Lease::default()
-            },
-            now,
-        )
+        let meta = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        self.taken(Lease { metadata: meta, ..Lease::default() }, now)
     }
 
     fn taken(&self, mut lease: Lease, now: MicroTime) -> Lease {
@@ -246,8 +222,7 @@ impl LeaderElector {
         }
         let written = tokio::time::timeout(
             self.times.renew_deadline,
-            self.leases
-                .replace(&self.name, &PostParams::default(), &lease),
+            self.leases.replace(&self.name, &PostParams::default(), &lease),
         )
         .await;
         match written {
@@ -262,9 +237,8 @@ impl LeaderElector {
 
 impl Observed {
     fn see(&mut self, lease: Lease) {
-        let same = self.lease.as_ref().is_some_and(|known| {
-            known.metadata.resource_version == lease.metadata.resource_version
-        });
+        let same =
+            self.lease.as_ref().is_some_and(|known| known.metadata.resource_version == lease.metadata.resource_version);
         if !same || self.at.is_none() {
             self.at = Some(Instant::now());
         }
@@ -273,11 +247,7 @@ impl Observed {
 }
 
 fn holder(lease: &Lease) -> &str {
-    lease
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.holder_identity.as_deref())
-        .unwrap_or_default()
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -59,11 +59,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             counter: 0,
             closed: false,
         };
-        Self(Arc::new(Shared {
-            name,
-            state: Mutex::new(state),
-            wake: Notify::new(),
-        }))
+        Self(Arc::new(Shared { name, state: Mutex::new(state), wake: Notify::new() }))
     }
 
     /// The name it was given.
@@ -103,9 +99,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         let delay = {
             let mut state = self.lock();
             let failures = state.failures.entry(item.clone()).or_insert(0);
-            let delay = FIRST_DELAY
-                .saturating_mul(1 << (*failures).min(20))
-                .min(LAST_DELAY);
+            let delay = FIRST_DELAY.saturating_mul(1 << (*failures).min(20)).min(LAST_DELAY);
             *failures += 1;
             delay
         };
@@ -264,9 +258,7 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 5);
         queue.done(&"a");
         assert!(
-            tokio::time::timeout(Duration::from_secs(600), queue.next())
-                .await
-                .is_err(),
+            tokio::time::timeout(Duration::from_secs(600), queue.next()).await.is_err(),
             "the later delays are void"
         );
     }

@@ -56,27 +56,13 @@ impl Recorder {
     /// inside a runtime.
     pub fn new(client: Client, component: &str, host: &str) -> Self {
         let (notes, waiting) = mpsc::channel(WAITING);
-        let writer = Writer {
-            client,
-            component: component.to_owned(),
-            host: host.to_owned(),
-            written: HashMap::new(),
-        };
+        let writer = Writer { client, component: component.to_owned(), host: host.to_owned(), written: HashMap::new() };
         tokio::spawn(writer.run(waiting));
-        Self {
-            notes,
-            dropped: Arc::default(),
-        }
+        Self { notes, dropped: Arc::default() }
     }
 
     /// Tells something about an object (see `kube::Resource::object_ref`). Never waits.
-    pub fn event(
-        &self,
-        about: &ObjectReference,
-        kind: EventType,
-        reason: &str,
-        message: impl Into<String>,
-    ) {
+    pub fn event(&self, about: &ObjectReference, kind: EventType, reason: &str, message: impl Into<String>) {
         let note = Note {
             about: about.clone(),
             kind,
@@ -129,12 +115,7 @@ impl Writer {
 
     async fn write(&mut self, note: &Note) -> Result<(), kube::Error> {
         let same = Sameness {
-            object: note
-                .about
-                .uid
-                .clone()
-                .or_else(|| note.about.name.clone())
-                .unwrap_or_default(),
+            object: note.about.uid.clone().or_else(|| note.about.name.clone()).unwrap_or_default(),
             field: note.about.field_path.clone(),
             kind: note.kind,
             reason: note.reason.clone(),
@@ -143,10 +124,7 @@ impl Writer {
         if let Some(written) = self.written.get_mut(&same) {
             let events: Api<Event> = Api::namespaced(self.client.clone(), &written.namespace);
             let patch = json!({"count": written.count + 1, "lastTimestamp": Time(note.at)});
-            match events
-                .patch(&written.name, &PatchParams::default(), &Patch::Merge(patch))
-                .await
-            {
+            match events.patch(&written.name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Ok(_) => {
                     written.count += 1;
                     return Ok(());
@@ -162,9 +140,7 @@ impl Writer {
             name: event.metadata.name.clone().unwrap_or_default(),
             count: 1,
         };
-        Api::namespaced(self.client.clone(), &written.namespace)
-            .create(&PostParams::default(), &event)
-            .await?;
+        Api::namespaced(self.client.clone(), &written.namespace).create(&PostParams::default(), &event).await?;
         if self.written.len() >= REMEMBERED {
             self.written.clear();
         }
@@ -194,10 +170,7 @@ impl Writer {
             count: Some(1),
             first_timestamp: Some(Time(note.at)),
             last_timestamp: Some(Time(note.at)),
-            source: Some(EventSource {
-                component: Some(self.component.clone()),
-                host: host.clone(),
-            }),
+            source: Some(EventSource { component: Some(self.component.clone()), host: host.clone() }),
             reporting_component: Some(self.component.clone()),
             reporting_instance: host,
             ..Event::default()

@@ -1,6 +1,7 @@
 //! The objects of one kind as the process last saw them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kube::Resource;
@@ -29,10 +30,7 @@ impl<K> Clone for Event<K> {
     fn clone(&self) -> Self {
         match self {
             Self::Added(object) => Self::Added(Arc::clone(object)),
-            Self::Updated { old, new } => Self::Updated {
-                old: Arc::clone(old),
-                new: Arc::clone(new),
-            },
+            Self::Updated { old, new } => Self::Updated { old: Arc::clone(old), new: Arc::clone(new) },
             Self::Deleted(object) => Self::Deleted(Arc::clone(object)),
         }
     }
@@ -42,9 +40,7 @@ impl<K> Event<K> {
     /// The newest state the event knows.
     pub fn object(&self) -> &Arc<K> {
         match self {
-            Self::Added(object) | Self::Deleted(object) | Self::Updated { new: object, .. } => {
-                object
-            }
+            Self::Added(object) | Self::Deleted(object) | Self::Updated { new: object, .. } => object,
         }
     }
 
@@ -82,6 +78,7 @@ struct Shared<K> {
     /// `state` is held.
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
+    revision: AtomicU64,
 }
 
 /// A cheap handle to the objects an [`Informer`](crate::Informer) keeps.
@@ -99,25 +96,13 @@ impl<K> Clone for Store<K> {
 
 impl<K: Resource + Send + Sync + 'static> Store<K> {
     pub(crate) fn new(indexes: impl IntoIterator<Item = (&'static str, IndexFn<K>)>) -> Self {
-        let indexes = indexes
-            .into_iter()
-            .map(|(name, values)| {
-                (
-                    name,
-                    Index {
-                        values,
-                        keys: HashMap::new(),
-                    },
-                )
-            })
-            .collect();
+        let indexes =
+            indexes.into_iter().map(|(name, values)| (name, Index { values, keys: HashMap::new() })).collect();
         Self(Arc::new(Shared {
-            state: RwLock::new(State {
-                objects: HashMap::new(),
-                indexes,
-            }),
+            state: RwLock::new(State { objects: HashMap::new(), indexes }),
             handlers: Mutex::new(Vec::new()),
             synced: watch::Sender::new(false),
+            revision: AtomicU64::new(0),
         }))
     }
 
@@ -145,6 +130,13 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
         *self.0.synced.borrow()
     }
 
+    /// The newest resource version seen; resource versions of one kind can be compared (KEP-5504).
+    ///
+    /// A store whose revision has reached that of a write shows the write.
+    pub fn revision(&self) -> u64 {
+        self.0.revision.load(Ordering::Acquire)
+    }
+
     /// One object.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
         self.read(|state| state.objects.get(key).cloned())
@@ -168,14 +160,8 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
     /// The objects an index has under a value, ordered by key; none for an index that was not declared.
     pub fn by_index(&self, name: &str, value: &str) -> Vec<Arc<K>> {
         self.read(|state| {
-            let keys = state
-                .indexes
-                .get(name)
-                .and_then(|index| index.keys.get(value));
-            keys.into_iter()
-                .flatten()
-                .filter_map(|key| state.objects.get(key).cloned())
-                .collect()
+            let keys = state.indexes.get(name).and_then(|index| index.keys.get(value));
+            keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
         })
     }
 
@@ -197,16 +183,8 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
     }
 
     fn register(&self, mut handler: Handler<K>) {
-        let mut handlers = self
-            .0
-            .handlers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if self
-            .list()
-            .into_iter()
-            .all(|object| handler(&Event::Added(object)))
-        {
+        let mut handlers = self.0.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.list().into_iter().all(|object| handler(&Event::Added(object))) {
             handlers.push(handler);
         }
     }
@@ -216,43 +194,34 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
     }
 
     pub(crate) fn apply(&self, object: Arc<K>) {
-        self.tell(|store| store.insert(object));
+        self.tell(|store| store.insert(object).into_iter().collect());
     }
 
     pub(crate) fn delete(&self, object: Arc<K>) {
-        self.tell(|store| store.remove(&ObjectKey::of(object.as_ref()), Some(object)));
+        self.tell(|store| store.remove(&ObjectKey::of(object.as_ref()), Some(object)).into_iter().collect());
     }
 
     /// Takes the result of a new list: what it lacks was deleted.
     pub(crate) fn replace(&self, objects: Vec<Arc<K>>) {
-        let listed: BTreeSet<ObjectKey> = objects
-            .iter()
-            .map(|object| ObjectKey::of(object.as_ref()))
-            .collect();
-        let gone: Vec<ObjectKey> = self.read(|state| {
-            state
-                .objects
-                .keys()
-                .filter(|key| !listed.contains(key))
-                .cloned()
-                .collect()
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(|object| ObjectKey::of(object.as_ref())).collect();
+        self.tell(|store| {
+            let known = store.read(|state| state.objects.keys().cloned().collect::<Vec<_>>());
+            let gone = known.iter().filter(|key| !listed.contains(key));
+            let mut events: Vec<_> = gone.filter_map(|key| store.remove(key, None)).collect();
+            events.extend(objects.into_iter().filter_map(|object| store.insert(object)));
+            events
         });
-        for key in gone {
-            self.tell(|store| store.remove(&key, None));
-        }
-        for object in objects {
-            self.apply(object);
-        }
     }
 
-    fn tell(&self, change: impl FnOnce(&Self) -> Option<Event<K>>) {
-        let mut handlers = self
-            .0
-            .handlers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(event) = change(self) {
-            handlers.retain_mut(|handler| handler(&event));
+    /// Changes the state, then moves the revision, then tells: whoever is told or reads the revision finds the change.
+    fn tell(&self, change: impl FnOnce(&Self) -> Vec<Event<K>>) {
+        let mut handlers = self.0.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = change(self);
+        for event in &events {
+            self.advance(event.object());
+        }
+        for event in &events {
+            handlers.retain_mut(|handler| handler(event));
         }
     }
 
@@ -261,8 +230,7 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
         let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
         let old = state.objects.insert(key.clone(), Arc::clone(&new));
         let unchanged = old.as_ref().is_some_and(|old| {
-            old.meta().resource_version.is_some()
-                && old.meta().resource_version == new.meta().resource_version
+            old.meta().resource_version.is_some() && old.meta().resource_version == new.meta().resource_version
         });
         if unchanged {
             return None;
@@ -283,6 +251,13 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
             index.replace(key, Some(&old), None);
         }
         Some(Event::Deleted(last.unwrap_or(old)))
+    }
+
+    fn advance(&self, object: &K) {
+        let version = object.meta().resource_version.as_deref();
+        if let Some(revision) = version.and_then(|text| text.parse().ok()) {
+            self.0.revision.fetch_max(revision, Ordering::AcqRel);
+        }
     }
 
     fn read<R>(&self, look: impl FnOnce(&State<K>) -> R) -> R {
@@ -326,19 +301,12 @@ mod tests {
     fn by_node() -> Store<Pod> {
         Store::new([(
             "node",
-            (|pod: &Pod| {
-                pod.spec
-                    .iter()
-                    .filter_map(|spec| spec.node_name.clone())
-                    .collect()
-            }) as IndexFn<Pod>,
+            (|pod: &Pod| pod.spec.iter().filter_map(|spec| spec.node_name.clone()).collect()) as IndexFn<Pod>,
         )])
     }
 
     fn names(pods: &[Arc<Pod>]) -> Vec<&str> {
-        pods.iter()
-            .filter_map(|pod| pod.metadata.name.as_deref())
-            .collect()
+        pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect()
     }
 
     #[test]
@@ -360,12 +328,8 @@ mod tests {
         store.apply(pod("a", "one", 1));
         let mut events = store.subscribe();
         store.apply(pod("b", "one", 2));
-        assert!(
-            matches!(events.try_recv().unwrap(), Event::Added(pod) if pod.metadata.name.as_deref() == Some("a"))
-        );
-        assert!(
-            matches!(events.try_recv().unwrap(), Event::Added(pod) if pod.metadata.name.as_deref() == Some("b"))
-        );
+        assert!(matches!(events.try_recv().unwrap(), Event::Added(pod) if pod.metadata.name.as_deref() == Some("a")));
+        assert!(matches!(events.try_recv().unwrap(), Event::Added(pod) if pod.metadata.name.as_deref() == Some("b")));
         assert!(events.try_recv().is_err());
     }
 
@@ -377,12 +341,8 @@ mod tests {
         let mut events = store.subscribe();
         while events.try_recv().is_ok() {}
         store.replace(vec![pod("b", "one", 2), pod("c", "one", 5)]);
-        assert!(
-            matches!(events.try_recv().unwrap(), Event::Deleted(pod) if pod.metadata.name.as_deref() == Some("a"))
-        );
-        assert!(
-            matches!(events.try_recv().unwrap(), Event::Added(pod) if pod.metadata.name.as_deref() == Some("c"))
-        );
+        assert!(matches!(events.try_recv().unwrap(), Event::Deleted(pod) if pod.metadata.name.as_deref() == Some("a")));
+        assert!(matches!(events.try_recv().unwrap(), Event::Added(pod) if pod.metadata.name.as_deref() == Some("c")));
         assert!(events.try_recv().is_err());
     }
 
@@ -400,11 +360,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (reader, log) = (store.clone(), Arc::clone(&seen));
         store.on_event(move |event| {
-            log.lock().unwrap().push(
-                reader
-                    .get(&ObjectKey::of(event.object().as_ref()))
-                    .is_some(),
-            )
+            log.lock().unwrap().push(reader.get(&ObjectKey::of(event.object().as_ref())).is_some())
         });
         store.apply(pod("a", "one", 1));
         store.delete(pod("a", "one", 2));

@@ -14,19 +14,12 @@ async fn hello(request: Request<Incoming>) -> Result<http::Response<Full<Bytes>>
     if request.uri().path() == "/slow" {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Ok(http::Response::new(Full::new(Bytes::from(format!(
-        "remote={remote}"
-    )))))
+    Ok(http::Response::new(Full::new(Bytes::from(format!("remote={remote}")))))
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(
-            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
-        )
-        .await
-        .unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
@@ -34,9 +27,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn a_request_knows_where_it_came_from() {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
     let token = CancellationToken::new();
     let server = tokio::spawn(listener.serve_http(service_fn(hello), token.clone()));
@@ -47,9 +38,7 @@ async fn a_request_knows_where_it_came_from() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_after_the_stop() {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
     let token = CancellationToken::new();
     let server = tokio::spawn(listener.serve_http(service_fn(hello), token.clone()));
@@ -58,20 +47,12 @@ async fn a_request_in_flight_is_answered_after_the_stop() {
     token.cancel();
     assert!(request.await.unwrap().contains("200 OK"));
     server.await.unwrap();
-    assert!(
-        TcpStream::connect(address).await.is_err(),
-        "nobody accepts any more"
-    );
+    assert!(TcpStream::connect(address).await.is_err(), "nobody accepts any more");
 }
 
 #[tokio::test]
 async fn a_taken_port_is_named_in_the_error() {
-    let first = Listener::bind("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let first = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = Listener::bind(first.address()).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("cannot listen on {}", first.address())
-    );
+    assert_eq!(error.to_string(), format!("cannot listen on {}", first.address()));
 }

@@ -29,18 +29,10 @@ struct Reloaded<T: ?Sized> {
 }
 
 impl<T: ?Sized> Reloaded<T> {
-    fn new(
-        paths: Vec<PathBuf>,
-        make: fn(&[PathBuf]) -> Result<Arc<T>, TlsError>,
-    ) -> Result<Self, TlsError> {
+    fn new(paths: Vec<PathBuf>, make: fn(&[PathBuf]) -> Result<Arc<T>, TlsError>) -> Result<Self, TlsError> {
         let stamp = stamp(&paths);
         let first = make(&paths)?;
-        Ok(Self {
-            paths,
-            make,
-            current: ArcSwap::from_pointee(first),
-            seen: Mutex::new((Instant::now(), stamp)),
-        })
+        Ok(Self { paths, make, current: ArcSwap::from_pointee(first), seen: Mutex::new((Instant::now(), stamp)) })
     }
 
     fn get(&self) -> Arc<T> {
@@ -73,11 +65,7 @@ impl<T: ?Sized> Reloaded<T> {
 }
 
 fn stamp(paths: &[PathBuf]) -> Stamp {
-    let one = |path: &PathBuf| {
-        std::fs::metadata(path)
-            .and_then(|meta| Ok((meta.modified()?, meta.len())))
-            .ok()
-    };
+    let one = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
     paths.iter().map(one).collect()
 }
 
@@ -91,23 +79,14 @@ impl CertificateResolver {
 }
 
 fn load_pair(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
-    CertifiedKey::from_der(
-        read_certificates(cert)?,
-        read_private_key(key)?,
-        &provider(),
-    )
-    .map(Arc::new)
-    .map_err(|source| TlsError::Pair {
-        cert: cert.to_owned(),
-        source,
-    })
+    CertifiedKey::from_der(read_certificates(cert)?, read_private_key(key)?, &provider())
+        .map(Arc::new)
+        .map_err(|source| TlsError::Pair { cert: cert.to_owned(), source })
 }
 
 impl fmt::Debug for CertificateResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CertificateResolver")
-            .field(&self.0.paths)
-            .finish()
+        f.debug_tuple("CertificateResolver").field(&self.0.paths).finish()
     }
 }
 
@@ -127,19 +106,12 @@ impl ClientVerifier {
     /// Reads the bundles.
     pub fn new(authorities: Vec<PathBuf>) -> Result<Self, TlsError> {
         let inner = Reloaded::new(authorities, load_authorities)?;
-        Ok(Self {
-            inner,
-            algorithms: provider()
-                .signature_verification_algorithms
-                .supported_schemes(),
-        })
+        Ok(Self { inner, algorithms: provider().signature_verification_algorithms.supported_schemes() })
     }
 
     /// Whether a chain (leaf first) leads to one of the authorities and may be used by a client now.
     pub fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), TlsError> {
-        let (leaf, rest) = chain
-            .split_first()
-            .ok_or_else(|| TlsError::Certificate("the chain is empty".to_owned()))?;
+        let (leaf, rest) = chain.split_first().ok_or_else(|| TlsError::Certificate("the chain is empty".to_owned()))?;
         self.verify_client_cert(leaf, rest, UnixTime::now())
             .map(|_| ())
             .map_err(|error| TlsError::Certificate(error.to_string()))
@@ -150,27 +122,21 @@ fn load_authorities(paths: &[PathBuf]) -> Result<Arc<dyn ClientCertVerifier>, Tl
     let mut roots = RootCertStore::empty();
     for path in paths {
         for certificate in read_certificates(path)? {
-            roots.add(certificate).map_err(|error| TlsError::ClientCa {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
+            roots
+                .add(certificate)
+                .map_err(|error| TlsError::ClientCa { path: path.clone(), reason: error.to_string() })?;
         }
     }
     let path = paths.first().cloned().unwrap_or_default();
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
         .allow_unauthenticated()
         .build()
-        .map_err(|error| TlsError::ClientCa {
-            path,
-            reason: error.to_string(),
-        })
+        .map_err(|error| TlsError::ClientCa { path, reason: error.to_string() })
 }
 
 impl fmt::Debug for ClientVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientVerifier")
-            .field("authorities", &self.inner.paths)
-            .finish_non_exhaustive()
+        f.debug_struct("ClientVerifier").field("authorities", &self.inner.paths).finish_non_exhaustive()
     }
 }
 
@@ -190,9 +156,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.inner
-            .get()
-            .verify_client_cert(end_entity, intermediates, now)
+        self.inner.get().verify_client_cert(end_entity, intermediates, now)
     }
 
     fn verify_tls12_signature(

@@ -1,9 +1,6 @@
 //! Certificates made on the spot, written to a temporary folder, served and replaced.
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair,
-};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -15,9 +12,7 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -25,14 +20,9 @@ impl Authority {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         for group in groups {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, *group);
+            params.distinguished_name.push(DnType::OrganizationName, *group);
         }
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.0).unwrap(), key)
     }
@@ -45,10 +35,7 @@ struct Folder {
 
 impl Folder {
     fn new() -> Self {
-        let folder = Self {
-            root: tempfile::tempdir().unwrap(),
-            authority: Authority::new(),
-        };
+        let folder = Self { root: tempfile::tempdir().unwrap(), authority: Authority::new() };
         std::fs::write(folder.path("ca.crt"), folder.authority.0.pem()).unwrap();
         folder.write_server("first.test");
         folder
@@ -65,11 +52,7 @@ impl Folder {
     }
 
     fn files(&self) -> TlsFiles {
-        TlsFiles {
-            cert: self.path("server.crt"),
-            key: self.path("server.key"),
-            client_ca: Some(self.path("ca.crt")),
-        }
+        TlsFiles { cert: self.path("server.crt"), key: self.path("server.key"), client_ca: Some(self.path("ca.crt")) }
     }
 }
 
@@ -82,9 +65,7 @@ async fn handshake(
     let address = listener.local_addr()?;
     let connect = async {
         let stream = TcpStream::connect(address).await?;
-        TlsConnector::from(Arc::new(client))
-            .connect(name.try_into().unwrap(), stream)
-            .await
+        TlsConnector::from(Arc::new(client)).connect(name.try_into().unwrap(), stream).await
     };
     let accept = async {
         let (stream, _) = listener.accept().await?;
@@ -93,17 +74,10 @@ async fn handshake(
     let (client, server) = tokio::join!(connect, accept);
     let server = server?;
     client?;
-    Ok(server
-        .get_ref()
-        .1
-        .peer_certificates()
-        .map(|chain| peer_identity(&chain[0]).unwrap()))
+    Ok(server.get_ref().1.peer_certificates().map(|chain| peer_identity(&chain[0]).unwrap()))
 }
 
-fn client(
-    trusted: &Authority,
-    identity: Option<(rcgen::Certificate, KeyPair)>,
-) -> rustls::ClientConfig {
+fn client(trusted: &Authority, identity: Option<(rcgen::Certificate, KeyPair)>) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.0.der().clone()).unwrap();
     let builder = rustls::ClientConfig::builder_with_provider(provider())
@@ -114,9 +88,7 @@ fn client(
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-            builder
-                .with_client_auth_cert(vec![certificate.der().clone()], key)
-                .unwrap()
+            builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
         }
     }
 }
@@ -126,14 +98,7 @@ async fn a_client_certificate_names_its_user_and_groups() {
     let folder = Folder::new();
     let server = server_config(folder.files()).unwrap();
     let identity = folder.authority.issue("system:node:a", &["system:nodes"]);
-    let seen = handshake(
-        &server,
-        client(&folder.authority, Some(identity)),
-        "first.test",
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    let seen = handshake(&server, client(&folder.authority, Some(identity)), "first.test").await.unwrap().unwrap();
     assert_eq!(seen.common_name, "system:node:a");
     assert_eq!(seen.organizations, ["system:nodes"]);
 }
@@ -142,12 +107,7 @@ async fn a_client_certificate_names_its_user_and_groups() {
 async fn a_client_without_a_certificate_is_let_in_unnamed() {
     let folder = Folder::new();
     let server = server_config(folder.files()).unwrap();
-    assert_eq!(
-        handshake(&server, client(&folder.authority, None), "first.test")
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(handshake(&server, client(&folder.authority, None), "first.test").await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -155,15 +115,7 @@ async fn a_client_certificate_of_a_stranger_is_refused() {
     let folder = Folder::new();
     let server = server_config(folder.files()).unwrap();
     let stranger = Authority::new().issue("root", &["system:masters"]);
-    assert!(
-        handshake(
-            &server,
-            client(&folder.authority, Some(stranger)),
-            "first.test"
-        )
-        .await
-        .is_err()
-    );
+    assert!(handshake(&server, client(&folder.authority, Some(stranger)), "first.test").await.is_err());
 }
 
 #[tokio::test]
@@ -172,35 +124,16 @@ async fn a_replaced_certificate_is_served_without_a_restart_and_a_broken_one_is_
     let server = server_config(folder.files()).unwrap();
     folder.write_server("second.example.test");
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    handshake(
-        &server,
-        client(&folder.authority, None),
-        "second.example.test",
-    )
-    .await
-    .unwrap();
+    handshake(&server, client(&folder.authority, None), "second.example.test").await.unwrap();
     std::fs::write(folder.path("server.crt"), "broken").unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    handshake(
-        &server,
-        client(&folder.authority, None),
-        "second.example.test",
-    )
-    .await
-    .unwrap();
+    handshake(&server, client(&folder.authority, None), "second.example.test").await.unwrap();
 }
 
 #[test]
 fn a_missing_file_is_named() {
-    let files = TlsFiles {
-        cert: "/none/server.crt".into(),
-        key: "/none/server.key".into(),
-        client_ca: None,
-    };
-    assert_eq!(
-        server_config(files).unwrap_err().to_string(),
-        "cannot read certificates from /none/server.crt"
-    );
+    let files = TlsFiles { cert: "/none/server.crt".into(), key: "/none/server.key".into(), client_ca: None };
+    assert_eq!(server_config(files).unwrap_err().to_string(), "cannot read certificates from /none/server.crt");
 }
 
 #[test]

@@ -15,27 +15,17 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn parse(path: &str, query: &str) -> Self {
         let mut segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let version_at = if segments.first() == Some(&"api") {
-            2
-        } else {
-            3
-        };
+        let version_at = if segments.first() == Some(&"api") { 2 } else { 3 };
         let mut rest = segments.split_off(version_at.min(segments.len()));
         let mut target = Self::default();
         // `namespaces/x/status` and `namespaces/x/finalize` are subresources of the namespace itself.
-        let inside = rest.len() >= 3
-            && rest[0] == "namespaces"
-            && !["status", "finalize"].contains(&rest[2]);
+        let inside = rest.len() >= 3 && rest[0] == "namespaces" && !["status", "finalize"].contains(&rest[2]);
         if inside {
             rest[1].clone_into(&mut target.namespace);
             rest.drain(..2);
         }
         let mut rest = rest.into_iter();
-        target.resource = format!(
-            "/{}/{}",
-            segments.join("/"),
-            rest.next().unwrap_or_default()
-        );
+        target.resource = format!("/{}/{}", segments.join("/"), rest.next().unwrap_or_default());
         target.name = rest.next().unwrap_or_default().to_owned();
         target.subresource = rest.next().unwrap_or_default().to_owned();
         for pair in query.split('&') {
@@ -43,9 +33,7 @@ impl Target {
                 Some(("watch", "true" | "1")) => target.watch = true,
                 Some(("resourceVersion", value)) => target.since = value.parse().unwrap_or(0),
                 Some(("fieldSelector", value)) if target.name.is_empty() => {
-                    let name = value
-                        .strip_prefix("metadata.name%3D")
-                        .or_else(|| value.strip_prefix("metadata.name="));
+                    let name = value.strip_prefix("metadata.name%3D").or_else(|| value.strip_prefix("metadata.name="));
                     target.name = name.unwrap_or_default().to_owned();
                 }
                 _ => {}
@@ -55,11 +43,7 @@ impl Target {
     }
 
     pub(super) fn key(&self) -> (String, String, String) {
-        (
-            self.resource.clone(),
-            self.namespace.clone(),
-            self.name.clone(),
-        )
+        (self.resource.clone(), self.namespace.clone(), self.name.clone())
     }
 
     /// Whether an object belongs to this collection.

@@ -18,25 +18,17 @@ fn start(api: &FakeApi, token: &CancellationToken) -> Store<ConfigMap> {
 #[tokio::test(start_paused = true)]
 async fn it_lists_then_follows() {
     let api = FakeApi::new();
-    api.put(
-        A,
-        json!({"metadata": {"managedFields": [{"manager": "x"}]}}),
-    );
+    api.put(A, json!({"metadata": {"managedFields": [{"manager": "x"}]}}));
     let token = CancellationToken::new();
     let store = start(&api, &token);
     store.synced().await;
     let a = store.get(&ObjectKey::new("default", "a")).unwrap();
-    assert_eq!(
-        a.metadata.managed_fields, None,
-        "managed fields are not kept"
-    );
+    assert_eq!(a.metadata.managed_fields, None, "managed fields are not kept");
 
     let mut events = store.subscribe();
     assert!(matches!(events.recv().await, Some(Event::Added(_))));
     api.put(B, json!({}));
-    assert!(
-        matches!(events.recv().await, Some(Event::Added(object)) if object.metadata.name.as_deref() == Some("b"))
-    );
+    assert!(matches!(events.recv().await, Some(Event::Added(object)) if object.metadata.name.as_deref() == Some("b")));
     api.put(A, json!({"data": {"k": "v"}}));
     assert!(
         matches!(events.recv().await, Some(Event::Updated { old, new }) if old.data.is_none() && new.data.is_some())
@@ -72,9 +64,7 @@ async fn a_watch_that_ends_goes_on_where_it_was() {
     assert!(matches!(events.recv().await, Some(Event::Added(_))));
     api.end_watches();
     api.put(B, json!({}));
-    assert!(
-        matches!(events.recv().await, Some(Event::Added(object)) if object.metadata.name.as_deref() == Some("b"))
-    );
+    assert!(matches!(events.recv().await, Some(Event::Added(object)) if object.metadata.name.as_deref() == Some("b")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,11 +76,7 @@ async fn a_revision_that_is_gone_leads_to_a_new_list() {
     store.synced().await;
     let mut events = store.subscribe();
     assert!(matches!(events.recv().await, Some(Event::Added(_))));
-    while !api
-        .requests()
-        .iter()
-        .any(|request| request.contains("configmaps"))
-    {
+    while !api.requests().iter().any(|request| request.contains("configmaps")) {
         tokio::task::yield_now().await;
     }
     api.fail_next(StatusCode::GONE);

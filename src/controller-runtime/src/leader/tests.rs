@@ -13,19 +13,12 @@ fn candidate(api: &FakeApi, identity: &str) -> LeaderElector {
 
 fn holder_of(api: &FakeApi) -> String {
     api.get(LEASE)
-        .map(|lease| {
-            lease["spec"]["holderIdentity"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        })
+        .map(|lease| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned())
         .unwrap_or_default()
 }
 
 async fn lead(elector: LeaderElector, token: CancellationToken) -> Result<(), LeaderError> {
-    elector
-        .run(token, |stop| async move { stop.cancelled().await })
-        .await
+    elector.run(token, |stop| async move { stop.cancelled().await }).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,17 +71,8 @@ async fn a_leader_that_cannot_renew_stops_before_others_may_start() {
         api.fail_next(StatusCode::INTERNAL_SERVER_ERROR);
     }
     let start = Instant::now();
-    assert_eq!(
-        task.await.unwrap(),
-        Err(LeaderError::Lost {
-            name: "test".to_owned()
-        })
-    );
-    assert!(
-        start.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        start.elapsed()
-    );
+    assert_eq!(task.await.unwrap(), Err(LeaderError::Lost { name: "test".to_owned() }));
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

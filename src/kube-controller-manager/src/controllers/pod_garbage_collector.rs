@@ -1,0 +1,102 @@
+//! Pods nobody else removes: bound to a node that is gone, deleted before they were bound, or ended and too many.
+
+use std::time::Duration;
+
+use controller_runtime::{Event, ObjectKey, Requeue, WorkQueue};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, Preconditions};
+
+use crate::ownership::is_deleting;
+use crate::pods;
+use crate::scope::{Scope, gone_is_fine};
+use crate::stores::BY_NODE;
+
+/// A node may be deleted and registered again; its pods wait that long.
+const QUARANTINE: Duration = Duration::from_secs(40);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Item {
+    /// A node that may be gone.
+    Node(String),
+    /// A pod that was deleted before it was bound.
+    Unbound(ObjectKey),
+    /// The number of ended pods.
+    Ended,
+}
+
+pub(super) async fn run(scope: Scope) {
+    let queue = WorkQueue::new("podgc");
+    scope.stores.nodes.synced().await;
+    let gone = queue.clone();
+    scope.stores.nodes.on_event(move |event: &Event<Node>| {
+        if let Event::Deleted(node) = event {
+            gone.add_after(Item::Node(node.metadata.name.clone().unwrap_or_default()), QUARANTINE);
+        }
+    });
+    let (changed, nodes, threshold) = (queue.clone(), scope.stores.nodes.clone(), scope.config.ended_pods);
+    scope.stores.pods.on_event(move |event: &Event<Pod>| {
+        let pod = event.object();
+        if matches!(event, Event::Deleted(_)) {
+            return;
+        }
+        match pods::node(pod) {
+            "" if is_deleting(pod.as_ref()) => changed.add(Item::Unbound(ObjectKey::of(pod.as_ref()))),
+            "" => {}
+            node if nodes.get(&ObjectKey::cluster(node)).is_none() => {
+                changed.add_after(Item::Node(node.to_owned()), QUARANTINE)
+            }
+            _ => {}
+        }
+        let ended_now = pods::has_ended(pod) && event.old().is_none_or(|old| !pods::has_ended(old));
+        if ended_now && threshold > 0 {
+            changed.add(Item::Ended);
+        }
+    });
+    scope.stores.pods.synced().await;
+    let reconciling = scope.clone();
+    scope.work(queue, 1, move |item| reconcile(reconciling.clone(), item)).await;
+}
+
+async fn reconcile(scope: Scope, item: Item) -> Result<Requeue, kube::Error> {
+    match item {
+        Item::Unbound(key) => {
+            if let Some(pod) =
+                scope.stores.pods.get(&key).filter(|pod| pods::node(pod).is_empty() && is_deleting(pod.as_ref()))
+            {
+                remove(&scope, &pod).await?;
+            }
+        }
+        Item::Node(name) => {
+            let nodes: Api<Node> = Api::all(scope.reader.clone());
+            // The store may lag behind a node that was registered again: ask.
+            if scope.stores.nodes.get(&ObjectKey::cluster(&name)).is_some() || nodes.get_opt(&name).await?.is_some() {
+                return Ok(Requeue::No);
+            }
+            for pod in scope.stores.pods.by_index(BY_NODE, &name) {
+                remove(&scope, &pod).await?;
+            }
+        }
+        Item::Ended => {
+            let mut ended = scope.stores.pods.list();
+            ended.retain(|pod| pods::has_ended(pod) && !is_deleting(pod.as_ref()));
+            ended.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
+            let excess = ended.len().saturating_sub(scope.config.ended_pods);
+            for pod in &ended[..excess] {
+                remove(&scope, pod).await?;
+            }
+        }
+    }
+    Ok(Requeue::No)
+}
+
+/// Nobody is left to wait for: the pod goes without a grace period.
+async fn remove(scope: &Scope, pod: &Pod) -> Result<(), kube::Error> {
+    let (namespace, name) =
+        (pod.metadata.namespace.as_deref().unwrap_or_default(), pod.metadata.name.as_deref().unwrap_or_default());
+    let preconditions = Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() };
+    let params =
+        DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteParams::default() };
+    tracing::info!(pod = %ObjectKey::of(pod), "removing a pod nobody else removes");
+    gone_is_fine(scope.api::<Pod>(namespace).delete(name, &params).await)
+}

@@ -1,0 +1,112 @@
+//! An identity for each controller: a service account in `kube-system` and a token that is renewed.
+//!
+//! Upstream's policy gives the program itself little more than reading; each controller may do what its account may.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
+use kube::client::{Body, ClientBuilder};
+use kube::config::AuthInfo;
+use kube::{Api, Client, Config};
+use tokio_util::sync::CancellationToken;
+
+/// How long a token is asked to live.
+const LIFETIME: Duration = Duration::from_hours(1);
+
+/// First wait after a failed request.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+const NAMESPACE: &str = "kube-system";
+
+/// Makes clients that act as service accounts.
+#[derive(Clone)]
+pub(crate) struct Identities {
+    /// The program's own client.
+    pub(crate) own: Client,
+    /// The program's own settings; their credentials are not used for accounts.
+    pub(crate) config: Config,
+    pub(crate) token: CancellationToken,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    #[error("the token of the account cannot be had")]
+    Request(#[from] kube::Error),
+    #[error("the server gave no usable token")]
+    Token,
+}
+
+impl Identities {
+    /// A client that acts as an account, once the server has given a token; waits for that as long as it takes.
+    pub(crate) async fn client(&self, account: &str) -> Result<Client, kube::Error> {
+        let mut wait = FIRST_RETRY;
+        let header = loop {
+            match self.request(account).await {
+                Ok(header) => break Arc::new(ArcSwap::from_pointee(header)),
+                Err(error) => {
+                    tracing::debug!(account, %error, "waiting for a token");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(10));
+                }
+            }
+        };
+        tokio::spawn(self.clone().renew(account.to_owned(), Arc::clone(&header)));
+        let mut config = self.config.clone();
+        config.auth_info = AuthInfo::default();
+        let layer = tower::util::MapRequestLayer::new(move |mut request: http::Request<Body>| {
+            request.headers_mut().insert(AUTHORIZATION, HeaderValue::clone(&header.load()));
+            request
+        });
+        Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+    }
+
+    async fn renew(self, account: String, header: Arc<ArcSwap<HeaderValue>>) {
+        let mut wait = LIFETIME * 4 / 5;
+        loop {
+            tokio::select! {
+                () = self.token.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            match self.request(&account).await {
+                Ok(renewed) => {
+                    header.store(Arc::new(renewed));
+                    wait = LIFETIME * 4 / 5;
+                }
+                Err(error) => {
+                    tracing::warn!(account, %error, "the token was not renewed");
+                    wait = Duration::from_secs(10);
+                }
+            }
+        }
+    }
+
+    async fn request(&self, account: &str) -> Result<HeaderValue, IdentityError> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.own.clone(), NAMESPACE);
+        let seconds = i64::try_from(LIFETIME.as_secs()).unwrap_or(3600);
+        let request = TokenRequest {
+            spec: TokenRequestSpec { expiration_seconds: Some(seconds), ..TokenRequestSpec::default() },
+            ..TokenRequest::default()
+        };
+        let answer = match accounts.create_token_request(account, &PostParams::default(), &request).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                let meta = ObjectMeta { name: Some(account.to_owned()), ..ObjectMeta::default() };
+                accounts
+                    .create(&PostParams::default(), &ServiceAccount { metadata: meta, ..ServiceAccount::default() })
+                    .await?;
+                accounts.create_token_request(account, &PostParams::default(), &request).await?
+            }
+            answer => answer?,
+        };
+        let token = answer.status.ok_or(IdentityError::Token)?.token;
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| IdentityError::Token)?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}
