@@ -176,11 +176,7 @@ pub struct KubeletArgs {
     #[arg(long)]
     pub kubelet_certificate_authority: Option<PathBuf>,
     /// Types of node addresses in order of preference.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP"
-    )]
+    #[arg(long, value_delimiter = ',', default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP")]
     pub kubelet_preferred_address_types: Vec<String>,
 }
 
@@ -237,10 +233,7 @@ pub struct PortRange(pub RangeInclusive<u16>);
 fn port_range(text: &str) -> Result<PortRange, String> {
     let wrong = || "expected a range of ports such as 30000-32767".to_owned();
     let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (
-            first.parse().map_err(|_| wrong())?,
-            last.parse().map_err(|_| wrong())?,
-        ),
+        Some((first, last)) => (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?),
         None => {
             let (base, size) = text.split_once('+').ok_or_else(wrong)?;
             let base: u16 = base.parse().map_err(|_| wrong())?;
@@ -248,11 +241,7 @@ fn port_range(text: &str) -> Result<PortRange, String> {
             (base, base.checked_add(size).ok_or_else(wrong)?)
         }
     };
-    if first == 0 || first > last {
-        Err(wrong())
-    } else {
-        Ok(PortRange(first..=last))
-    }
+    if first == 0 || first > last { Err(wrong()) } else { Ok(PortRange(first..=last)) }
 }
 
 /// The checked configuration.
@@ -307,38 +296,19 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        let Args {
-            serving,
-            etcd,
-            access,
-            kubelet,
-            service,
-            limits,
-            logging: _,
-        } = args;
+        let Args { serving, etcd, access, kubelet, service, limits, logging: _ } = args;
         if etcd.etcd_certfile.is_some() != etcd.etcd_keyfile.is_some() {
             return Err(ConfigError::Needs("--etcd-certfile", "--etcd-keyfile"));
         }
         if kubelet.kubelet_client_certificate.is_some() != kubelet.kubelet_client_key.is_some() {
-            return Err(ConfigError::Needs(
-                "--kubelet-client-certificate",
-                "--kubelet-client-key",
-            ));
+            return Err(ConfigError::Needs("--kubelet-client-certificate", "--kubelet-client-key"));
         }
-        if access.service_account_signing_key_file.is_some()
-            && access.service_account_key_file.is_empty()
-        {
-            return Err(ConfigError::Needs(
-                "--service-account-signing-key-file",
-                "--service-account-key-file",
-            ));
+        if access.service_account_signing_key_file.is_some() && access.service_account_key_file.is_empty() {
+            return Err(ConfigError::Needs("--service-account-signing-key-file", "--service-account-key-file"));
         }
         for mode in &access.authorization_mode {
             if !AUTHORIZATION_MODES.contains(&mode.as_str()) {
-                return Err(ConfigError::Unsupported {
-                    flag: "--authorization-mode",
-                    value: mode.clone(),
-                });
+                return Err(ConfigError::Unsupported { flag: "--authorization-mode", value: mode.clone() });
             }
         }
         for range in &service.service_cluster_ip_range {

@@ -13,8 +13,61 @@
 //! `filters.rs` for the way of a request, `verbs.rs` for what it may do, `registry.rs` for where objects are,
 //! `admission.rs` for what is changed and checked on the way in.
 
-pub mod config;
-pub mod query;
-pub mod reply;
+pub mod filters;
+
+pub mod authn;
+pub mod authz;
 pub mod request_info;
 pub mod user;
+
+pub mod admission;
+pub mod connect;
+pub mod discovery;
+/// Stands in until the schema is published.
+pub mod openapi {
+    /// Nothing is published yet.
+    pub fn respond(
+        _: &crate::app::App,
+        _: &str,
+        _: &http::HeaderMap,
+    ) -> Result<crate::reply::Response, apimachinery::Status> {
+        Err(apimachinery::Status::unknown_path())
+    }
+}
+pub mod reviews;
+pub mod token;
+pub mod verbs;
+
+pub mod registry;
+pub mod service_plumbing;
+pub mod stored;
+
+pub mod decode;
+pub mod error;
+pub mod negotiate;
+pub mod present;
+pub mod query;
+pub mod reply;
+pub mod table;
+
+pub mod app;
+pub mod config;
+pub mod metrics;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use component_base::{flags, logging, runtime, shutdown};
+
+/// Runs the program; `args[0]` is its name.
+pub fn main_with_args(args: Vec<OsString>) -> ExitCode {
+    let args: config::Args = match flags::parse(args) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    logging::init(&args.logging);
+    runtime::block_on("kube-apiserver", async {
+        let config = config::Config::try_from(args)?;
+        app::run(config, shutdown::signal_token()).await
+    })
+}

@@ -18,9 +18,7 @@ pub const JSON: &str = "application/json";
 
 /// A body of bytes at hand.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
 /// A body that is sent piece by piece.
@@ -29,9 +27,7 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + Sync + 'static,
     E: Into<BoxError>,
 {
-    let frames = futures::StreamExt::map(pieces, |piece| {
-        piece.map(Frame::data).map_err(Into::into)
-    });
+    let frames = futures::StreamExt::map(pieces, |piece| piece.map(Frame::data).map_err(Into::into));
     StreamBody::new(frames).boxed()
 }
 
@@ -41,10 +37,7 @@ pub fn respond(status: StatusCode, media_type: &'static str, body: Body) -> Resp
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, private"),
-    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
 

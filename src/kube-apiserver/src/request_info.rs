@@ -44,10 +44,7 @@ impl RequestInfo {
             trailing_slash: path.len() > 1 && path.ends_with('/'),
             ..Self::default()
         };
-        let segments: Vec<&str> = path
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .collect();
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let rest = match segments.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => {
                 info.version = (*version).to_owned();
@@ -78,18 +75,11 @@ impl RequestInfo {
                 segments = rest;
             }
         }
-        let mut decoded = segments
-            .iter()
-            .take(3)
-            .map(|segment| percent_decode(segment));
+        let mut decoded = segments.iter().take(3).map(|segment| percent_decode(segment));
         self.resource = decoded.next().unwrap_or_default();
         self.name = decoded.next().unwrap_or_default();
         self.subresource = decoded.next().unwrap_or_default();
-        self.rest = segments
-            .iter()
-            .skip(3)
-            .map(|&segment| segment.to_owned())
-            .collect();
+        self.rest = segments.iter().skip(3).map(|&segment| segment.to_owned()).collect();
     }
 
     fn refine_verb(&mut self) {
@@ -104,9 +94,7 @@ impl RequestInfo {
             "watch".clone_into(&mut self.verb);
         }
         // Clients may watch or list one object by a field selector; RBAC with resourceNames sees its name.
-        if self.name.is_empty()
-            && matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
-        {
+        if self.name.is_empty() && matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
             if let Some(name) = self.query.get("fieldSelector").and_then(selected_name) {
                 self.name = name.to_owned();
             }
@@ -115,9 +103,7 @@ impl RequestInfo {
 
     /// The name in the path, not one from a field selector.
     pub fn path_name(&self) -> &str {
-        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
-            && self.subresource.is_empty()
-        {
+        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") && self.subresource.is_empty() {
             return "";
         }
         &self.name
@@ -139,11 +125,7 @@ impl RequestInfo {
 
     /// True for requests that stay open: watches and streams.
     pub fn is_long_running(&self) -> bool {
-        self.verb == "watch"
-            || matches!(
-                self.subresource.as_str(),
-                "attach" | "exec" | "log" | "portforward" | "proxy"
-            )
+        self.verb == "watch" || matches!(self.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy")
     }
 }
 

@@ -28,15 +28,8 @@ pub struct User {
 
 impl User {
     /// A user with a name and groups.
-    pub fn new<G: Into<String>>(
-        name: impl Into<String>,
-        groups: impl IntoIterator<Item = G>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            groups: groups.into_iter().map(Into::into).collect(),
-            ..Self::default()
-        }
+    pub fn new<G: Into<String>>(name: impl Into<String>, groups: impl IntoIterator<Item = G>) -> Self {
+        Self { name: name.into(), groups: groups.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
     /// Somebody who did not say who they are.

@@ -1,0 +1,109 @@
+//! What the server counts, under the names of upstream.
+
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use component_base::metrics::Registry;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+/// What a request was about; all values come from the table or from small sets.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RequestLabels {
+    verb: String,
+    group: String,
+    version: String,
+    resource: String,
+    subresource: String,
+    scope: &'static str,
+    code: u16,
+}
+
+/// What a request in flight does.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InFlightLabels {
+    request_kind: &'static str,
+}
+
+/// What a request was about, without its outcome.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DurationLabels {
+    verb: String,
+    resource: String,
+}
+
+/// The counters of the server.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    in_flight: Family<InFlightLabels, Gauge<i64, AtomicI64>>,
+}
+
+/// The limits of the buckets of request durations, in seconds.
+const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 1.0, 5.0, 15.0, 60.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::default();
+        let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
+        let in_flight = Family::default();
+        registry.register("apiserver_request", "Requests by verb, resource, scope and code", requests.clone());
+        registry.register(
+            "apiserver_request_duration_seconds",
+            "How long requests took that do not stay open",
+            durations.clone(),
+        );
+        registry.register("apiserver_current_inflight_requests", "Requests being worked on", in_flight.clone());
+        Self { registry, requests, durations, in_flight }
+    }
+}
+
+fn new_histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+impl Metrics {
+    /// Counts a finished request.
+    pub fn finished(&self, info: &crate::request_info::RequestInfo, known: bool, code: u16, took: Duration) {
+        let text = |text: &str| if known { text.to_owned() } else { String::new() };
+        let scope = match (known, info.name.is_empty(), info.namespace.is_empty()) {
+            (false, ..) => "",
+            (_, false, _) => "resource",
+            (_, true, false) => "namespace",
+            (_, true, true) => "cluster",
+        };
+        let verb = if info.verb.is_empty() { "other".to_owned() } else { info.verb.to_ascii_uppercase() };
+        let long = info.is_long_running();
+        self.requests
+            .get_or_create(&RequestLabels {
+                verb: verb.clone(),
+                group: text(&info.group),
+                version: text(&info.version),
+                resource: text(&info.resource),
+                subresource: text(&info.subresource),
+                scope,
+                code,
+            })
+            .inc();
+        if !long {
+            let labels = DurationLabels { verb, resource: text(&info.resource) };
+            self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+        }
+    }
+
+    /// The gauge of requests that change something, or of those that do not.
+    pub fn in_flight(&self, mutating: bool) -> Gauge<i64, AtomicI64> {
+        let request_kind = if mutating { "mutating" } else { "readOnly" };
+        self.in_flight.get_or_create(&InFlightLabels { request_kind }).clone()
+    }
+
+    /// All counters as text.
+    pub fn respond(&self) -> http::Response<http_body_util::Full<bytes::Bytes>> {
+        component_base::metrics::respond(&self.registry)
+    }
+}

@@ -1,0 +1,121 @@
+//! What every cluster has from its first moment: namespaces, priority classes, the `kubernetes` Service.
+
+use apimachinery::{Object, Status, Value, time, value};
+use jiff::Timestamp;
+use std::sync::Arc;
+use storage::StorageError;
+
+use super::cluster_ips::nth;
+use crate::app::App;
+use crate::error;
+use crate::registry::Resource;
+
+/// The namespaces of the system.
+const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The priority classes of the system: name, value, what for.
+const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
+
+/// Makes what is missing.
+///
+/// # Errors
+/// If etcd fails.
+pub async fn ensure(app: &Arc<App>) -> Result<(), Status> {
+    for name in NAMESPACES {
+        let mut namespace = Object::new("v1", "Namespace");
+        namespace.set_name(name);
+        namespace.set_label("kubernetes.io/metadata.name", name);
+        namespace.set_at(&["spec", "finalizers"], value!(["kubernetes"]));
+        namespace.set_at(&["status", "phase"], "Active");
+        create(app, ("", "namespaces"), namespace).await?;
+    }
+    for (name, priority, about) in PRIORITY_CLASSES {
+        let mut class = Object::new("scheduling.k8s.io/v1", "PriorityClass");
+        class.set_name(name);
+        class.set_at(&["value"], *priority);
+        class.set_at(&["description"], *about);
+        class.set_at(&["preemptionPolicy"], "PreemptLowerPriority");
+        create(app, ("scheduling.k8s.io", "priorityclasses"), class).await?;
+    }
+    create(app, ("", "services"), kubernetes_service(app)).await
+}
+
+fn kubernetes_service(app: &App) -> Object {
+    let mut service = Object::new("v1", "Service");
+    service.set_name("kubernetes");
+    service.set_namespace("default");
+    service.set_label("component", "apiserver");
+    service.set_label("provider", "kubernetes");
+    let ip = app.config.service.service_cluster_ip_range.first().map(|range| nth(range, 1).to_string());
+    let ip = ip.unwrap_or_default();
+    service.set_at(
+        &["spec"],
+        value!({
+            "type": "ClusterIP",
+            "clusterIP": ip.as_str(),
+            "clusterIPs": [ip.as_str()],
+            "sessionAffinity": "None",
+            "internalTrafficPolicy": "Cluster",
+            "ports": [{
+                "name": "https", "port": 443, "protocol": "TCP",
+                "targetPort": i64::from(app.config.advertise_port),
+            }],
+        }),
+    );
+    service.set_at(&["status", "loadBalancer"], Value::map());
+    service
+}
+
+async fn create(app: &Arc<App>, (group, plural): (&str, &str), mut object: Object) -> Result<(), Status> {
+    let Some(resource) = app.registry.stored(group, plural) else { return Ok(()) };
+    let Some(store) = &resource.store else { return Ok(()) };
+    let key = store.key(object.namespace(), object.name());
+    if store.cacher.get(&key).ok().flatten().is_some() {
+        return Ok(());
+    }
+    stamp(&mut object);
+    (resource.descriptor.strategy.default)(&mut object);
+    insert(app, resource, object).await
+}
+
+async fn insert(app: &Arc<App>, resource: &Resource, mut object: Object) -> Result<(), Status> {
+    let Some(store) = &resource.store else { return Ok(()) };
+    let key = store.key(object.namespace(), object.name());
+    let reservation = match app.allocators.reserve_create(app, resource, &mut object).await {
+        Ok(reservation) => reservation,
+        // Another server is making the same Service just now.
+        Err(status) if status.code() == 422 => return Ok(()),
+        Err(status) => return Err(status),
+    };
+    match store.create(&key, &object, None).await {
+        Ok(_) => {
+            reservation.keep();
+            Ok(())
+        }
+        Err(StorageError::Exists { .. }) => {
+            reservation.release().await;
+            Ok(())
+        }
+        Err(failed) => {
+            reservation.release().await;
+            Err(error::from_storage(&failed))
+        }
+    }
+}
+
+/// Gives an object made by the server itself a uid and a birthday.
+pub fn stamp(object: &mut Object) {
+    object.set_uid(&uuid::Uuid::new_v4().to_string());
+    object.set_creation_timestamp(&time::format(Timestamp::now()));
+}

@@ -1,0 +1,183 @@
+//! An object as the cache keeps it: the bytes clients get, and a parsed header for selectors.
+
+mod header;
+
+use std::sync::Arc;
+
+use api::ResourceDescriptor;
+use apimachinery::Object;
+use apimachinery::selector::Labels;
+use bytes::Bytes;
+use storage::{Codec, DecodeError};
+
+use header::Header;
+pub use header::field_default;
+
+/// One object at one revision.
+pub struct Stored {
+    /// The resourceVersion.
+    pub revision: i64,
+    /// `metadata.namespace`, or empty.
+    pub namespace: Box<str>,
+    /// `metadata.name`.
+    pub name: Box<str>,
+    /// `metadata.uid`.
+    pub uid: Box<str>,
+    /// `metadata.labels`.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// The values of the row's selectable fields, in the row's order.
+    pub fields: Box<[Box<str>]>,
+    json: Bytes,
+    descriptor: &'static ResourceDescriptor,
+}
+
+impl Stored {
+    /// The object as JSON in its stored version, with its resourceVersion.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// The object as a tree.
+    ///
+    /// # Panics
+    /// Never: the bytes were read once when the object came in.
+    pub fn object(&self) -> Object {
+        parse(&self.json).expect("what was decoded once can be decoded again")
+    }
+
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
+    }
+
+    /// The value of a selectable field of the stored version.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        match name {
+            "metadata.name" => Some(&self.name),
+            "metadata.namespace" => self.descriptor.is_namespaced().then_some(&*self.namespace),
+            _ => {
+                let at = self.descriptor.selectable_fields.iter().position(|field| *field == name)?;
+                self.fields.get(at).map(|value| &**value)
+            }
+        }
+    }
+
+    /// The row of the table.
+    pub fn descriptor(&self) -> &'static ResourceDescriptor {
+        self.descriptor
+    }
+}
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}@{}", self.descriptor.kind, self.namespace, self.name, self.revision)
+    }
+}
+
+impl Labels for Stored {
+    fn label(&self, key: &str) -> Option<&str> {
+        Stored::label(self, key)
+    }
+}
+
+/// Reads the tree of a JSON text.
+fn parse(json: &[u8]) -> Result<Object, serde_json::Error> {
+    serde_json::from_slice(json)
+}
+
+/// The bytes of an object as they go into etcd: kind and metadata first, no resourceVersion.
+pub fn encode(object: &Object) -> Bytes {
+    let value = arranged(object.clone()).into_value();
+    Bytes::from(serde_json::to_vec(&value).expect("a tree can always be written"))
+}
+
+/// The same object with `apiVersion`, `kind` and `metadata` first and without what only a revision can tell.
+fn arranged(mut object: Object) -> Object {
+    object.set_resource_version("");
+    object.metadata_mut().remove("selfLink");
+    let mut first = Object::new(object.api_version(), object.kind());
+    let fields = first.as_map_mut();
+    if let Some(metadata) = object.as_map_mut().remove("metadata") {
+        fields.insert("metadata", metadata);
+    }
+    for (key, value) in object.as_map().iter() {
+        if !matches!(key.as_str(), "apiVersion" | "kind") {
+            fields.push(key.clone(), value.clone());
+        }
+    }
+    first
+}
+
+/// Turns values of etcd into [`Stored`] objects of one kind.
+pub struct ObjectCodec {
+    descriptor: &'static ResourceDescriptor,
+    /// How every value written by this program begins, up to where the resourceVersion belongs.
+    opening: Vec<u8>,
+}
+
+impl ObjectCodec {
+    /// The codec of a kind.
+    pub fn new(descriptor: &'static ResourceDescriptor) -> Self {
+        let opening =
+            format!(r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"#, descriptor.api_version(), descriptor.kind);
+        Self { descriptor, opening: opening.into_bytes() }
+    }
+
+    /// An object made of stored bytes and the revision of their write.
+    pub fn stored(&self, value: &Bytes, revision: i64) -> Result<Stored, DecodeError> {
+        if value.starts_with(b"k8s\0") {
+            return Err("protobuf values are not supported".into());
+        }
+        if value.starts_with(&self.opening) {
+            return self.with_revision(value, &self.opening, revision);
+        }
+        let object = parse(value)?;
+        let value = encode(&object);
+        if !value.starts_with(&self.opening) {
+            let (found, wanted) = (object.gvk(), self.descriptor.kind);
+            return Err(format!("found {found} where {wanted} belongs").into());
+        }
+        self.with_revision(&value, &self.opening, revision)
+    }
+
+    /// Puts the resourceVersion in without parsing the value.
+    fn with_revision(&self, value: &[u8], head: &[u8], revision: i64) -> Result<Stored, DecodeError> {
+        let rest = &value[head.len()..];
+        let comma = if rest.first() == Some(&b'}') { "" } else { "," };
+        let version = format!(r#""resourceVersion":"{revision}"{comma}"#);
+        let mut json = Vec::with_capacity(value.len() + version.len());
+        json.extend_from_slice(head);
+        json.extend_from_slice(version.as_bytes());
+        json.extend_from_slice(rest);
+        let header = Header::read(&json, self.descriptor)?;
+        Ok(Stored {
+            revision,
+            namespace: header.namespace,
+            name: header.name,
+            uid: header.uid,
+            labels: header.labels,
+            fields: header.fields,
+            json: json.into(),
+            descriptor: self.descriptor,
+        })
+    }
+}
+
+impl Codec<Stored> for ObjectCodec {
+    fn decode(&self, _key: &str, value: Bytes, revision: i64) -> Result<Stored, DecodeError> {
+        self.stored(&value, revision)
+    }
+
+    fn deleted(&self, last: &Arc<Stored>, revision: i64) -> Arc<Stored> {
+        let old = format!(r#""resourceVersion":"{}""#, last.revision);
+        let mut head = self.opening.clone();
+        head.extend_from_slice(old.as_bytes());
+        let Some(rest) = last.json.strip_prefix(head.as_slice()) else { return Arc::clone(last) };
+        let rest = rest.strip_prefix(b",").unwrap_or(rest);
+        let value = [self.opening.as_slice(), rest].concat();
+        self.with_revision(&value, &self.opening, revision).map_or_else(|_| Arc::clone(last), Arc::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;

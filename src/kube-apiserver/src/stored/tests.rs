@@ -1,0 +1,71 @@
+use apimachinery::value;
+
+use super::*;
+
+fn row(plural: &str) -> &'static ResourceDescriptor {
+    api::resources().iter().find(|row| row.plural == plural).unwrap()
+}
+
+fn object(tree: apimachinery::Value) -> Object {
+    Object::try_from(tree).unwrap()
+}
+
+#[test]
+fn the_resource_version_comes_from_the_revision() {
+    let codec = ObjectCodec::new(row("configmaps"));
+    let written = encode(&object(value!({
+        "kind": "ConfigMap", "data": {"a": "b"}, "apiVersion": "v1",
+        "metadata": {"resourceVersion": "1", "name": "x", "namespace": "y"},
+    })));
+    assert_eq!(
+        &written[..],
+        br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"y"},"data":{"a":"b"}}"#
+    );
+    let stored = Arc::new(codec.stored(&written, 7).unwrap());
+    assert_eq!(stored.object().resource_version(), "7");
+    assert_eq!((&*stored.namespace, &*stored.name), ("y", "x"));
+    let deleted = codec.deleted(&stored, 9);
+    assert_eq!(deleted.object().resource_version(), "9");
+    assert_eq!(encode(&deleted.object()), written);
+}
+
+#[test]
+fn selectable_fields_are_picked_without_a_tree() {
+    let codec = ObjectCodec::new(row("pods"));
+    let pod = encode(&object(value!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "n", "labels": {"app": "web"}},
+        "spec": {"nodeName": "worker", "hostNetwork": true, "containers": [{"name": "c"}]},
+        "status": {"phase": "Running"},
+    })));
+    let stored = codec.stored(&pod, 3).unwrap();
+    assert_eq!(stored.label("app"), Some("web"));
+    for (field, value) in [
+        ("metadata.name", Some("p")),
+        ("metadata.namespace", Some("n")),
+        ("spec.nodeName", Some("worker")),
+        ("spec.hostNetwork", Some("true")),
+        ("status.phase", Some("Running")),
+        ("status.podIP", Some("")),
+        ("spec.containers", None),
+    ] {
+        assert_eq!(stored.field(field), value, "{field}");
+    }
+}
+
+#[test]
+fn absent_fields_read_as_upstream_reads_them() {
+    let codec = ObjectCodec::new(row("nodes"));
+    let node = encode(&object(value!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}})));
+    let stored = codec.stored(&node, 3).unwrap();
+    assert_eq!(stored.field("spec.unschedulable"), Some("false"));
+    assert_eq!(stored.field("metadata.namespace"), None);
+}
+
+#[test]
+fn a_value_of_another_kind_is_refused() {
+    let codec = ObjectCodec::new(row("pods"));
+    assert!(codec.stored(&Bytes::from_static(b"{"), 1).is_err());
+    let other = br#"{"apiVersion":"v1","kind":"Node","metadata":{}}"#;
+    assert!(codec.stored(&Bytes::from_static(other), 1).is_err());
+}

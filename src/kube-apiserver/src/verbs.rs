@@ -1,0 +1,239 @@
+//! What a request may do to a resource. The same verbs serve every kind; the table says how kinds differ.
+
+mod binding;
+mod body;
+mod create;
+mod delete;
+mod delete_collection;
+mod eviction;
+mod get;
+mod list;
+mod metadata;
+mod options;
+mod page;
+mod patch;
+mod scale;
+mod selection;
+pub mod store;
+mod update;
+mod watch;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::{Action, Subresource};
+use apimachinery::{Object, Status};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+
+use crate::app::App;
+use crate::negotiate::{self, Form};
+use crate::registry::{Resource, Store};
+use crate::reply::{self, Response};
+use crate::request_info::RequestInfo;
+use crate::stored::Stored;
+use crate::user::User;
+use crate::{connect, present, reviews, token};
+
+pub use metadata::generate_name;
+pub use options::{FieldValidation, WriteOptions};
+
+/// One request on its way through a verb.
+pub struct Call<'a> {
+    /// The server.
+    pub app: &'a Arc<App>,
+    /// What is asked.
+    pub info: &'a RequestInfo,
+    /// Who asks.
+    pub user: &'a User,
+    /// The headers of the request.
+    pub headers: &'a HeaderMap,
+    /// What it is about.
+    pub resource: &'a Arc<Resource>,
+    /// The body of a write; empty for reads.
+    pub body: Bytes,
+    /// What the client should be told beside the answer.
+    pub warnings: Warnings,
+}
+
+/// Texts for `Warning` headers.
+#[derive(Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    /// Adds a text, once.
+    pub fn add(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+
+    fn write(&self, headers: &mut HeaderMap) {
+        for text in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let quoted: String = text.chars().filter(|letter| !letter.is_control()).collect();
+            let quoted = quoted.replace('\\', "\\\\").replace('"', "\\\"");
+            if let Ok(value) = HeaderValue::try_from(format!("299 - \"{quoted}\"")) {
+                headers.append(header::WARNING, value);
+            }
+        }
+    }
+}
+
+impl Call<'_> {
+    /// The etcd part of the kind.
+    ///
+    /// # Errors
+    /// 404 for kinds that are never stored.
+    pub fn store(&self) -> Result<&Arc<Store>, Status> {
+        self.resource.store.as_ref().ok_or_else(Status::unknown_path)
+    }
+
+    /// The etcd key of the object in the path.
+    fn key(&self) -> Result<String, Status> {
+        let namespace = if self.resource.descriptor.is_namespaced() { &*self.info.namespace } else { "" };
+        Ok(self.store()?.key(namespace, &self.info.name))
+    }
+
+    /// 404 for the object in the path.
+    pub fn not_found(&self) -> Status {
+        Status::not_found(&self.info.group, &self.info.resource, &self.info.name)
+    }
+
+    /// 409 for the object in the path.
+    pub fn conflict(&self, why: impl std::fmt::Display) -> Status {
+        Status::conflict(&self.info.group, &self.info.resource, &self.info.name, why)
+    }
+
+    /// Answers with an object that was just written.
+    fn written(&self, code: StatusCode, object: &Arc<Stored>) -> Result<Response, Status> {
+        let form = self.accept()?;
+        Ok(present::stored(self.resource, form, code, object, &self.info.query))
+    }
+
+    /// Answers with an object that is not stored as such.
+    fn shown(&self, code: StatusCode, object: &Object) -> Result<Response, Status> {
+        Ok(present::object(self.accept()?, code, object))
+    }
+
+    fn accept(&self) -> Result<Form, Status> {
+        negotiate::accept(self.headers)
+    }
+}
+
+/// Carries out a request on a resource.
+///
+/// # Errors
+/// What the client is told if it cannot be done.
+pub async fn dispatch(
+    app: &Arc<App>,
+    info: &RequestInfo,
+    user: &User,
+    request: Request<Incoming>,
+) -> Result<Response, Status> {
+    let resource =
+        app.registry.resource(&info.group, &info.version, &info.resource).ok_or_else(Status::unknown_path)?;
+    let sub = match info.subresource.as_str() {
+        "" => None,
+        name => Some(resource.descriptor.subresource(name).ok_or_else(Status::unknown_path)?),
+    };
+    check_shape(info, &resource, sub)?;
+    if sub.is_some_and(|sub| sub.action == Action::Connect) {
+        return Ok(connect::handle(app, info, user, request).await);
+    }
+    let (parts, incoming) = request.into_parts();
+    let body = if matches!(info.verb.as_str(), "get" | "list" | "watch") {
+        Bytes::new()
+    } else {
+        body::read(incoming).await?
+    };
+    let call =
+        Call { app, info, user, headers: &parts.headers, resource: &resource, body, warnings: Warnings::default() };
+    let mut response = match sub {
+        None => on_object(&call).await,
+        Some(sub) => on_subresource(&call, sub).await,
+    };
+    if let Ok(response) = &mut response {
+        call.warnings.write(response.headers_mut());
+    }
+    response
+}
+
+/// Refuses verbs the kind does not have and namespaces where none belong.
+fn check_shape(info: &RequestInfo, resource: &Resource, sub: Option<&Subresource>) -> Result<(), Status> {
+    let descriptor = resource.descriptor;
+    let verbs = sub.map_or(descriptor.verbs, |sub| sub.verbs);
+    if !verbs.contains(&info.verb.as_str()) {
+        return Err(Status::failure(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        ));
+    }
+    let whole_collection = matches!(info.verb.as_str(), "list" | "watch");
+    let fits = if descriptor.is_namespaced() {
+        !info.namespace.is_empty() || whole_collection
+    } else {
+        info.namespace.is_empty() || info.resource == "namespaces"
+    };
+    if fits { Ok(()) } else { Err(Status::unknown_path()) }
+}
+
+async fn on_object(call: &Call<'_>) -> Result<Response, Status> {
+    if !call.resource.descriptor.is_stored() {
+        return on_question(call).await;
+    }
+    match call.info.verb.as_str() {
+        "get" => get::run(call).await,
+        "list" => list::run(call).await,
+        "watch" => watch::run(call).await,
+        "create" => create::run(call).await,
+        "update" => update::put(call, update::Part::Main).await,
+        "patch" => patch::run(call, update::Part::Main).await,
+        "delete" => delete::run(call).await,
+        "deletecollection" => delete_collection::run(call).await,
+        _ => Err(Status::unknown_path()),
+    }
+}
+
+/// Kinds that are asked and answered.
+async fn on_question(call: &Call<'_>) -> Result<Response, Status> {
+    if call.info.resource == "bindings" {
+        return binding::run(call).await;
+    }
+    let question = body::object(call)?;
+    let answer = reviews::create(call.app, call.info, call.user, question).await?;
+    call.shown(StatusCode::CREATED, &answer)
+}
+
+async fn on_subresource(call: &Call<'_>, sub: &Subresource) -> Result<Response, Status> {
+    let part = match sub.action {
+        Action::Status => update::Part::Status,
+        Action::EphemeralContainers => update::Part::EphemeralContainers,
+        Action::Resize => update::Part::Resize,
+        Action::Finalize => update::Part::Finalize,
+        Action::Approval => update::Part::Approval,
+        Action::Scale => return scale::run(call).await,
+        Action::Binding => return binding::run(call).await,
+        Action::Eviction => return eviction::run(call).await,
+        Action::Token => {
+            let question = body::object_of(call, sub.kind)?;
+            let answer = token::create(call.app, call.info, call.user, question).await?;
+            return call.shown(StatusCode::CREATED, &answer);
+        }
+        Action::Connect => return Err(Status::unknown_path()),
+    };
+    match call.info.verb.as_str() {
+        "get" => get::run(call).await,
+        "update" => update::put(call, part).await,
+        "patch" => patch::run(call, part).await,
+        _ => Err(Status::unknown_path()),
+    }
+}
+
+/// Success without an object to show.
+fn success(details: apimachinery::status::Details) -> Response {
+    let status = Status::success().with_details(details);
+    reply::json(StatusCode::OK, crate::error::encode(&status))
+}

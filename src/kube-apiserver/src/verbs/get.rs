@@ -1,0 +1,46 @@
+//! Reads one object.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::Status;
+use http::StatusCode;
+
+use super::Call;
+use crate::error;
+use crate::reply::Response;
+use crate::stored::Stored;
+
+/// How long a read waits for the cache to reach a resourceVersion.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
+    // A refused form must not cost a read.
+    call.accept()?;
+    let found = read(call).await?.ok_or_else(|| call.not_found())?;
+    call.written(StatusCode::OK, &found)
+}
+
+async fn read(call: &Call<'_>) -> Result<Option<Arc<Stored>>, Status> {
+    let store = call.store()?;
+    let key = call.key()?;
+    let cacher = &store.cacher;
+    match call.info.query.get("resourceVersion") {
+        None | Some("") => {
+            if !cacher.etcd().has_dependable_progress() {
+                return store.read(&key).await.map_err(|error| error::from_storage(&error));
+            }
+            let snapshot = cacher.consistent().await.map_err(|error| error::from_storage(&error))?;
+            snapshot.get(&key).map_err(|error| error::from_read(&error))
+        }
+        Some("0") => {
+            cacher.ready().await;
+            cacher.get(&key).map_err(|error| error::from_read(&error))
+        }
+        Some(version) => {
+            let revision = super::page::revision(version)?;
+            let snapshot = cacher.wait_for(revision, PATIENCE).await.map_err(|error| error::from_wait(&error))?;
+            snapshot.get(&key).map_err(|error| error::from_read(&error))
+        }
+    }
+}

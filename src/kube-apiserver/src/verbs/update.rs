@@ -1,0 +1,248 @@
+//! Changes an object: the way every update, patch and subresource takes.
+
+use std::sync::Arc;
+
+use apimachinery::field::FieldError;
+use apimachinery::{Object, Status};
+use http::StatusCode;
+
+use super::create::{self, Created};
+use super::options::WriteOptions;
+use super::store::Cursor;
+use super::{Call, body, metadata};
+use crate::admission::{Attributes, Operation};
+use crate::present;
+use crate::reply::Response;
+use crate::stored::Stored;
+
+mod part;
+
+pub(super) use part::Part;
+
+/// Makes the wanted object from the present one. May be called again when somebody else was faster.
+pub(super) type Candidate<'a> = &'a (dyn Fn(&Object) -> Result<Object, Status> + Send + Sync);
+
+/// What an update came to.
+pub(super) enum Updated {
+    /// The object as it is stored now.
+    Stored(Arc<Stored>),
+    /// What it would be.
+    Dry(Object),
+}
+
+/// PUT.
+pub(super) async fn put(call: &Call<'_>, part: Part) -> Result<Response, Status> {
+    call.accept()?;
+    let options = WriteOptions::parse(&call.info.query)?;
+    let mut object = body::object(call)?;
+    metadata::place(call, &mut object)?;
+    if object.name() != call.info.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            object.name(),
+            call.info.name
+        )));
+    }
+    present::to_stored(call.resource, &mut object);
+    let candidate = |_: &Object| Ok(object.clone());
+    let change = Change { part, options: &options, candidate: &candidate, replaces: true };
+    match change.run(call).await {
+        Err(status) if status.code() == 404 && may_create(call, part, &object) => {
+            present::to_served(call.resource, &mut object);
+            object.set_resource_version("");
+            match create::create(call, &options, object).await? {
+                Created::Stored(object) => call.written(StatusCode::CREATED, &object),
+                Created::Dry(object) => call.shown(StatusCode::CREATED, &object),
+            }
+        }
+        Ok(updated) => answer(call, updated),
+        Err(status) => Err(status),
+    }
+}
+
+fn may_create(call: &Call<'_>, part: Part, object: &Object) -> bool {
+    let strategy = call.resource.descriptor.strategy;
+    part == Part::Main && strategy.create_on_update && object.resource_version().is_empty()
+}
+
+/// Answers with what an update came to.
+pub(super) fn answer(call: &Call<'_>, updated: Updated) -> Result<Response, Status> {
+    match updated {
+        Updated::Stored(object) => call.written(StatusCode::OK, &object),
+        Updated::Dry(mut object) => {
+            present::to_served(call.resource, &mut object);
+            call.shown(StatusCode::OK, &object)
+        }
+    }
+}
+
+/// One change of one object.
+pub(super) struct Change<'a> {
+    pub(super) part: Part,
+    pub(super) options: &'a WriteOptions,
+    pub(super) candidate: Candidate<'a>,
+    /// The client sent the whole object, so a kind may insist on its resourceVersion.
+    pub(super) replaces: bool,
+}
+
+impl Change<'_> {
+    /// Carries it out on the object in the path.
+    ///
+    /// # Errors
+    /// What the client is told if it cannot be done.
+    pub(super) async fn run(&self, call: &Call<'_>) -> Result<Updated, Status> {
+        let mut cursor = Cursor::open(call.store()?, call.key()?).await?;
+        loop {
+            let Some(current) = cursor.current() else { return Err(call.not_found()) };
+            let old = current.object();
+            let mut new = match self.attempt(call, &old).await {
+                // The refusal may rest on an old state.
+                Err(_) if cursor.may_be_stale() => {
+                    cursor.refresh().await?;
+                    continue;
+                }
+                attempt => attempt?,
+            };
+            if self.options.dry_run {
+                new.set_resource_version(old.resource_version());
+                return Ok(Updated::Dry(new));
+            }
+            if is_over(&new) {
+                if let Some(last) = cursor.remove().await? {
+                    call.app.allocators.release(call.app, call.resource, &old).await;
+                    return Ok(Updated::Stored(last));
+                }
+                continue;
+            }
+            new.set_resource_version(old.resource_version());
+            if new == old {
+                if cursor.may_be_stale() {
+                    cursor.refresh().await?;
+                    continue;
+                }
+                return Ok(Updated::Stored(current));
+            }
+            let reservation = call.app.allocators.reserve_update(call.app, call.resource, &mut new, &old).await?;
+            match cursor.write(&new, create::ttl(call.app, call.resource)).await {
+                Ok(Some(written)) => {
+                    reservation.keep();
+                    call.app.allocators.release_unused(call.app, call.resource, &new, &old).await;
+                    return Ok(Updated::Stored(written));
+                }
+                Ok(None) => reservation.release().await,
+                Err(status) => {
+                    reservation.release().await;
+                    return Err(status);
+                }
+            }
+        }
+    }
+
+    /// The next state of an object, admitted and checked.
+    async fn attempt(&self, call: &Call<'_>, old: &Object) -> Result<Object, Status> {
+        let mut new = (self.candidate)(old)?;
+        self.check_preconditions(call, &new, old)?;
+        metadata::keep(&mut new, old);
+        self.part.isolate(&mut new, old, call.resource.descriptor);
+        let descriptor = call.resource.descriptor;
+        let strategy = descriptor.strategy;
+        (strategy.default)(&mut new);
+        match self.part {
+            Part::Main => (strategy.prepare_update)(&mut new, old),
+            Part::Status => (strategy.prepare_status)(&mut new, old),
+            _ => {}
+        }
+        let mut attributes = Attributes {
+            app: call.app,
+            info: call.info,
+            user: call.user,
+            resource: call.resource,
+            operation: Operation::Update,
+            object: Some(&mut new),
+            old: Some(old),
+            dry_run: self.options.dry_run,
+            warnings: &call.warnings,
+        };
+        call.app.admission.mutate(&mut attributes).await?;
+        let object = attributes.object.take().ok_or_else(|| Status::internal("admission lost the object"))?;
+        (strategy.default)(object);
+        let errors = self.errors(call, object, old);
+        if !errors.is_empty() {
+            return Err(Status::invalid(descriptor.group, descriptor.kind, object.name(), errors));
+        }
+        if self.part == Part::Main {
+            for warning in (strategy.warnings)(object) {
+                call.warnings.add(warning);
+            }
+        }
+        if strategy.generation && self.part != Part::Status && intent_differs(object, old) {
+            object.set_generation(old.generation() + 1);
+        }
+        attributes.object = Some(object);
+        call.app.admission.validate(&attributes).await?;
+        Ok(new)
+    }
+
+    fn check_preconditions(&self, call: &Call<'_>, new: &Object, old: &Object) -> Result<(), Status> {
+        if !new.uid().is_empty() && new.uid() != old.uid() {
+            return Err(call.conflict(format_args!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                new.uid(),
+                old.uid()
+            )));
+        }
+        let version = new.resource_version();
+        if version.is_empty() || version == "0" {
+            if self.replaces && !call.resource.descriptor.strategy.unconditional_update {
+                let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+                let descriptor = call.resource.descriptor;
+                return Err(Status::invalid(descriptor.group, descriptor.kind, old.name(), vec![error]));
+            }
+            return Ok(());
+        }
+        if version == old.resource_version() {
+            return Ok(());
+        }
+        Err(call
+            .conflict("the object has been modified; please apply your changes to the latest version and try again"))
+    }
+
+    fn errors(&self, call: &Call<'_>, new: &Object, old: &Object) -> Vec<FieldError> {
+        let strategy = call.resource.descriptor.strategy;
+        let mut errors = metadata::check_update(new, old);
+        for field in ["name", "namespace"] {
+            let (wanted, is) = (new.metadata().str(field), old.metadata().str(field));
+            if wanted != is {
+                errors.push(FieldError::invalid(format!("metadata.{field}"), wanted, "field is immutable"));
+            }
+        }
+        if self.part == Part::Main {
+            errors.extend((strategy.validate)(new));
+            errors.extend((strategy.validate_update)(new, old));
+        }
+        errors
+    }
+}
+
+/// True if the wish differs: anything but metadata and status.
+fn intent_differs(new: &Object, old: &Object) -> bool {
+    let wish = |object: &Object| {
+        let mut fields = object.as_map().clone();
+        fields.retain(|key, _| !matches!(key, "metadata" | "status"));
+        fields
+    };
+    wish(new) != wish(old)
+}
+
+/// True for an object that waited for its finalizers and has none left.
+pub(super) fn is_over(object: &Object) -> bool {
+    object.deletion_timestamp().is_some()
+        && object.deletion_grace_period_seconds().unwrap_or(0) == 0
+        && object.finalizers().next().is_none()
+        && !has_spec_finalizers(object)
+}
+
+/// Namespaces keep finalizers of another sort in their spec.
+pub(super) fn has_spec_finalizers(object: &Object) -> bool {
+    object.kind() == "Namespace" && !object.list_at(&["spec", "finalizers"]).is_empty()
+}
