@@ -48,3 +48,6 @@ pub(crate) const GROUPS: &[&[ResourceDescriptor]] = &[
     resource::ROWS,
     flowcontrol::ROWS,
 ];
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,12 @@
 mod containers;
 mod defaults;
 mod probes;
+mod resources;
 mod scheduling;
 mod volumes;
 
 pub(crate) use defaults::{fill_pod_spec, fill_template};
+pub(crate) use resources::amount;
 
 use crate::check::{self, Errors};
 use apimachinery::field::{FieldError, Path};

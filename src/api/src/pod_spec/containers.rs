@@ -1,6 +1,6 @@
 //! The rules for containers: names, images, ports, environment, mounts, resources.
 
-use super::probes;
+use super::{probes, resources};
 use crate::check::{self, Errors};
 use apimachinery::field::{FieldError, Path};
 use apimachinery::names;
@@ -45,6 +45,7 @@ fn check_container(errors: &mut Errors, path: &Path, container: &Map, volumes: &
     let known = ["File", "FallbackToLogsOnError"];
     check::one_of(errors, &path.child("terminationMessagePolicy"), message, &known);
     check_env(errors, path, container);
+    resources::check_resources(errors, &path.child("resources"), check::part(container, "resources"));
     check_mounts(errors, path, container, volumes);
     probes::check_lifecycle(errors, path, container);
     check_security(errors, &path.child("securityContext"), check::part(container, "securityContext"));

@@ -87,10 +87,13 @@ pub(super) fn qos_class(pod: &Object) -> &'static str {
     let lists = [["spec", "containers"], ["spec", "initContainers"]];
     for container in lists.iter().flat_map(|path| pod.list_at(path)) {
         for resource in ["cpu", "memory"] {
-            let amount = |kind| container.at(&["resources", kind, resource]).filter(|amount| !is_zero(amount));
+            let amount = |kind| {
+                container.at(&["resources", kind, resource]).filter(|amount| !pod_spec::amount(amount).is_zero())
+            };
             let (request, limit) = (amount("requests"), amount("limits"));
             any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+            guaranteed &=
+                limit.is_some() && (request.is_none() || request.map(pod_spec::amount) == limit.map(pod_spec::amount));
         }
     }
     match (any, guaranteed) {
@@ -98,11 +101,6 @@ pub(super) fn qos_class(pod: &Object) -> &'static str {
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",
     }
-}
-
-fn is_zero(amount: &Value) -> bool {
-    let text = amount.as_str().unwrap_or_default();
-    amount.as_i64() == Some(0) || (text.starts_with('0') && !text.contains(|c: char| ('1'..='9').contains(&c)))
 }
 
 fn validate(pod: &Object) -> Errors {

@@ -1,0 +1,149 @@
+use super::{cells, defaulted, errors, update_errors};
+use apimachinery::value;
+use apimachinery::value::Value;
+
+#[test]
+fn bindings_name_the_group_of_what_they_bind() {
+    let binding = defaulted(
+        "rolebindings",
+        value!({"kind": "RoleBinding", "roleRef": {"kind": "Role", "name": "r"}, "subjects": [
+            {"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s", "namespace": "n"}]}),
+    );
+    let group = "rbac.authorization.k8s.io";
+    assert_eq!(binding.str_at(&["roleRef", "apiGroup"]), group);
+    assert_eq!(binding.str_at(&["subjects", "0", "apiGroup"]), group);
+    assert_eq!(binding.at(&["subjects", "1", "apiGroup"]), None);
+    assert_eq!(
+        cells("rolebindings", binding.clone().into_value()),
+        "Name= Role=Role/r Age=<unknown> [Users=u] [Groups=] [ServiceAccounts=n/s]"
+    );
+    let mut other = binding.clone();
+    other.set_at(&["roleRef", "name"], "x");
+    let wrong = update_errors("rolebindings", other.into_value(), binding.into_value());
+    assert!(wrong[0].ends_with("cannot change roleRef"), "{wrong:?}");
+}
+
+#[test]
+fn rules_say_what_they_are_about() {
+    let check = |plural: &str, kind: &str, rule: Value, expected: &[&str]| {
+        assert_eq!(errors(plural, value!({"kind": kind, "rules": [rule]})), expected);
+    };
+    check("roles", "Role", value!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}), &[]);
+    check(
+        "roles",
+        "Role",
+        value!({}),
+        &[
+            "rules[0].verbs: Required value: verbs must contain at least one value",
+            "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
+            "rules[0].resources: Required value: resource rules must supply at least one resource",
+        ],
+    );
+    let urls = value!({"verbs": ["get"], "nonResourceURLs": ["/healthz"]});
+    check("clusterroles", "ClusterRole", urls.clone(), &[]);
+    check(
+        "roles",
+        "Role",
+        urls,
+        &[
+            r#"rules[0].nonResourceURLs: Invalid value: ["/healthz"]: namespaced rules cannot apply to non-resource URLs"#,
+        ],
+    );
+}
+
+#[test]
+fn budgets_are_checked_and_printed() {
+    let check = |spec: Value, expected: &[&str]| {
+        assert_eq!(errors("poddisruptionbudgets", value!({"spec": spec})), expected);
+    };
+    check(value!({"minAvailable": 1}), &[]);
+    check(
+        value!({"maxUnavailable": "150%"}),
+        &[r#"spec.maxUnavailable: Invalid value: "150%": must not be greater than 100%"#],
+    );
+    check(
+        value!({"minAvailable": 1, "maxUnavailable": 1}),
+        &[
+            r#"spec: Invalid value: {"minAvailable":1,"maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set"#,
+        ],
+    );
+    let budget =
+        value!({"metadata": {"name": "b"}, "spec": {"minAvailable": "50%"}, "status": {"disruptionsAllowed": 2}});
+    assert_eq!(
+        cells("poddisruptionbudgets", budget),
+        "Name=b Min Available=50% Max Unavailable=N/A Allowed Disruptions=2 Age=<unknown>"
+    );
+}
+
+#[test]
+fn autoscalers_aim_at_the_cpu_unless_told_otherwise() {
+    let hpa = defaulted(
+        "horizontalpodautoscalers",
+        value!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}}),
+    );
+    assert_eq!(
+        cells("horizontalpodautoscalers", hpa.into_value()),
+        "Name=h Reference=Deployment/d Targets=cpu: <unknown>/80% MinPods=1 MaxPods=5 Replicas=0 Age=<unknown>"
+    );
+    assert_eq!(
+        errors(
+            "horizontalpodautoscalers",
+            value!({"spec": {"minReplicas": 3, "maxReplicas": 2, "scaleTargetRef": {"kind": "A", "name": "b"}}})
+        ),
+        ["spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`"]
+    );
+}
+
+#[test]
+fn events_are_printed_in_kubectls_order() {
+    let event = value!({
+        "metadata": {"name": "e"}, "type": "Normal", "reason": "Started", "message": "Started container\n",
+        "involvedObject": {"kind": "Pod", "name": "p", "fieldPath": "spec.containers{c}"},
+        "source": {"component": "kubelet", "host": "n1"}, "count": 3,
+        "firstTimestamp": "2026-01-01T23:00:00Z", "lastTimestamp": "2026-01-01T23:59:30Z",
+    });
+    assert_eq!(
+        cells("events", event),
+        "Last Seen=30s Type=Normal Reason=Started Object=pod/p [Subobject=spec.containers{c}] [Source=kubelet, n1] \
+         Message=Started container [First Seen=60m] [Count=3] [Name=e]"
+    );
+}
+
+#[test]
+fn requests_for_certificates_show_what_became_of_them() {
+    let check = |conditions: Value, certificate: &str, expected: &str| {
+        let request = value!({"status": {"conditions": conditions, "certificate": certificate}});
+        let shown = cells("certificatesigningrequests", request);
+        assert!(shown.ends_with(&format!("Condition={expected}")), "{shown}");
+    };
+    check(value!([]), "", "Pending");
+    check(value!([{"type": "Approved"}]), "", "Approved");
+    check(value!([{"type": "Approved"}]), "x", "Approved,Issued");
+    check(value!([{"type": "Denied"}]), "", "Denied");
+}
+
+#[test]
+fn leases_classes_and_webhooks_have_their_defaults_and_rules() {
+    assert_eq!(
+        errors("leases", value!({"spec": {"leaseDurationSeconds": 0}})),
+        ["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"]
+    );
+    assert_eq!(cells("leases", value!({"spec": {"holderIdentity": "h"}})), "Name= Holder=h Age=<unknown>");
+    let class = defaulted("priorityclasses", value!({"metadata": {"name": "c"}, "value": 5}));
+    assert_eq!(
+        cells("priorityclasses", class.into_value()),
+        "Name=c Value=5 Global-Default=false Age=<unknown> PreemptionPolicy=PreemptLowerPriority"
+    );
+    assert_eq!(
+        errors("priorityclasses", value!({"metadata": {"name": "c"}, "value": 2_000_000_000})),
+        ["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"]
+    );
+    let webhook = defaulted("mutatingwebhookconfigurations", value!({"webhooks": [{"name": "w"}]}));
+    assert_eq!(
+        webhook.at(&["webhooks", "0"]),
+        Some(&value!({
+            "name": "w", "failurePolicy": "Fail", "matchPolicy": "Equivalent", "namespaceSelector": {},
+            "objectSelector": {}, "timeoutSeconds": 10, "reinvocationPolicy": "Never",
+        }))
+    );
+}
