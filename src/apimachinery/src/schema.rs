@@ -66,7 +66,7 @@ impl Type {
     /// The type with known fields this is, or is a list or map of.
     pub fn object(&self) -> Option<TypeId> {
         match self {
-            Self::Object(id) => Some(*id),
+            Self::Object(id) | Self::SchemaOrBool(id) | Self::SchemaOrList(id) | Self::SchemaOrStrings(id) => Some(*id),
             Self::List(of) | Self::Map(of) => of.object(),
             _ => None,
         }
@@ -210,10 +210,39 @@ impl ObjectType {
     }
 }
 
+/// What a protobuf number leads to.
+#[derive(Clone, Copy, Debug)]
+pub enum Tagged<'s> {
+    /// A field.
+    Field(&'s Field),
+    /// A struct upstream embeds: its fields are in the same map.
+    Embedded,
+    /// Nothing.
+    Unknown,
+}
+
+const NO_FIELD: u16 = u16::MAX;
+const EMBEDDED: u16 = u16::MAX - 1;
+
+fn tag_table(of: &ObjectType) -> Box<[u16]> {
+    let first = |field: &Field| field.tags.first().map_or(0, |tag| *tag as usize);
+    let mut table = vec![NO_FIELD; of.fields.iter().map(first).max().map_or(0, |highest| highest + 1)];
+    for (index, field) in of.fields.iter().enumerate() {
+        match *field.tags {
+            [] => {}
+            [tag] => table[tag as usize] = u16::try_from(index).unwrap_or(NO_FIELD),
+            [tag, ..] => table[tag as usize] = EMBEDDED,
+        }
+    }
+    table.into()
+}
+
 /// The types of an API.
 #[derive(Debug, Default)]
 pub struct Schema {
     types: Vec<ObjectType>,
+    /// For each type, by first protobuf number: the place of its field, or [`EMBEDDED`], or [`NO_FIELD`].
+    tags: Vec<Box<[u16]>>,
     names: HashMap<Box<str>, TypeId>,
     kinds: HashMap<Box<str>, Vec<TypeId>>,
     /// Kinds that are the same in every group.
@@ -241,6 +270,7 @@ impl Schema {
         if !added.kinds.is_empty() {
             self.kinds.entry(added.kind().into()).or_default().push(id);
         }
+        self.tags.push(tag_table(&added));
         self.types.push(added);
         id
     }
@@ -248,6 +278,7 @@ impl Schema {
     /// Replaces a type added before, as is needed for types that contain themselves.
     pub fn replace(&mut self, id: TypeId, mut replacement: ObjectType) {
         replacement.fields.sort_by(|a, b| a.name().cmp(b.name()));
+        self.tags[id.0 as usize] = tag_table(&replacement);
         self.types[id.0 as usize] = replacement;
     }
 
@@ -309,6 +340,16 @@ impl Schema {
     /// A field of a type.
     pub fn field(&self, id: TypeId, name: &str) -> Option<&Field> {
         self.get(id).field(name)
+    }
+
+    /// What a protobuf number of a type leads to.
+    pub fn by_tag(&self, id: TypeId, tag: u32) -> Tagged<'_> {
+        let place = usize::try_from(tag).ok().and_then(|tag| self.tags[id.0 as usize].get(tag).copied());
+        match place.unwrap_or(NO_FIELD) {
+            NO_FIELD => Tagged::Unknown,
+            EMBEDDED => Tagged::Embedded,
+            index => Tagged::Field(&self.get(id).fields[usize::from(index)]),
+        }
     }
 
     /// All types.

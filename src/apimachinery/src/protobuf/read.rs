@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     json::{self, MAX_DEPTH, leaf},
-    schema::{Field, ObjectType, Schema, Type, TypeId},
+    schema::{Field, ObjectType, Schema, Tagged, Type, TypeId},
     time,
     value::{Key, Map, Value},
 };
@@ -19,20 +19,13 @@ pub(super) struct Reader<'s> {
     depth: usize,
 }
 
-/// Where a number of a message leads.
-enum Target<'s> {
-    Field(&'s Field),
-    /// A struct upstream embeds: its fields are in the same map.
-    Embedded,
-    Unknown,
-}
-
-fn target<'s>(of: &'s ObjectType, prefix: &[u32], tag: u32) -> Target<'s> {
-    let mut found = Target::Unknown;
+/// As [`Schema::by_tag`], inside a struct upstream embeds.
+fn embedded<'s>(of: &'s ObjectType, prefix: &[u32], tag: u32) -> Tagged<'s> {
+    let mut found = Tagged::Unknown;
     for field in &of.fields {
         match field.tags.strip_prefix(prefix) {
-            Some([only]) if *only == tag => return Target::Field(field),
-            Some([first, ..]) if *first == tag => found = Target::Embedded,
+            Some([only]) if *only == tag => return Tagged::Field(field),
+            Some([first, ..]) if *first == tag => found = Tagged::Embedded,
             _ => {}
         }
     }
@@ -46,21 +39,22 @@ impl<'s> Reader<'s> {
 
     /// The message of a type, into a map.
     pub(super) fn message(&mut self, bytes: &[u8], of: TypeId, map: &mut Map) -> Result<(), DecodeError> {
-        let schema = self.schema;
-        self.level(bytes, schema.get(of), &[], map)
+        self.level(bytes, of, &[], map)
     }
 
-    fn level(&mut self, bytes: &[u8], of: &'s ObjectType, prefix: &[u32], map: &mut Map) -> Result<(), DecodeError> {
+    fn level(&mut self, bytes: &[u8], of: TypeId, prefix: &[u32], map: &mut Map) -> Result<(), DecodeError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(WireError::TooDeep.into());
         }
+        let schema = self.schema;
         let mut input = Input::new(bytes);
         while let Some((tag, wire)) = input.key()? {
-            match target(of, prefix, tag) {
-                Target::Field(field) => self.field(&mut input, wire, field, map)?,
-                Target::Embedded => self.level(input.bytes(wire)?, of, &[prefix, &[tag]].concat(), map)?,
-                Target::Unknown => input.skip(wire)?,
+            let found = if prefix.is_empty() { schema.by_tag(of, tag) } else { embedded(schema.get(of), prefix, tag) };
+            match found {
+                Tagged::Field(field) => self.field(&mut input, wire, field, map)?,
+                Tagged::Embedded => self.level(input.bytes(wire)?, of, &[prefix, &[tag]].concat(), map)?,
+                Tagged::Unknown => input.skip(wire)?,
             }
         }
         self.depth -= 1;

@@ -38,10 +38,7 @@ impl Sampler<'_> {
 
     fn field(&mut self, field: &Field) -> Option<Value> {
         // One level of a type inside itself is enough.
-        let inside = field.of.object().or(match field.of {
-            Type::SchemaOrBool(id) | Type::SchemaOrList(id) | Type::SchemaOrStrings(id) => Some(id),
-            _ => None,
-        });
+        let inside = field.of.object();
         let repeated = inside.is_some_and(|id| self.above.iter().filter(|above| **above == id).count() > 1);
         (!repeated).then(|| self.value(&field.of))
     }
