@@ -2,7 +2,7 @@
 
 use apimachinery::json::{self, DecodeError, Decoded, Options, Validation};
 use apimachinery::schema::TypeId;
-use apimachinery::{Object, Status, yaml};
+use apimachinery::{Object, Status, protobuf, yaml};
 
 use crate::negotiate::BODY_TYPES;
 use crate::verbs::FieldValidation;
@@ -32,6 +32,11 @@ pub fn body(
     let decoded = match media {
         "application/json" => json::decode(bytes, schema, of, validation.into()),
         "application/yaml" => yaml::decode(bytes, schema, of, validation.into()),
+        protobuf::CONTENT_TYPE => {
+            let read = protobuf::decode(bytes, schema, of);
+            let object = read.map_err(|error| unreadable(&error, kind, api_version))?;
+            Ok(Decoded { object, warnings: Vec::new() })
+        }
         _ => return Err(Status::unsupported_media_type(BODY_TYPES)),
     };
     let mut decoded = decoded.map_err(|error| refused(&error, kind, api_version))?;
@@ -57,9 +62,11 @@ pub fn conform(object: &Object, of: TypeId, validation: FieldValidation) -> Resu
 fn refused(error: &DecodeError, kind: &str, api_version: &str) -> Status {
     match error {
         DecodeError::Strict(_) => Status::bad_request(error.to_string()),
-        _ => {
-            let version = api_version.rsplit('/').next().unwrap_or_default();
-            Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"))
-        }
+        _ => unreadable(error, kind, api_version),
     }
+}
+
+fn unreadable(error: &dyn std::fmt::Display, kind: &str, api_version: &str) -> Status {
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"))
 }

@@ -23,17 +23,7 @@ pub mod user;
 pub mod admission;
 pub mod connect;
 pub mod discovery;
-/// Stands in until the schema is published.
-pub mod openapi {
-    /// Nothing is published yet.
-    pub fn respond(
-        _: &crate::app::App,
-        _: &str,
-        _: &http::HeaderMap,
-    ) -> Result<crate::reply::Response, apimachinery::Status> {
-        Err(apimachinery::Status::unknown_path())
-    }
-}
+pub mod openapi;
 pub mod reviews;
 pub mod token;
 pub mod verbs;

@@ -1,6 +1,6 @@
 //! Which form an answer takes: the `Accept` header with its q-values, and which form a body has.
 
-use apimachinery::Status;
+use apimachinery::{Status, protobuf};
 use http::{HeaderMap, header};
 
 /// The media types bodies may have.
@@ -13,6 +13,8 @@ pub enum Encoding {
     Json,
     /// YAML.
     Yaml,
+    /// Protobuf in the envelope of Kubernetes.
+    Protobuf,
 }
 
 impl Encoding {
@@ -21,6 +23,7 @@ impl Encoding {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => protobuf::CONTENT_TYPE,
         }
     }
 }
@@ -48,6 +51,8 @@ pub struct Form {
 impl Form {
     /// All of an object as JSON.
     pub const JSON: Self = Self { encoding: Encoding::Json, projection: Projection::Whole };
+    /// All of an object as protobuf.
+    pub const PROTOBUF: Self = Self { encoding: Encoding::Protobuf, projection: Projection::Whole };
 }
 
 /// One entry of an `Accept` header.
@@ -67,12 +72,12 @@ pub fn accept(headers: &HeaderMap) -> Result<Form, Status> {
     choose(headers, offer)
 }
 
-/// The form of a watch: JSON only, whatever the projection.
+/// The form of a watch: no YAML.
 ///
 /// # Errors
 /// 406 if the client accepts nothing this server has.
 pub fn accept_stream(headers: &HeaderMap) -> Result<Form, Status> {
-    choose(headers, |entry| offer(entry).filter(|form| form.encoding == Encoding::Json))
+    choose(headers, |entry| offer(entry).filter(|form| form.encoding != Encoding::Yaml))
 }
 
 fn choose(headers: &HeaderMap, offer: impl Fn(&Entry<'_>) -> Option<Form>) -> Result<Form, Status> {
@@ -132,6 +137,7 @@ fn offer(entry: &Entry<'_>) -> Option<Form> {
     let encoding = match entry.media {
         "application/json" | "application/*" | "*/*" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
+        protobuf::CONTENT_TYPE => Encoding::Protobuf,
         _ => return None,
     };
     let projection = match (entry.kind, entry.group, entry.version) {
@@ -140,7 +146,9 @@ fn offer(entry: &Entry<'_>) -> Option<Form> {
         ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Projection::Metadata,
         _ => return None,
     };
-    Some(Form { encoding, projection })
+    // The cells of a table may be anything, so tables have no protobuf form.
+    let possible = encoding != Encoding::Protobuf || projection != Projection::Table;
+    possible.then_some(Form { encoding, projection })
 }
 
 /// The media type of a request body without its parameters; JSON if none is named.

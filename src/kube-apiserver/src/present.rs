@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use apimachinery::{Object, Value, value};
+use apimachinery::{Object, Value, protobuf, value};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -49,6 +49,32 @@ pub fn to_json(value: &Value) -> Bytes {
     serde_json::to_vec(value).expect("a tree can always be written").into()
 }
 
+/// The protobuf of an object in its envelope; made once if nothing has to change.
+pub fn protobuf_of(resource: &Resource, stored: &Stored) -> Option<Bytes> {
+    let (version, kind) = (resource.api_version(), resource.descriptor.kind);
+    let message = message_of(resource, stored)?;
+    Some(protobuf::envelope(&version, kind, &message).into())
+}
+
+fn message_of(resource: &Resource, stored: &Stored) -> Option<Bytes> {
+    if resource.served.is_none() {
+        return stored.message().cloned();
+    }
+    let object = convert(resource, stored);
+    let schema = api::schema();
+    let of = schema.type_of(object.api_version(), object.kind())?;
+    protobuf::encode_message(object.as_map(), schema, of).ok().map(Bytes::from)
+}
+
+/// The protobuf of a tree in its envelope; `None` if it has no such form.
+pub fn to_protobuf(tree: &Value) -> Option<Bytes> {
+    let object = Object::try_from(tree.clone()).ok()?;
+    let schema = api::schema();
+    let of = schema.type_of(object.api_version(), object.kind())?;
+    let encoded = protobuf::encode(&object, schema, of);
+    encoded.inspect_err(|error| tracing::error!(%error, "an object has no protobuf form")).ok().map(Bytes::from)
+}
+
 /// The metadata of an object, as `PartialObjectMetadata`.
 pub fn partial(object: &Object) -> Value {
     value!({
@@ -62,6 +88,11 @@ pub fn partial(object: &Object) -> Value {
 pub fn stored(resource: &Resource, form: Form, code: StatusCode, stored: &Arc<Stored>, query: &Query) -> Response {
     if form == Form::JSON {
         return reply::json(code, json(resource, stored));
+    }
+    if form == Form::PROTOBUF
+        && let Some(bytes) = protobuf_of(resource, stored)
+    {
+        return reply::respond(code, protobuf::CONTENT_TYPE, reply::full(bytes));
     }
     let object = convert(resource, stored);
     let tree = match form.projection {
@@ -89,6 +120,11 @@ pub fn encoded(encoding: Encoding, code: StatusCode, tree: &Value) -> Response {
             let text = serde_saphyr::to_string(tree).unwrap_or_else(|_| tree.to_string());
             reply::respond(code, encoding.media_type(), reply::full(text))
         }
+        // What has no protobuf form is told in JSON, and the media type says so.
+        Encoding::Protobuf => match to_protobuf(tree) {
+            Some(bytes) => reply::respond(code, encoding.media_type(), reply::full(bytes)),
+            None => reply::json(code, to_json(tree)),
+        },
     }
 }
 
@@ -110,6 +146,11 @@ pub fn list(resource: &Resource, form: Form, meta: &Object, items: &[Arc<Stored>
     if form == Form::JSON {
         return list_of_bytes(resource, meta, items);
     }
+    if form == Form::PROTOBUF
+        && let Some(bytes) = list_of_messages(resource, meta, items)
+    {
+        return reply::respond(StatusCode::OK, protobuf::CONTENT_TYPE, reply::full(bytes));
+    }
     let objects: Vec<Object> = items.iter().map(|item| convert(resource, item)).collect();
     let tree = match form.projection {
         Projection::Table => table::of(resource.descriptor, &objects, meta, query).into(),
@@ -127,6 +168,14 @@ pub fn list(resource: &Resource, form: Form, meta: &Object, items: &[Arc<Stored>
         }),
     };
     encoded(form.encoding, StatusCode::OK, &tree)
+}
+
+/// A list made of the messages the cache keeps.
+fn list_of_messages(resource: &Resource, meta: &Object, items: &[Arc<Stored>]) -> Option<Vec<u8>> {
+    let messages: Vec<Bytes> = items.iter().map(|item| message_of(resource, item)).collect::<Option<_>>()?;
+    let (version, kind) = (resource.api_version(), resource.descriptor.list_kind());
+    let items = messages.iter().map(|message| &**message);
+    protobuf::encode_list((&version, &kind), meta.as_map(), items, api::schema()).ok()
 }
 
 /// How large one piece of a list is, at least.

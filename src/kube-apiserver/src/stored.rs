@@ -2,11 +2,11 @@
 
 mod header;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::ResourceDescriptor;
-use apimachinery::Object;
 use apimachinery::selector::Labels;
+use apimachinery::{Object, protobuf};
 use bytes::Bytes;
 use storage::{Codec, DecodeError};
 
@@ -28,6 +28,8 @@ pub struct Stored {
     /// The values of the row's selectable fields, in the row's order.
     pub fields: Box<[Box<str>]>,
     json: Bytes,
+    /// The protobuf message, made when first asked for and then shared.
+    message: OnceLock<Option<Bytes>>,
     descriptor: &'static ResourceDescriptor,
 }
 
@@ -35,6 +37,18 @@ impl Stored {
     /// The object as JSON in its stored version, with its resourceVersion.
     pub fn json(&self) -> &Bytes {
         &self.json
+    }
+
+    /// The object as a protobuf message in its stored version, without envelope; `None` if it has no such form.
+    pub fn message(&self) -> Option<&Bytes> {
+        let make = || {
+            let schema = api::schema();
+            let object = self.object();
+            let of = schema.type_of(object.api_version(), object.kind())?;
+            let made = protobuf::encode_message(object.as_map(), schema, of);
+            made.inspect_err(|error| tracing::error!(%error, "an object has no protobuf form")).ok().map(Bytes::from)
+        };
+        self.message.get_or_init(make).as_ref()
     }
 
     /// The object as a tree.
@@ -158,6 +172,7 @@ impl ObjectCodec {
             labels: header.labels,
             fields: header.fields,
             json: json.into(),
+            message: OnceLock::new(),
             descriptor: self.descriptor,
         })
     }

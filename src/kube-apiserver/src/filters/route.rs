@@ -73,7 +73,9 @@ pub(super) async fn run(
             let keys = token::discovery::keys(app.authenticator.service_accounts.keys());
             Ok(reply::respond(StatusCode::OK, "application/jwk-set+json", reply::full(keys)))
         }
-        path if path.starts_with("/openapi/") => openapi::respond(app, path, headers),
+        path if path.starts_with("/openapi/") => {
+            openapi::respond(path, &info.query, headers).ok_or_else(Status::unknown_path)
+        }
         path => match discovery::respond(app, path, headers) {
             Some(answer) => answer,
             None => Err(Status::unknown_path()),

@@ -20,13 +20,21 @@ fn the_first_acceptable_form_wins() {
     check("", "Json Whole");
     check("*/*", "Json Whole");
     check("application/json", "Json Whole");
-    check("application/vnd.kubernetes.protobuf,application/json", "Json Whole");
+    check("application/vnd.kubernetes.protobuf,application/json", "Protobuf Whole");
     check(
         "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
         "Json Table",
     );
     check("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", "Json Metadata");
     check("application/yaml", "Yaml Whole");
+}
+
+#[test]
+fn tables_have_no_protobuf_form() {
+    check(
+        "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io",
+        "Json Table",
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::list;
 use super::page::{self, From};
 use super::selection::Selection;
 use crate::error;
-use crate::negotiate;
+use crate::negotiate::{self, Encoding, Form};
 use crate::reply::{self, BoxError, Response};
 use crate::stored::Stored;
 
@@ -46,7 +46,7 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
     let query = &call.info.query;
     let selection = Selection::parse(call.resource, query)?;
     let store = call.store()?;
-    let mut framer = Framer::new(call.resource, form.projection, query);
+    let mut framer = Framer::new(call.resource, form, query);
     let start = start(call, &selection).await?;
     let folder = selection.folder(store, &call.info.namespace);
     let watcher = match store.cacher.watch(&folder, start.since) {
@@ -56,8 +56,8 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
                 return Err(Status::too_many_requests("storage is (re)initializing", 1));
             };
             let status = Status::expired(format!("too old resource version: {asked} ({})", expired.oldest));
-            let body = reply::full(frame::error(&error::encode(&status)));
-            return Ok(reply::respond(StatusCode::OK, reply::JSON, body));
+            let body = reply::full(framer.error(&status));
+            return Ok(reply::respond(StatusCode::OK, media_type(form), body));
         }
     };
     let mut first = Vec::new();
@@ -76,7 +76,14 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
         end: Box::pin(tokio::time::sleep(lifetime(call)?)),
         stop: Box::pin(call.app.token.clone().cancelled_owned()),
     };
-    Ok(reply::respond(StatusCode::OK, reply::JSON, body.boxed()))
+    Ok(reply::respond(StatusCode::OK, media_type(form), body.boxed()))
+}
+
+fn media_type(form: Form) -> &'static str {
+    match form.encoding {
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        _ => reply::JSON,
+    }
 }
 
 /// How long a watch lives: what the client asks for, else a random while, so that not all come back at once.

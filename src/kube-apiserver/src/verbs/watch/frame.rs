@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use apimachinery::{Object, Value};
+use apimachinery::{Object, Status, Value, protobuf};
 
-use crate::negotiate::Projection;
+use crate::negotiate::{Encoding, Form, Projection};
 use crate::present;
 use crate::query::Query;
 use crate::registry::Resource;
@@ -17,15 +17,15 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 /// Writes events for one watcher.
 pub(super) struct Framer {
     resource: Arc<Resource>,
-    projection: Projection,
+    form: Form,
     query: Query,
     /// The columns of a table are told once.
     columns_told: bool,
 }
 
 impl Framer {
-    pub(super) fn new(resource: &Arc<Resource>, projection: Projection, query: &Query) -> Self {
-        Self { resource: Arc::clone(resource), projection, query: query.clone(), columns_told: false }
+    pub(super) fn new(resource: &Arc<Resource>, form: Form, query: &Query) -> Self {
+        Self { resource: Arc::clone(resource), form, query: query.clone(), columns_told: false }
     }
 
     pub(super) fn added(&mut self, batch: &mut Vec<u8>, object: &Stored) {
@@ -45,7 +45,7 @@ impl Framer {
         let mut object = present::convert(&self.resource, old);
         object.set_resource_version(&revision.to_string());
         let shown = self.shown(object);
-        frame(batch, "DELETED", &present::to_json(&shown));
+        self.write(batch, "DELETED", &shown);
     }
 
     pub(super) fn bookmark(&mut self, batch: &mut Vec<u8>, revision: i64) {
@@ -64,7 +64,7 @@ impl Framer {
         if initial_end {
             object.set_annotation(INITIAL_END, "true");
         }
-        let shown = match self.projection {
+        let shown = match self.form.projection {
             Projection::Whole => object.into_value(),
             Projection::Metadata => present::partial(&object),
             Projection::Table => {
@@ -72,19 +72,41 @@ impl Framer {
                 table::rows_only(self.resource.descriptor, &[object], &meta, &self.query).into_value()
             }
         };
-        frame(batch, "BOOKMARK", &present::to_json(&shown));
+        self.write(batch, "BOOKMARK", &shown);
     }
 
     fn event(&mut self, batch: &mut Vec<u8>, kind: &str, object: &Stored) {
-        if self.projection == Projection::Whole {
+        if self.form == Form::JSON {
             return frame(batch, kind, &present::json(&self.resource, object));
         }
+        if self.form == Form::PROTOBUF
+            && let Some(bytes) = present::protobuf_of(&self.resource, object)
+        {
+            return batch.extend_from_slice(&protobuf::encode_watch_event(kind, &bytes));
+        }
         let shown = self.shown(present::convert(&self.resource, object));
-        frame(batch, kind, &present::to_json(&shown));
+        self.write(batch, kind, &shown);
+    }
+
+    /// The event that ends a watch with a failure.
+    pub(super) fn error(&self, status: &Status) -> Vec<u8> {
+        let mut batch = Vec::new();
+        self.write(&mut batch, "ERROR", &status.to_value());
+        batch
+    }
+
+    fn write(&self, batch: &mut Vec<u8>, kind: &str, tree: &Value) {
+        if self.form.encoding != Encoding::Protobuf {
+            return frame(batch, kind, &present::to_json(tree));
+        }
+        match present::to_protobuf(tree) {
+            Some(bytes) => batch.extend_from_slice(&protobuf::encode_watch_event(kind, &bytes)),
+            None => tracing::error!(kind, "an event has no protobuf form"),
+        }
     }
 
     fn shown(&mut self, object: Object) -> Value {
-        match self.projection {
+        match self.form.projection {
             Projection::Whole => object.into_value(),
             Projection::Metadata => present::partial(&object),
             Projection::Table => {
@@ -105,11 +127,4 @@ fn frame(batch: &mut Vec<u8>, kind: &str, object: &[u8]) {
     batch.extend_from_slice(b"\",\"object\":");
     batch.extend_from_slice(object);
     batch.extend_from_slice(b"}\n");
-}
-
-/// The event that ends a watch with a failure.
-pub(super) fn error(status: &[u8]) -> Vec<u8> {
-    let mut batch = Vec::new();
-    frame(&mut batch, "ERROR", status.trim_ascii_end());
-    batch
 }
