@@ -1,0 +1,195 @@
+//! Registering the node, keeping its status true, and renewing its lease.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller_runtime::{ObjectKey, Store};
+use cri::Runtime;
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, NodeSystemInfo};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::network::RuntimeState;
+use super::status::{self, Picture};
+use super::{facts, lease};
+use crate::config::Config;
+
+/// First wait after a failed registration.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+/// Longest wait after a failed registration.
+const LAST_RETRY: Duration = Duration::from_secs(7);
+
+/// The node as its own kubelet tells it.
+pub struct Registration {
+    /// The API.
+    pub client: Client,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Addresses of the node.
+    pub ips: Vec<IpAddr>,
+    /// The runtime, for images.
+    pub runtime: Arc<dyn Runtime>,
+    /// Name and version of the runtime.
+    pub runtime_version: String,
+    /// Whether pods can run.
+    pub state: watch::Receiver<RuntimeState>,
+    /// This node in the API.
+    pub node: Store<Node>,
+}
+
+impl Registration {
+    /// Registers, then lives until the token is cancelled.
+    pub async fn run(mut self, token: CancellationToken) {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = self.live() => {}
+        }
+    }
+
+    async fn live(&mut self) {
+        let info = facts::system_info(&self.runtime_version);
+        let mut told = self.register(&info).await;
+        let mut told_at = Instant::now();
+        let mut beat = tokio::time::interval(self.config.lease_duration / 4);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut events = self.node.subscribe();
+        loop {
+            let mut deleted = false;
+            tokio::select! {
+                _ = beat.tick() => self.renew().await,
+                changed = self.state.changed() => if changed.is_err() { return },
+                event = events.recv() => match event {
+                    Some(controller_runtime::Event::Deleted(_)) => deleted = true,
+                    Some(_) => continue,
+                    None => return,
+                },
+            }
+            if deleted {
+                tracing::warn!(node = self.config.identity.name, "the node was deleted from the API; registering anew");
+                told = self.register(&info).await;
+                continue;
+            }
+            let now = self.picture(&info, &told).await;
+            let due = told_at.elapsed() >= self.config.status_report;
+            if due || status::differs(&told, &now) {
+                match self.patch(&now).await {
+                    Ok(()) => (told, told_at) = (now, Instant::now()),
+                    Err(error) => tracing::debug!(%error, "the status of the node was not told"),
+                }
+            }
+        }
+    }
+
+    async fn renew(&self) {
+        let name = &self.config.identity.name;
+        let node = self.node.get(&ObjectKey::cluster(name));
+        if let Err(error) = lease::renew(&self.client, name, node.as_deref(), self.config.lease_duration).await {
+            tracing::warn!(%error, "the lease of the node was not renewed");
+        }
+    }
+
+    /// Tries until the API has the node; answers the status it has.
+    async fn register(&mut self, info: &NodeSystemInfo) -> NodeStatus {
+        let mut wait = FIRST_RETRY;
+        loop {
+            let status = self.picture(info, &NodeStatus::default()).await;
+            let registered = async {
+                if self.config.identity.register {
+                    self.create_or_adopt(&status).await?;
+                }
+                self.patch(&status).await
+            };
+            match registered.await {
+                Ok(()) => {
+                    tracing::info!(node = self.config.identity.name, "registered");
+                    return status;
+                }
+                Err(error) => tracing::debug!(%error, "not registered yet"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LAST_RETRY);
+        }
+    }
+
+    async fn create_or_adopt(&self, status: &NodeStatus) -> Result<(), kube::Error> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        match api.create(&PostParams::default(), &self.object(status)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(answer)) if answer.code == 409 => {
+                let labels = json!({"metadata": {"labels": self.labels()}});
+                api.patch(&self.config.identity.name, &PatchParams::default(), &Patch::Merge(labels)).await.map(drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn object(&self, status: &NodeStatus) -> Node {
+        let identity = &self.config.identity;
+        Node {
+            metadata: ObjectMeta {
+                name: Some(identity.name.clone()),
+                labels: Some(self.labels()),
+                annotations: Some(
+                    [("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())].into(),
+                ),
+                ..ObjectMeta::default()
+            },
+            spec: Some(NodeSpec {
+                taints: Some(identity.taints.clone()).filter(|taints| !taints.is_empty()),
+                ..NodeSpec::default()
+            }),
+            status: Some(status.clone()),
+        }
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let arch = component_base::version::architecture();
+        let identity = &self.config.identity;
+        let own = [
+            ("kubernetes.io/hostname", identity.name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", arch),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", arch),
+        ];
+        let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        own.chain(identity.labels.clone()).collect()
+    }
+
+    async fn picture(&mut self, info: &NodeSystemInfo, before: &NodeStatus) -> NodeStatus {
+        let images = self.runtime.list_images().await.unwrap_or_default();
+        let state = self.state.borrow_and_update().clone();
+        status::status(&Picture {
+            name: &self.config.identity.name,
+            ips: &self.ips,
+            sizes: facts::sizes(&self.config.root),
+            free: facts::free(&self.config.root),
+            info,
+            pods: &self.config.pods,
+            port: self.config.serving.address.port(),
+            readiness: &state.readiness,
+            images: &images,
+            before,
+            now: Timestamp::now(),
+        })
+    }
+
+    async fn patch(&self, status: &NodeStatus) -> Result<(), kube::Error> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let mut wanted = json!(status);
+        // Addresses are merged by kind, and there may be two of one kind.
+        if let Some(Value::Array(addresses)) = wanted.get_mut("addresses") {
+            addresses.insert(0, json!({"$patch": "replace"}));
+        }
+        let patch = json!({"status": wanted});
+        api.patch_status(&self.config.identity.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
+    }
+}
