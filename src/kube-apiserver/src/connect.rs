@@ -75,3 +75,6 @@ async fn pod_and_node(app: &App, info: &RequestInfo) -> Result<(Object, Option<O
     let node = find(app, "nodes", "", node).await?;
     Ok((pod, Some(node)))
 }
+
+#[cfg(test)]
+mod tests;
