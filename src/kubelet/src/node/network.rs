@@ -116,7 +116,10 @@ async fn watch_folder(folder: &Path, again: Arc<Notify>) {
 }
 
 async fn tell_changes(folder: &Path, again: &Notify) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    if !folder.exists() {
+        // The runtime makes it when it starts; one that uses another folder is asked now and then.
+        return Ok(());
+    }
     let inotify = Inotify::init()?;
     inotify
         .watches()
