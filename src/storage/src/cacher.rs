@@ -88,12 +88,7 @@ struct Counters {
 
 impl<T: Send + Sync + 'static> Cacher<T> {
     /// Starts to fill and follow everything below `prefix` (which ends in `/`) until the token is cancelled.
-    pub fn start(
-        etcd: Etcd,
-        prefix: impl Into<String>,
-        codec: impl Codec<T>,
-        token: CancellationToken,
-    ) -> Arc<Self> {
+    pub fn start(etcd: Etcd, prefix: impl Into<String>, codec: impl Codec<T>, token: CancellationToken) -> Arc<Self> {
         Self::start_with(etcd, prefix, codec, CacheOptions::default(), token)
     }
 
@@ -163,9 +158,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
     /// # Errors
     /// [`Expired`] when events after the wanted revision are no longer kept, or the cache is not filled yet.
     pub fn watch(self: &Arc<Self>, prefix: &str, since: Since) -> Result<Watcher<T>, Expired> {
-        let (id, parts) =
-            self.hub()
-                .register(prefix, since, self.revision(), self.options.queue)?;
+        let (id, parts) = self.hub().register(prefix, since, self.revision(), self.options.queue)?;
         Ok(Watcher::new(Arc::clone(self), prefix, id, parts))
     }
 
@@ -190,9 +183,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
 
 impl<T> std::fmt::Debug for Cacher<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cacher")
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
+        f.debug_struct("Cacher").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 

@@ -70,10 +70,7 @@ pub enum StorageError {
 impl StorageError {
     /// Whether trying again later may help without any other change.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Timeout | Self::Unavailable(_) | Self::WatchEnded { .. } | Self::NoSpace
-        )
+        matches!(self, Self::Timeout | Self::Unavailable(_) | Self::WatchEnded { .. } | Self::NoSpace)
     }
 }
 
@@ -91,16 +88,10 @@ impl From<etcd_client::Error> for StorageError {
         // etcd's codes are coarse; its messages are stable and say which case it is.
         let message = status.message();
         match status.code() {
-            tonic::Code::OutOfRange if message.contains("compacted") => {
-                Self::Compacted { oldest: 0 }
-            }
+            tonic::Code::OutOfRange if message.contains("compacted") => Self::Compacted { oldest: 0 },
             tonic::Code::OutOfRange if message.contains("future revision") => Self::FutureRevision,
-            tonic::Code::InvalidArgument if message.contains("request is too large") => {
-                Self::TooLarge
-            }
-            tonic::Code::ResourceExhausted if message.contains("database space exceeded") => {
-                Self::NoSpace
-            }
+            tonic::Code::InvalidArgument if message.contains("request is too large") => Self::TooLarge,
+            tonic::Code::ResourceExhausted if message.contains("database space exceeded") => Self::NoSpace,
             tonic::Code::ResourceExhausted if message.contains("larger than max") => Self::TooLarge,
             tonic::Code::DeadlineExceeded => Self::Timeout,
             tonic::Code::Unavailable if message.contains("request timed out") => Self::Timeout,

@@ -83,9 +83,7 @@ impl Etcd {
     /// Fails when a file of the settings is unreadable or no member answers.
     pub async fn connect(config: EtcdConfig) -> Result<Self, StorageError> {
         if config.endpoints.is_empty() {
-            return Err(StorageError::Config {
-                what: "no endpoints".to_owned(),
-            });
+            return Err(StorageError::Config { what: "no endpoints".to_owned() });
         }
         let options = connect_options(&config).await?;
         let client = Client::connect(&config.endpoints, Some(options.clone())).await?;
@@ -137,10 +135,7 @@ impl Etcd {
     }
 
     /// Runs one request under the request timeout.
-    async fn within<V>(
-        &self,
-        request: impl Future<Output = Result<V, etcd_client::Error>>,
-    ) -> Result<V, StorageError> {
+    async fn within<V>(&self, request: impl Future<Output = Result<V, etcd_client::Error>>) -> Result<V, StorageError> {
         match tokio::time::timeout(self.inner.timeout, request).await {
             Ok(answer) => answer.map_err(StorageError::from),
             Err(_) => Err(StorageError::Timeout),
@@ -154,11 +149,7 @@ async fn connect_options(config: &EtcdConfig) -> Result<ConnectOptions, StorageE
         .with_keep_alive(Duration::from_secs(30), Duration::from_secs(10))
         .with_keep_alive_while_idle(true)
         .with_require_leader(true);
-    if !config
-        .endpoints
-        .iter()
-        .any(|url| url.starts_with("https://"))
-    {
+    if !config.endpoints.iter().any(|url| url.starts_with("https://")) {
         return Ok(options);
     }
     let mut tls = etcd_client::TlsOptions::new();
@@ -172,21 +163,14 @@ async fn connect_options(config: &EtcdConfig) -> Result<ConnectOptions, StorageE
         }
         (None, None) => {}
         _ => {
-            return Err(StorageError::Config {
-                what: "certificate and key belong together".to_owned(),
-            });
+            return Err(StorageError::Config { what: "certificate and key belong together".to_owned() });
         }
     }
     Ok(options.with_tls(tls))
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, StorageError> {
-    tokio::fs::read(path)
-        .await
-        .map_err(|source| StorageError::File {
-            path: path.to_owned(),
-            source,
-        })
+    tokio::fs::read(path).await.map_err(|source| StorageError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

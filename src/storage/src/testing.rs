@@ -29,11 +29,7 @@ impl EtcdServer {
             let data = tempfile::tempdir().expect("a temporary directory can be made");
             let ports = (free_port(), free_port());
             let keeper = spawn(data.path(), ports);
-            let server = Self {
-                keeper,
-                ports,
-                data,
-            };
+            let server = Self { keeper, ports, data };
             attempts += 1;
             match server.wait().await {
                 Ok(()) => return server,

@@ -1,7 +1,7 @@
 //! Reads that must not be stale: from the cache when it is provably fresh, else from a quorum.
 
 use super::Cacher;
-use super::snapshot::{Snapshot, State};
+use super::snapshot::{ReadError, Snapshot, State};
 use crate::StorageError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,39 @@ pub enum WaitError {
     Storage(#[from] StorageError),
 }
 
+/// Why one key could not be read freshly.
+#[derive(Debug, thiserror::Error)]
+pub enum LatestError {
+    /// etcd did not help.
+    #[error("cannot read from etcd")]
+    Storage(#[from] StorageError),
+    /// The value cannot be decoded.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
 impl<T: Send + Sync + 'static> Cacher<T> {
+    /// One key as it is now, never stale, and a revision at which it was so.
+    ///
+    /// Costs one small round trip with any version of etcd; an unchanged value is the one already decoded.
+    pub async fn latest(&self, key: &str) -> Result<(Option<Arc<T>>, i64), LatestError> {
+        if self.etcd.has_dependable_progress() {
+            let snapshot = self.consistent().await?;
+            return Ok((snapshot.get(key)?, snapshot.revision));
+        }
+        let (stored, revision) = self.etcd.get(key).await?;
+        let Some(kv) = stored else {
+            return Ok((None, revision));
+        };
+        if let Some(entry) = self.state.load().entries.get(key)
+            && entry.revision == kv.mod_revision
+        {
+            return Ok((Some(Arc::clone(&entry.value)), revision));
+        }
+        let value = self.decode(kv).map_err(ReadError::Undecodable)?;
+        Ok((Some(Arc::new(value)), revision))
+    }
+
     /// A state at least as new as etcd was when this was called.
     pub async fn consistent(&self) -> Result<Snapshot<T>, StorageError> {
         self.ready().await;
@@ -59,27 +91,18 @@ impl<T: Send + Sync + 'static> Cacher<T> {
     ///
     /// # Errors
     /// [`WaitError::TooLarge`] when `revision` is not reached within `timeout`.
-    pub async fn wait_for(
-        &self,
-        revision: i64,
-        timeout: Duration,
-    ) -> Result<Snapshot<T>, WaitError> {
+    pub async fn wait_for(&self, revision: i64, timeout: Duration) -> Result<Snapshot<T>, WaitError> {
         let deadline = Instant::now() + timeout;
         if timeout_at(deadline, self.ready()).await.is_ok() {
             if self.reach(revision, GRACE, deadline).await {
                 return Ok(self.snapshot());
             }
             // A revision of another resource, and an etcd that cannot report progress.
-            if !self.etcd.has_dependable_progress()
-                && self.etcd.current_revision().await? >= revision
-            {
+            if !self.etcd.has_dependable_progress() && self.etcd.current_revision().await? >= revision {
                 return Ok(self.consistent().await?);
             }
         }
-        Err(WaitError::TooLarge {
-            wanted: revision,
-            reached: self.revision(),
-        })
+        Err(WaitError::TooLarge { wanted: revision, reached: self.revision() })
     }
 
     /// Waits for the cache to reach `wanted`, first for `silent`, then asking etcd to report progress.
@@ -88,10 +111,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
         let mut pause = silent;
         while *revision.borrow() < wanted {
             let until = (Instant::now() + pause).min(deadline);
-            if timeout_at(until, revision.wait_for(|revision| *revision >= wanted))
-                .await
-                .is_ok()
-            {
+            if timeout_at(until, revision.wait_for(|revision| *revision >= wanted)).await.is_ok() {
                 break;
             }
             if Instant::now() >= deadline {
@@ -99,9 +119,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             }
             if !self.etcd.has_dependable_progress() {
                 // Nothing to ask: only a real event can move the cache.
-                pause = deadline
-                    .saturating_duration_since(Instant::now())
-                    .min(ASK_EVERY);
+                pause = deadline.saturating_duration_since(Instant::now()).min(ASK_EVERY);
                 if self.etcd_is_ahead_without_events(wanted).await {
                     return false;
                 }
@@ -129,10 +147,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
     async fn prove(&self, deadline: Instant) -> Result<Option<Snapshot<T>>, StorageError> {
         while Instant::now() < deadline {
             let state = self.state.load_full();
-            let changes = self
-                .etcd
-                .changes_since(&self.prefix, state.revision)
-                .await?;
+            let changes = self.etcd.changes_since(&self.prefix, state.revision).await?;
             if changes.newest.is_none() && changes.count == state.len() {
                 return Ok(Some(Snapshot::proven_at(state, changes.revision)));
             }

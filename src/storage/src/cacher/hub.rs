@@ -68,9 +68,7 @@ impl<T> CacheEvent<T> {
     /// The revision of this step.
     pub fn revision(&self) -> i64 {
         match self {
-            Self::Put { revision, .. }
-            | Self::Delete { revision, .. }
-            | Self::Bookmark { revision } => *revision,
+            Self::Put { revision, .. } | Self::Delete { revision, .. } | Self::Bookmark { revision } => *revision,
         }
     }
 }
@@ -78,18 +76,11 @@ impl<T> CacheEvent<T> {
 impl<T> Clone for CacheEvent<T> {
     fn clone(&self) -> Self {
         match self {
-            Self::Put { revision, new, old } => Self::Put {
-                revision: *revision,
-                new: Arc::clone(new),
-                old: old.clone(),
-            },
-            Self::Delete { revision, old } => Self::Delete {
-                revision: *revision,
-                old: Arc::clone(old),
-            },
-            Self::Bookmark { revision } => Self::Bookmark {
-                revision: *revision,
-            },
+            Self::Put { revision, new, old } => {
+                Self::Put { revision: *revision, new: Arc::clone(new), old: old.clone() }
+            }
+            Self::Delete { revision, old } => Self::Delete { revision: *revision, old: Arc::clone(old) },
+            Self::Bookmark { revision } => Self::Bookmark { revision: *revision },
         }
     }
 }
@@ -162,11 +153,7 @@ impl<T> Hub<T> {
 
     /// Gives up history up to `revision`, so that nobody resumes across it.
     pub(crate) fn forget_until(&mut self, revision: i64) {
-        while self
-            .ring
-            .front()
-            .is_some_and(|kept| kept.keyed.event.revision() <= revision)
-        {
+        while self.ring.front().is_some_and(|kept| kept.keyed.event.revision() <= revision) {
             self.ring.pop_front();
         }
         self.floor = self.floor.max(revision);
@@ -190,33 +177,16 @@ impl<T> Hub<T> {
         if !self.filled || self.stopped || since < self.floor {
             return Err(Expired { oldest: self.floor });
         }
-        let from = self
-            .ring
-            .partition_point(|kept| kept.keyed.event.revision() <= since);
-        let wanted = self
-            .ring
-            .range(from..)
-            .filter(|kept| covers(prefix, &kept.keyed.key));
+        let from = self.ring.partition_point(|kept| kept.keyed.event.revision() <= since);
+        let wanted = self.ring.range(from..).filter(|kept| covers(prefix, &kept.keyed.key));
         let backlog = wanted.map(|kept| kept.keyed.event.clone()).collect();
         let (sender, receiver) = mpsc::channel(queue);
         let closed = Arc::default();
         self.next_id += 1;
-        let slot = Slot {
-            id: self.next_id,
-            since,
-            queue: sender,
-            closed: Arc::clone(&closed),
-        };
+        let slot = Slot { id: self.next_id, since, queue: sender, closed: Arc::clone(&closed) };
         self.slots.entry(prefix.into()).or_default().push(slot);
         self.watchers += 1;
-        Ok((
-            self.next_id,
-            Parts {
-                backlog,
-                queue: receiver,
-                closed,
-            },
-        ))
+        Ok((self.next_id, Parts { backlog, queue: receiver, closed }))
     }
 
     fn unregister(&mut self, prefix: &str, id: u64) {
@@ -321,10 +291,7 @@ impl<T> Hub<T> {
 
 /// All prefixes a watcher of `key` may have registered: the empty one, each path above, the key itself.
 fn prefixes_of(key: &str) -> impl Iterator<Item = &str> {
-    let above = key
-        .match_indices('/')
-        .map(|(at, _)| &key[..=at])
-        .filter(move |prefix| *prefix != key);
+    let above = key.match_indices('/').map(|(at, _)| &key[..=at]).filter(move |prefix| *prefix != key);
     std::iter::once("").chain(above).chain(std::iter::once(key))
 }
 
@@ -338,12 +305,7 @@ pub struct Watcher<T: Send + Sync + 'static> {
 
 impl<T: Send + Sync + 'static> Watcher<T> {
     pub(crate) fn new(cacher: Arc<Cacher<T>>, prefix: &str, id: u64, parts: Parts<T>) -> Self {
-        Self {
-            cacher,
-            prefix: prefix.into(),
-            id,
-            parts,
-        }
+        Self { cacher, prefix: prefix.into(), id, parts }
     }
 
     /// The next event; `None` when the watcher was closed. Cancelling the future loses nothing.
@@ -374,8 +336,6 @@ impl<T: Send + Sync + 'static> Drop for Watcher<T> {
 
 impl<T: Send + Sync + 'static> std::fmt::Debug for Watcher<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watcher")
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
+        f.debug_struct("Watcher").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }

@@ -45,11 +45,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
-            fill = !self.is_ready()
-                || matches!(
-                    error,
-                    StorageError::Compacted { .. } | StorageError::FutureRevision
-                );
+            fill = !self.is_ready() || matches!(error, StorageError::Compacted { .. } | StorageError::FutureRevision);
             if self.revision() != from || self.counters.fills.load(Ordering::Relaxed) != before {
                 pause = FIRST_PAUSE;
             }
@@ -69,9 +65,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
         }
         let mut watch = self.etcd.watch(&self.prefix, self.revision() + 1).await?;
         // A member may lag behind, but a store that is behind as a whole has lost its history.
-        if watch.opened_at() < self.revision()
-            && self.etcd.current_revision().await? < self.revision()
-        {
+        if watch.opened_at() < self.revision() && self.etcd.current_revision().await? < self.revision() {
             return Err(StorageError::FutureRevision);
         }
         self.take_batches(&mut watch, progress).await
@@ -115,13 +109,8 @@ impl<T: Send + Sync + 'static> Cacher<T> {
         if batch.revision <= state.revision {
             return;
         }
-        self.counters
-            .events
-            .fetch_add(batch.events.len() as u64, Ordering::Relaxed);
-        let mut changes = Changes {
-            events: Vec::with_capacity(batch.events.len()),
-            broken: Vec::new(),
-        };
+        self.counters.events.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
+        let mut changes = Changes { events: Vec::with_capacity(batch.events.len()), broken: Vec::new() };
         for event in batch.events {
             match event {
                 WatchEvent::Put(kv) => self.apply_put(&mut state, kv, &mut changes),
@@ -157,34 +146,18 @@ impl<T: Send + Sync + 'static> Cacher<T> {
                 if state.broken.contains_key(&key) {
                     Arc::make_mut(&mut state.broken).remove(&key);
                 }
-                state.entries.insert_mut(
-                    Arc::clone(&key),
-                    Entry {
-                        revision,
-                        value: Arc::clone(&new),
-                    },
-                );
-                changes.events.push(Keyed {
-                    key,
-                    event: CacheEvent::Put { revision, new, old },
-                });
+                state.entries.insert_mut(Arc::clone(&key), Entry { revision, value: Arc::clone(&new) });
+                changes.events.push(Keyed { key, event: CacheEvent::Put { revision, new, old } });
             }
             Err(why) => {
                 state.entries.remove_mut(&key);
-                Arc::make_mut(&mut state.broken)
-                    .insert(Arc::clone(&key), Broken { why, last: old });
+                Arc::make_mut(&mut state.broken).insert(Arc::clone(&key), Broken { why, last: old });
                 changes.broken.push((key, revision));
             }
         }
     }
 
-    fn apply_delete(
-        &self,
-        state: &mut State<T>,
-        key: &str,
-        revision: i64,
-        changes: &mut Changes<T>,
-    ) {
+    fn apply_delete(&self, state: &mut State<T>, key: &str, revision: i64, changes: &mut Changes<T>) {
         let (key, old) = self.known(state, key);
         state.entries.remove_mut(&key);
         if state.broken.contains_key(&key) {
@@ -192,10 +165,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
         }
         if let Some(old) = old {
             let old = self.codec.deleted(&old, revision);
-            changes.events.push(Keyed {
-                key,
-                event: CacheEvent::Delete { revision, old },
-            });
+            changes.events.push(Keyed { key, event: CacheEvent::Delete { revision, old } });
         }
     }
 
@@ -211,7 +181,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
         }
     }
 
-    fn decode(&self, kv: KeyValue) -> Result<T, Arc<Undecodable>> {
+    pub(super) fn decode(&self, kv: KeyValue) -> Result<T, Arc<Undecodable>> {
         self.codec.decode(&kv.key, kv.value, kv.mod_revision).map_err(|error| {
             self.counters.undecodable.fetch_add(1, Ordering::Relaxed);
             tracing::error!(key = kv.key, revision = kv.mod_revision, %error, "stored value cannot be decoded");
@@ -220,22 +190,11 @@ impl<T: Send + Sync + 'static> Cacher<T> {
     }
 
     /// Puts one listed value where it belongs.
-    pub(super) fn take_in(
-        &self,
-        entries: &mut Entries<T>,
-        broken: &mut BrokenEntries<T>,
-        kv: KeyValue,
-    ) {
+    pub(super) fn take_in(&self, entries: &mut Entries<T>, broken: &mut BrokenEntries<T>, kv: KeyValue) {
         let (key, revision): (Arc<str>, i64) = (Arc::from(kv.key.as_str()), kv.mod_revision);
         match self.decode(kv) {
             Ok(value) => {
-                entries.insert_mut(
-                    key,
-                    Entry {
-                        revision,
-                        value: Arc::new(value),
-                    },
-                );
+                entries.insert_mut(key, Entry { revision, value: Arc::new(value) });
             }
             Err(why) => {
                 broken.insert(key, Broken { why, last: None });
@@ -265,12 +224,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             self.hub().begin_at(revision);
             self.show(state, Changes::default());
         } else if revision < old.revision {
-            tracing::error!(
-                prefix = self.prefix,
-                from = old.revision,
-                to = revision,
-                "etcd has lost history"
-            );
+            tracing::error!(prefix = self.prefix, from = old.revision, to = revision, "etcd has lost history");
             self.show(state, Changes::default());
             let mut hub = self.hub();
             hub.begin_at(revision);
@@ -283,20 +237,11 @@ impl<T: Send + Sync + 'static> Cacher<T> {
     }
 
     /// The events that lead from one state to the other, in order of revision.
-    fn difference(
-        &self,
-        old: &State<T>,
-        new: &mut State<T>,
-        created: &BTreeMap<Arc<str>, i64>,
-    ) -> Changes<T> {
+    fn difference(&self, old: &State<T>, new: &mut State<T>, created: &BTreeMap<Arc<str>, i64>) -> Changes<T> {
         let mut changes = Changes::default();
         let end = new.revision;
         let known = old.entries.iter().map(|(key, entry)| (key, &entry.value));
-        let known = known.chain(
-            old.broken
-                .iter()
-                .filter_map(|(key, broken)| Some((key, broken.last.as_ref()?))),
-        );
+        let known = known.chain(old.broken.iter().filter_map(|(key, broken)| Some((key, broken.last.as_ref()?))));
         for (key, last) in known {
             let revision = match (new.entries.get(key), created.get(key)) {
                 // Deleted and created again while nobody looked: two objects, so two events.
@@ -305,37 +250,18 @@ impl<T: Send + Sync + 'static> Cacher<T> {
                 (None, _) if new.broken.contains_key(key) => continue,
                 (None, _) => end,
             };
-            let event = CacheEvent::Delete {
-                revision,
-                old: self.codec.deleted(last, revision),
-            };
-            changes.events.push(Keyed {
-                key: Arc::clone(key),
-                event,
-            });
+            let event = CacheEvent::Delete { revision, old: self.codec.deleted(last, revision) };
+            changes.events.push(Keyed { key: Arc::clone(key), event });
         }
         for (key, entry) in &new.entries {
             let before = old.entries.get(key);
             if before.is_some_and(|before| before.revision == entry.revision) {
                 continue;
             }
-            let last = before
-                .map(|entry| &entry.value)
-                .or_else(|| old.broken.get(key)?.last.as_ref());
-            let last = if created.contains_key(key) {
-                None
-            } else {
-                last.cloned()
-            };
-            let event = CacheEvent::Put {
-                revision: entry.revision,
-                new: Arc::clone(&entry.value),
-                old: last,
-            };
-            changes.events.push(Keyed {
-                key: Arc::clone(key),
-                event,
-            });
+            let last = before.map(|entry| &entry.value).or_else(|| old.broken.get(key)?.last.as_ref());
+            let last = if created.contains_key(key) { None } else { last.cloned() };
+            let event = CacheEvent::Put { revision: entry.revision, new: Arc::clone(&entry.value), old: last };
+            changes.events.push(Keyed { key: Arc::clone(key), event });
         }
         // Stable: a deletion and what follows it at the same key keep their order.
         changes.events.sort_by_key(|keyed| keyed.event.revision());
@@ -359,9 +285,6 @@ struct Changes<T> {
 
 impl<T> Default for Changes<T> {
     fn default() -> Self {
-        Self {
-            events: Vec::new(),
-            broken: Vec::new(),
-        }
+        Self { events: Vec::new(), broken: Vec::new() }
     }
 }

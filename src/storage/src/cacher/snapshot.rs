@@ -27,10 +27,7 @@ pub(crate) struct Entry<T> {
 
 impl<T> Clone for Entry<T> {
     fn clone(&self) -> Self {
-        Self {
-            revision: self.revision,
-            value: Arc::clone(&self.value),
-        }
+        Self { revision: self.revision, value: Arc::clone(&self.value) }
     }
 }
 
@@ -42,10 +39,7 @@ pub(crate) struct Broken<T> {
 
 impl<T> Clone for Broken<T> {
     fn clone(&self) -> Self {
-        Self {
-            why: Arc::clone(&self.why),
-            last: self.last.clone(),
-        }
+        Self { why: Arc::clone(&self.why), last: self.last.clone() }
     }
 }
 
@@ -58,21 +52,13 @@ pub(crate) struct State<T> {
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self {
-            revision: 0,
-            entries: RedBlackTreeMapSync::new_sync(),
-            broken: Arc::default(),
-        }
+        Self { revision: 0, entries: RedBlackTreeMapSync::new_sync(), broken: Arc::default() }
     }
 }
 
 impl<T> Clone for State<T> {
     fn clone(&self) -> Self {
-        Self {
-            revision: self.revision,
-            entries: self.entries.clone(),
-            broken: Arc::clone(&self.broken),
-        }
+        Self { revision: self.revision, entries: self.entries.clone(), broken: Arc::clone(&self.broken) }
     }
 }
 
@@ -92,37 +78,24 @@ pub struct Snapshot<T> {
 
 impl<T> Clone for Snapshot<T> {
     fn clone(&self) -> Self {
-        Self {
-            revision: self.revision,
-            state: Arc::clone(&self.state),
-        }
+        Self { revision: self.revision, state: Arc::clone(&self.state) }
     }
 }
 
 impl<T> Snapshot<T> {
     pub(crate) fn new(state: Arc<State<T>>) -> Self {
-        Self {
-            revision: state.revision,
-            state,
-        }
+        Self { revision: state.revision, state }
     }
 
     /// The same state, proven to be still the state at a later revision.
     pub(crate) fn proven_at(state: Arc<State<T>>, revision: i64) -> Self {
-        Self {
-            revision: revision.max(state.revision),
-            state,
-        }
+        Self { revision: revision.max(state.revision), state }
     }
 
     /// The value of one key.
     pub fn get(&self, key: &str) -> Result<Option<Arc<T>>, ReadError> {
         self.check(key)?;
-        Ok(self
-            .state
-            .entries
-            .get(key)
-            .map(|entry| Arc::clone(&entry.value)))
+        Ok(self.state.entries.get(key).map(|entry| Arc::clone(&entry.value)))
     }
 
     /// The values under `prefix` in key order: everything below it if it ends in `/`, else exactly this key.
@@ -135,21 +108,14 @@ impl<T> Snapshot<T> {
     }
 
     /// [`Snapshot::range`], going on after the key `after`: the way to read a list in pages.
-    pub fn range_after(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-    ) -> Result<Range<'_, T>, ReadError> {
+    pub fn range_after(&self, prefix: &str, after: Option<&str>) -> Result<Range<'_, T>, ReadError> {
         self.check(prefix)?;
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(Box::from(after)),
             _ => Bound::Included(Box::from(prefix)),
         };
         let inner = self.state.entries.range(From(start));
-        Ok(Range {
-            inner,
-            prefix: prefix.into(),
-        })
+        Ok(Range { inner, prefix: prefix.into() })
     }
 
     /// How many objects the whole cache holds.
@@ -169,14 +135,9 @@ impl<T> Snapshot<T> {
         if self.state.broken.is_empty() {
             return Ok(());
         }
-        let mut from = self
-            .state
-            .broken
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let mut from = self.state.broken.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         match from.next() {
-            Some((key, broken)) if covers(prefix, key) => {
-                Err(ReadError::Undecodable(Arc::clone(&broken.why)))
-            }
+            Some((key, broken)) if covers(prefix, key) => Err(ReadError::Undecodable(Arc::clone(&broken.why))),
             _ => Ok(()),
         }
     }
@@ -193,11 +154,7 @@ impl<T> std::fmt::Debug for Snapshot<T> {
 
 /// Whether `key` lies under `prefix` in the sense of [`Snapshot::range`].
 pub(crate) fn covers(prefix: &str, key: &str) -> bool {
-    if prefix.ends_with('/') || prefix.is_empty() {
-        key.starts_with(prefix)
-    } else {
-        key == prefix
-    }
+    if prefix.ends_with('/') || prefix.is_empty() { key.starts_with(prefix) } else { key == prefix }
 }
 
 /// The keys from here to the end.

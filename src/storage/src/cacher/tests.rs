@@ -36,12 +36,7 @@ impl World {
         let server = EtcdServer::start().await;
         let etcd = server.connect().await;
         let token = CancellationToken::new();
-        Self {
-            server,
-            etcd,
-            prefix: fresh_prefix(),
-            token,
-        }
+        Self { server, etcd, prefix: fresh_prefix(), token }
     }
 
     async fn cache(&self) -> Cache {
@@ -61,18 +56,12 @@ impl World {
 
     async fn create(&self, name: &str, value: &str) -> i64 {
         let value = Bytes::copy_from_slice(value.as_bytes());
-        self.etcd
-            .create(&self.key(name), value, None)
-            .await
-            .unwrap()
+        self.etcd.create(&self.key(name), value, None).await.unwrap()
     }
 
     async fn update(&self, name: &str, value: &str, expected: i64) -> i64 {
         let value = Bytes::copy_from_slice(value.as_bytes());
-        self.etcd
-            .update(&self.key(name), value, expected, None)
-            .await
-            .unwrap()
+        self.etcd.update(&self.key(name), value, expected, None).await.unwrap()
     }
 
     async fn delete(&self, name: &str, expected: i64) -> i64 {
@@ -120,24 +109,14 @@ impl Line {
 const SOON: Duration = Duration::from_secs(10);
 
 async fn next(watcher: &mut Watcher<Item>) -> Option<CacheEvent<Item>> {
-    tokio::time::timeout(SOON, watcher.next())
-        .await
-        .expect("an event within ten seconds")
+    tokio::time::timeout(SOON, watcher.next()).await.expect("an event within ten seconds")
 }
 
 /// An event in one line: `+a=1@5`, `~a=1→2@6`, `-a=2@7`.
 fn show(event: &CacheEvent<Item>) -> String {
     match event {
-        CacheEvent::Put {
-            revision,
-            new,
-            old: None,
-        } => format!("+{}@{revision}", new.0),
-        CacheEvent::Put {
-            revision,
-            new,
-            old: Some(old),
-        } => format!("~{}>{}@{revision}", old.0, new.0),
+        CacheEvent::Put { revision, new, old: None } => format!("+{}@{revision}", new.0),
+        CacheEvent::Put { revision, new, old: Some(old) } => format!("~{}>{}@{revision}", old.0, new.0),
         CacheEvent::Delete { revision, old } => format!("-{}@{revision}", old.0),
         CacheEvent::Bookmark { revision } => format!("!@{revision}"),
     }
@@ -145,9 +124,7 @@ fn show(event: &CacheEvent<Item>) -> String {
 
 fn contents(snapshot: &Snapshot<Item>, prefix: &str) -> Vec<String> {
     let range = snapshot.range(prefix).unwrap();
-    range
-        .map(|(key, item)| format!("{}={}", &key[prefix.len()..], item.0))
-        .collect()
+    range.map(|(key, item)| format!("{}={}", &key[prefix.len()..], item.0)).collect()
 }
 
 #[tokio::test]
@@ -170,15 +147,7 @@ async fn readers_and_watchers_see_writes_in_order() {
     for _ in 0..4 {
         seen.push(show(&next(&mut all).await.unwrap()));
     }
-    assert_eq!(
-        seen,
-        [
-            format!("+x@{b}"),
-            format!("~1>2@{a2}"),
-            format!("-2@{a3}"),
-            format!("+o@{o}")
-        ]
-    );
+    assert_eq!(seen, [format!("+x@{b}"), format!("~1>2@{a2}"), format!("-2@{a3}"), format!("+o@{o}")]);
     // A name without a slash at its end means this object, not all that start alike.
     assert_eq!(show(&next(&mut one).await.unwrap()), format!("~1>2@{a2}"));
     assert_eq!(show(&next(&mut one).await.unwrap()), format!("-2@{a3}"));
@@ -188,16 +157,12 @@ async fn readers_and_watchers_see_writes_in_order() {
     let snapshot = cache.wait_for(o, SOON).await.unwrap();
     assert_eq!(contents(&snapshot, &world.prefix), ["ns/ab=x", "other/a=o"]);
     assert_eq!(contents(&snapshot, &world.key("ns/")), ["ab=x"]);
-    let after = snapshot
-        .range_after(&world.prefix, Some(&world.key("ns/ab")))
-        .unwrap();
+    let after = snapshot.range_after(&world.prefix, Some(&world.key("ns/ab"))).unwrap();
     assert_eq!(after.count(), 1);
 
     // The deleted object carries the revision of its deletion.
     let mut again = cache.watch(&world.prefix, Since::Revision(a2)).unwrap();
-    let CacheEvent::Delete { old, .. } = next(&mut again).await.unwrap() else {
-        panic!()
-    };
+    let CacheEvent::Delete { old, .. } = next(&mut again).await.unwrap() else { panic!() };
     assert_eq!(old.1, a3);
     assert_eq!(cache.stats().watchers, 4);
     drop((all, one, other, again));
@@ -214,11 +179,7 @@ struct History {
 impl History {
     async fn write(&mut self, world: &World, value: &str) {
         let mut rng = rand::rng();
-        let name = format!(
-            "ns{}/{:02}",
-            rng.random_range(0..3),
-            rng.random_range(0..20)
-        );
+        let name = format!("ns{}/{:02}", rng.random_range(0..3), rng.random_range(0..20));
         let (event, revision) = match self.live.remove(&name) {
             None => {
                 let revision = world.create(&name, value).await;
@@ -263,17 +224,11 @@ async fn a_thousand_random_writes_arrive_without_gap_and_the_cache_equals_etcd()
     }
     let snapshot = cache.consistent().await.unwrap();
     let left = history.live.iter();
-    let expected: Vec<_> = left
-        .map(|(name, (value, _))| format!("{name}={value}"))
-        .collect();
+    let expected: Vec<_> = left.map(|(name, (value, _))| format!("{name}={value}")).collect();
     assert_eq!(contents(&snapshot, &world.prefix), expected);
     let mut stored = Vec::new();
     let take = |kv: crate::KeyValue| stored.push((kv.key, kv.mod_revision));
-    world
-        .etcd
-        .list_all(&world.prefix, snapshot.revision, take)
-        .await
-        .unwrap();
+    world.etcd.list_all(&world.prefix, snapshot.revision, take).await.unwrap();
     let range = snapshot.range(&world.prefix).unwrap();
     let cached: Vec<_> = range.map(|(key, item)| (key.to_owned(), item.1)).collect();
     assert_eq!(cached, stored);
@@ -287,49 +242,50 @@ async fn a_consistent_read_is_never_older_than_the_last_write_of_anyone() {
     let mut revision = world.create("a", "0").await;
     for n in 1..50 {
         let value = Bytes::from(n.to_string());
-        revision = writer
-            .update(&world.key("a"), value, revision, None)
-            .await
-            .unwrap();
+        revision = writer.update(&world.key("a"), value, revision, None).await.unwrap();
         // A write elsewhere moves the store on without an event for this cache.
-        writer
-            .create(&format!("/elsewhere/{n}"), Bytes::new(), None)
-            .await
-            .unwrap();
+        writer.create(&format!("/elsewhere/{n}"), Bytes::new(), None).await.unwrap();
         let snapshot = cache.consistent().await.unwrap();
         assert!(snapshot.revision > revision);
-        assert_eq!(
-            snapshot.get(&world.key("a")).unwrap().unwrap().0,
-            n.to_string()
-        );
+        assert_eq!(snapshot.get(&world.key("a")).unwrap().unwrap().0, n.to_string());
     }
     writer.delete(&world.key("a"), revision).await.unwrap();
     assert!(cache.consistent().await.unwrap().is_empty());
 
     // A revision of another resource is reached too; one of the future is not.
-    let elsewhere = writer
-        .create("/elsewhere/x", Bytes::new(), None)
-        .await
-        .unwrap();
+    let elsewhere = writer.create("/elsewhere/x", Bytes::new(), None).await.unwrap();
     let snapshot = cache.wait_for(elsewhere, SOON).await.unwrap();
     assert!(snapshot.revision >= elsewhere);
-    let future = cache
-        .wait_for(elsewhere + 50, Duration::from_millis(300))
-        .await;
-    assert!(
-        matches!(future, Err(WaitError::TooLarge { .. })),
-        "{future:?}"
-    );
+    let future = cache.wait_for(elsewhere + 50, Duration::from_millis(300)).await;
+    assert!(matches!(future, Err(WaitError::TooLarge { .. })), "{future:?}");
+}
+
+#[tokio::test]
+async fn one_key_is_read_as_it_is_now() {
+    let world = World::new().await;
+    let cache = world.cache().await;
+    let writer = world.server.connect().await;
+    let key = world.key("a");
+    assert_eq!(cache.latest(&key).await.unwrap().0, None);
+    let mut revision = world.create("a", "0").await;
+    for n in 1..50 {
+        let value = Bytes::from(n.to_string());
+        revision = writer.update(&key, value, revision, None).await.unwrap();
+        let (item, at) = cache.latest(&key).await.unwrap();
+        assert!(at >= revision);
+        assert_eq!(*item.unwrap(), (n.to_string(), revision));
+    }
+    writer.delete(&key, revision).await.unwrap();
+    assert_eq!(cache.latest(&key).await.unwrap().0, None);
+    let bad = Bytes::from_static(b"\xff");
+    writer.create(&key, bad, None).await.unwrap();
+    assert!(matches!(cache.latest(&key).await, Err(crate::LatestError::Read(_))));
 }
 
 #[tokio::test]
 async fn a_revision_that_left_the_ring_is_expired() {
     let world = World::new().await;
-    let options = CacheOptions {
-        ring_min: 10,
-        ring_max: 10,
-        ..CacheOptions::default()
-    };
+    let options = CacheOptions { ring_min: 10, ring_max: 10, ..CacheOptions::default() };
     let cache = world.cache_with(options).await;
     let begin = cache.revision();
     let mut revision = world.create("a", "0").await;
@@ -339,18 +295,10 @@ async fn a_revision_that_left_the_ring_is_expired() {
         revisions.push(revision);
     }
     cache.wait_for(revision, SOON).await.unwrap();
-    let expired = cache
-        .watch(&world.prefix, Since::Revision(begin))
-        .unwrap_err();
+    let expired = cache.watch(&world.prefix, Since::Revision(begin)).unwrap_err();
     assert_eq!(expired.oldest, revisions[19]);
-    assert!(
-        cache
-            .watch(&world.prefix, Since::Revision(revisions[18]))
-            .is_err()
-    );
-    let mut kept = cache
-        .watch(&world.prefix, Since::Revision(revisions[19]))
-        .unwrap();
+    assert!(cache.watch(&world.prefix, Since::Revision(revisions[18])).is_err());
+    let mut kept = cache.watch(&world.prefix, Since::Revision(revisions[19])).unwrap();
     assert_eq!(next(&mut kept).await.unwrap().revision(), revisions[20]);
     // From before the cache was filled nothing is known.
     assert!(cache.watch(&world.prefix, Since::Revision(1)).is_err());
@@ -359,10 +307,7 @@ async fn a_revision_that_left_the_ring_is_expired() {
 #[tokio::test]
 async fn a_slow_watcher_is_closed_and_resumes_without_loss() {
     let world = World::new().await;
-    let options = CacheOptions {
-        queue: 8,
-        ..CacheOptions::default()
-    };
+    let options = CacheOptions { queue: 8, ..CacheOptions::default() };
     let cache = world.cache_with(options).await;
     let mut slow = cache.watch(&world.prefix, Since::Now).unwrap();
     let mut last = 0;
@@ -377,9 +322,7 @@ async fn a_slow_watcher_is_closed_and_resumes_without_loss() {
     }
     assert_eq!(slow.closed(), Some(Closed::Slow));
     assert_eq!(seen.len(), 8);
-    let mut again = cache
-        .watch(&world.prefix, Since::Revision(seen[7]))
-        .unwrap();
+    let mut again = cache.watch(&world.prefix, Since::Revision(seen[7])).unwrap();
     for _ in 8..30 {
         let event = next(&mut again).await.unwrap();
         assert!(event.revision() > *seen.last().unwrap());
@@ -395,22 +338,13 @@ async fn a_crash_of_etcd_costs_watchers_nothing() {
     let cache = world.cache().await;
     let mut watcher = cache.watch(&world.prefix, Since::Now).unwrap();
     let a2 = world.update("a", "2", a).await;
-    assert_eq!(
-        show(&next(&mut watcher).await.unwrap()),
-        format!("~1>2@{a2}")
-    );
+    assert_eq!(show(&next(&mut watcher).await.unwrap()), format!("~1>2@{a2}"));
     world.server.kill();
     assert_eq!(cache.get(&world.key("a")).unwrap().unwrap().0, "2");
     world.server.restart().await;
     let writer = world.server.connect().await;
-    let a3 = writer
-        .update(&world.key("a"), Bytes::from_static(b"3"), a2, None)
-        .await
-        .unwrap();
-    assert_eq!(
-        show(&next(&mut watcher).await.unwrap()),
-        format!("~2>3@{a3}")
-    );
+    let a3 = writer.update(&world.key("a"), Bytes::from_static(b"3"), a2, None).await.unwrap();
+    assert_eq!(show(&next(&mut watcher).await.unwrap()), format!("~2>3@{a3}"));
     assert_eq!(cache.stats().fills, 1);
     assert_eq!(watcher.closed(), None);
 }
@@ -423,9 +357,7 @@ async fn deletes_that_were_compacted_away_while_the_watch_was_down_still_arrive(
     let changed = world.create("changed", "c1").await;
     let again = world.create("again", "r1").await;
     let line = Line::to(&world.server).await;
-    let etcd = Etcd::connect(crate::EtcdConfig::new([&line.endpoint]))
-        .await
-        .unwrap();
+    let etcd = Etcd::connect(crate::EtcdConfig::new([&line.endpoint])).await.unwrap();
     let cache = Cacher::start(etcd, &world.prefix, TextCodec, world.token.clone());
     cache.ready().await;
     let begin = cache.revision();
@@ -457,10 +389,7 @@ async fn deletes_that_were_compacted_away_while_the_watch_was_down_still_arrive(
     );
     assert_eq!(cache.stats().fills, 2);
     let snapshot = cache.consistent().await.unwrap();
-    assert_eq!(
-        contents(&snapshot, &world.prefix),
-        ["again=r2", "changed=c2", "new=n", "same=s"]
-    );
+    assert_eq!(contents(&snapshot, &world.prefix), ["again=r2", "changed=c2", "new=n", "same=s"]);
     // The old revision can still be resumed: the difference is in the ring.
     let mut resumed = cache.watch(&world.prefix, Since::Revision(begin)).unwrap();
     assert_eq!(show(&next(&mut resumed).await.unwrap()), seen[0]);
@@ -482,14 +411,8 @@ async fn a_store_that_lost_its_history_ends_all_watches() {
     assert!(cache.revision() < begin);
     let writer = world.server.connect().await;
     let mut fresh = cache.watch(&world.prefix, Since::Now).unwrap();
-    let revision = writer
-        .create(&world.key("a"), Bytes::from_static(b"a"), None)
-        .await
-        .unwrap();
-    assert_eq!(
-        show(&next(&mut fresh).await.unwrap()),
-        format!("+a@{revision}")
-    );
+    let revision = writer.create(&world.key("a"), Bytes::from_static(b"a"), None).await.unwrap();
+    assert_eq!(show(&next(&mut fresh).await.unwrap()), format!("+a@{revision}"));
 }
 
 #[tokio::test]
@@ -500,27 +423,15 @@ async fn a_value_that_cannot_be_decoded_is_named_and_never_skipped() {
     let cache = world.cache().await;
     let mut whole = cache.watch(&world.prefix, Since::Now).unwrap();
     let mut elsewhere = cache.watch(&world.key("other/"), Since::Now).unwrap();
-    let broken = world
-        .etcd
-        .update(&world.key("ns/good"), bad, good, None)
-        .await
-        .unwrap();
+    let broken = world.etcd.update(&world.key("ns/good"), bad, good, None).await.unwrap();
     assert!(next(&mut whole).await.is_none());
     assert_eq!(whole.closed(), Some(Closed::Undecodable));
     assert!(elsewhere.try_next().is_none() && elsewhere.closed().is_none());
 
     let snapshot = cache.wait_for(broken, SOON).await.unwrap();
-    let error = snapshot
-        .range(&world.prefix)
-        .err()
-        .expect("a list with a hole is an error");
-    let ReadError::Undecodable(why) = error else {
-        panic!()
-    };
-    assert_eq!(
-        (why.key.as_str(), why.revision),
-        (world.key("ns/good").as_str(), broken)
-    );
+    let error = snapshot.range(&world.prefix).err().expect("a list with a hole is an error");
+    let ReadError::Undecodable(why) = error else { panic!() };
+    assert_eq!((why.key.as_str(), why.revision), (world.key("ns/good").as_str(), broken));
     assert!(snapshot.get(&world.key("ns/good")).is_err());
     assert!(snapshot.range(&world.key("other/")).is_ok());
     assert_eq!(cache.stats().undecodable, 1);
@@ -530,18 +441,11 @@ async fn a_value_that_cannot_be_decoded_is_named_and_never_skipped() {
     // It can be removed, and watchers hear of it with the last state that was known.
     let mut after = cache.watch(&world.prefix, Since::Now).unwrap();
     let removed = world.delete("ns/good", broken).await;
-    assert_eq!(
-        show(&next(&mut after).await.unwrap()),
-        format!("-1@{removed}")
-    );
+    assert_eq!(show(&next(&mut after).await.unwrap()), format!("-1@{removed}"));
     assert!(cache.snapshot().range(&world.prefix).is_ok());
 
     // A second cache meets a broken value in its first fill.
-    world
-        .etcd
-        .create(&world.key("x"), Bytes::from_static(b"\xff"), None)
-        .await
-        .unwrap();
+    world.etcd.create(&world.key("x"), Bytes::from_static(b"\xff"), None).await.unwrap();
     let second = world.cache().await;
     assert!(second.snapshot().range(&world.prefix).is_err());
     assert_eq!(second.snapshot().len(), 1);
@@ -550,10 +454,7 @@ async fn a_value_that_cannot_be_decoded_is_named_and_never_skipped() {
 #[tokio::test]
 async fn quiet_watchers_get_bookmarks_that_never_overtake_events() {
     let world = World::new().await;
-    let options = CacheOptions {
-        bookmark_every: Duration::from_millis(30),
-        ..CacheOptions::default()
-    };
+    let options = CacheOptions { bookmark_every: Duration::from_millis(30), ..CacheOptions::default() };
     let cache = world.cache_with(options).await;
     let mut watcher = cache.watch(&world.prefix, Since::Now).unwrap();
     let mut last = 0;
@@ -568,11 +469,7 @@ async fn quiet_watchers_get_bookmarks_that_never_overtake_events() {
     let reader = async {
         while seen < 100 || bookmarks == 0 {
             let event = next(&mut watcher).await.unwrap();
-            assert!(
-                event.revision() >= last,
-                "{} after {last}",
-                event.revision()
-            );
+            assert!(event.revision() >= last, "{} after {last}", event.revision());
             if let CacheEvent::Bookmark { .. } = event {
                 bookmarks += 1;
             } else {
@@ -589,23 +486,15 @@ async fn quiet_watchers_get_bookmarks_that_never_overtake_events() {
 async fn many_watchers_share_each_event() {
     let world = World::new().await;
     let cache = world.cache().await;
-    let watchers: Vec<_> = (0..1000)
-        .map(|_| cache.watch(&world.prefix, Since::Now).unwrap())
-        .collect();
+    let watchers: Vec<_> = (0..1000).map(|_| cache.watch(&world.prefix, Since::Now).unwrap()).collect();
     let start = Instant::now();
     world.create("a", "1").await;
     let mut objects = Vec::new();
     for mut watcher in watchers {
-        let Some(CacheEvent::Put { new, .. }) = next(&mut watcher).await else {
-            panic!()
-        };
+        let Some(CacheEvent::Put { new, .. }) = next(&mut watcher).await else { panic!() };
         objects.push(new);
     }
-    assert!(
-        objects
-            .windows(2)
-            .all(|pair| Arc::ptr_eq(&pair[0], &pair[1]))
-    );
+    assert!(objects.windows(2).all(|pair| Arc::ptr_eq(&pair[0], &pair[1])));
     assert!(start.elapsed() < Duration::from_secs(2));
 }
 

@@ -54,29 +54,17 @@ impl Etcd {
             .or_else([TxnOp::get(key, None)]);
         let mut kv = self.inner.kv.clone();
         let response = self.within(kv.txn(txn)).await?.0;
-        let revision = response
-            .header
-            .map(|header| header.revision)
-            .ok_or(StorageError::Malformed("no header"))?;
+        let revision = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
         if response.succeeded {
             if last.revision > 0 {
                 self.compact(last.revision).await?;
                 tracing::debug!(revision = last.revision, "compacted");
             }
-            return Ok(Round {
-                version: last.version + 1,
-                revision,
-            });
+            return Ok(Round { version: last.version + 1, revision });
         }
-        let range = response
-            .responses
-            .into_iter()
-            .next()
-            .and_then(|op| op.response);
+        let range = response.responses.into_iter().next().and_then(|op| op.response);
         let version = match range {
-            Some(PbTxnOpResponse::ResponseRange(range)) => {
-                range.kvs.first().map_or(0, |kv| kv.version)
-            }
+            Some(PbTxnOpResponse::ResponseRange(range)) => range.kvs.first().map_or(0, |kv| kv.version),
             _ => return Err(StorageError::Malformed("no range in the failure branch")),
         };
         Ok(Round { version, revision })

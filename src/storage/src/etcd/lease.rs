@@ -39,18 +39,9 @@ impl Etcd {
         // Measured before the request: the lease cannot have started earlier.
         let until = Instant::now() + sharing;
         let mut client = self.inner.lease.clone();
-        let answer = self
-            .within(client.grant(i64::try_from(granted).unwrap_or(i64::MAX), None))
-            .await?;
+        let answer = self.within(client.grant(i64::try_from(granted).unwrap_or(i64::MAX), None)).await?;
         open.retain(|_, bucket| Instant::now() < bucket.until);
-        open.insert(
-            seconds,
-            Bucket {
-                lease: answer.id(),
-                until,
-                free: VALUES_PER_LEASE - 1,
-            },
-        );
+        open.insert(seconds, Bucket { lease: answer.id(), until, free: VALUES_PER_LEASE - 1 });
         Ok(answer.id())
     }
 }

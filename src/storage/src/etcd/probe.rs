@@ -32,11 +32,7 @@ pub(super) struct Probe {
 impl Probe {
     pub(super) fn new(config: &EtcdConfig, options: ConnectOptions) -> Self {
         let endpoints = config.endpoints.clone();
-        Self {
-            endpoints,
-            options,
-            timeout: config.request_timeout,
-        }
+        Self { endpoints, options, timeout: config.request_timeout }
     }
 
     /// Asks all members at once.
@@ -79,9 +75,7 @@ impl Probe {
             let Some(inner) = inner.upgrade() else { return };
             if let Ok(Progress::Dependable | Progress::Broken) = progress {
                 let dependable = matches!(progress, Ok(Progress::Dependable));
-                inner
-                    .dependable_progress
-                    .store(dependable, Ordering::Relaxed);
+                inner.dependable_progress.store(dependable, Ordering::Relaxed);
                 return;
             }
         }

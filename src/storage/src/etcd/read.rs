@@ -52,18 +52,11 @@ impl Etcd {
     }
 
     /// The value of one key as of `revision` (0: newest), and the revision it was read at.
-    pub async fn get_at(
-        &self,
-        key: &str,
-        revision: i64,
-    ) -> Result<(Option<KeyValue>, i64), StorageError> {
+    pub async fn get_at(&self, key: &str, revision: i64) -> Result<(Option<KeyValue>, i64), StorageError> {
         let options = GetOptions::new().with_revision(revision);
         let mut kv = self.inner.kv.clone();
         let response = self.within(kv.get(key, Some(options))).await?.0;
-        let seen = response
-            .header
-            .map(|header| header.revision)
-            .ok_or(StorageError::Malformed("no header"))?;
+        let seen = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
         let value = response.kvs.into_iter().next().map(from_wire).transpose()?;
         Ok((value, if revision > 0 { revision } else { seen }))
     }
@@ -80,23 +73,12 @@ impl Etcd {
             .with_revision(options.revision);
         let mut kv = self.inner.kv.clone();
         let response = self.within(kv.get(start, Some(request))).await?.0;
-        let seen = response
-            .header
-            .map(|header| header.revision)
-            .ok_or(StorageError::Malformed("no header"))?;
-        let items = response
-            .kvs
-            .into_iter()
-            .map(from_wire)
-            .collect::<Result<Vec<_>, _>>()?;
+        let seen = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
+        let items = response.kvs.into_iter().map(from_wire).collect::<Result<Vec<_>, _>>()?;
         let taken = i64::try_from(items.len()).unwrap_or(i64::MAX);
         Ok(Page {
             items,
-            revision: if options.revision > 0 {
-                options.revision
-            } else {
-                seen
-            },
+            revision: if options.revision > 0 { options.revision } else { seen },
             more: response.more,
             remaining: (response.count - taken).max(0),
         })
@@ -110,11 +92,7 @@ impl Etcd {
         mut take: impl FnMut(KeyValue),
     ) -> Result<i64, StorageError> {
         let limit = usize::try_from(PAGE).unwrap_or(usize::MAX);
-        let mut options = ListOptions {
-            limit,
-            revision,
-            continue_after: None,
-        };
+        let mut options = ListOptions { limit, revision, continue_after: None };
         loop {
             let page = self.list(prefix, options.clone()).await?;
             options.revision = page.revision;
@@ -127,21 +105,12 @@ impl Etcd {
     }
 
     /// What happened under `prefix` after `revision`, told without values: see [`Changes`].
-    pub(crate) async fn changes_since(
-        &self,
-        prefix: &str,
-        revision: i64,
-    ) -> Result<Changes, StorageError> {
-        let request = GetOptions::new()
-            .with_range(range_end(prefix))
-            .with_keys_only()
-            .with_min_mod_revision(revision + 1);
+    pub(crate) async fn changes_since(&self, prefix: &str, revision: i64) -> Result<Changes, StorageError> {
+        let request =
+            GetOptions::new().with_range(range_end(prefix)).with_keys_only().with_min_mod_revision(revision + 1);
         let mut kv = self.inner.kv.clone();
         let response = self.within(kv.get(prefix, Some(request))).await?.0;
-        let seen = response
-            .header
-            .map(|header| header.revision)
-            .ok_or(StorageError::Malformed("no header"))?;
+        let seen = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
         Ok(Changes {
             revision: seen,
             newest: response.kvs.iter().map(|kv| kv.mod_revision).max(),

@@ -12,11 +12,7 @@ fn bytes(text: &str) -> Bytes {
 #[test]
 fn progress_is_trusted_from_the_repaired_versions_on() {
     let check = |version, expected| {
-        assert_eq!(
-            probe::progress_is_dependable(version),
-            expected,
-            "{version}"
-        );
+        assert_eq!(probe::progress_is_dependable(version), expected, "{version}");
     };
     check("3.4.23", false);
     check("3.4.30", false);
@@ -39,21 +35,14 @@ async fn writes_are_guarded_and_a_refusal_shows_the_present_value() {
 
     let first = etcd.create(&key, bytes("one"), None).await.unwrap();
     let exists = etcd.create(&key, bytes("two"), None).await.unwrap_err();
-    let StorageError::Exists { current: Some(kv) } = exists else {
-        panic!("{exists:?}")
-    };
+    let StorageError::Exists { current: Some(kv) } = exists else { panic!("{exists:?}") };
     assert_eq!((&kv.value[..], kv.mod_revision), (&b"one"[..], first));
 
     let second = etcd.update(&key, bytes("two"), first, None).await.unwrap();
     assert!(second > first);
-    for stale in [
-        etcd.update(&key, bytes("three"), first, None).await,
-        etcd.delete(&key, first).await,
-    ] {
+    for stale in [etcd.update(&key, bytes("three"), first, None).await, etcd.delete(&key, first).await] {
         let stale = stale.unwrap_err();
-        let StorageError::Conflict { current: Some(kv) } = stale else {
-            panic!("{stale:?}")
-        };
+        let StorageError::Conflict { current: Some(kv) } = stale else { panic!("{stale:?}") };
         assert_eq!((&kv.value[..], kv.mod_revision), (&b"two"[..], second));
     }
 
@@ -61,15 +50,9 @@ async fn writes_are_guarded_and_a_refusal_shows_the_present_value() {
     assert!(removed > second);
     assert_eq!(etcd.get(&key).await.unwrap(), (None, removed));
     let gone = etcd.update(&key, bytes("x"), second, None).await;
-    assert!(matches!(
-        gone,
-        Err(StorageError::Conflict { current: None })
-    ));
+    assert!(matches!(gone, Err(StorageError::Conflict { current: None })));
     let gone = etcd.delete(&key, second).await;
-    assert!(matches!(
-        gone,
-        Err(StorageError::Conflict { current: None })
-    ));
+    assert!(matches!(gone, Err(StorageError::Conflict { current: None })));
 
     let (then, at) = etcd.get_at(&key, first).await.unwrap();
     assert_eq!((&then.unwrap().value[..], at), (&b"one"[..], first));
@@ -93,10 +76,7 @@ async fn pages_show_one_revision_whatever_is_written_meanwhile() {
     let outside = prefix.trim_end_matches('/').to_owned() + "0";
     etcd.create(&outside, bytes("x"), None).await.unwrap();
 
-    let mut options = ListOptions {
-        limit: 10,
-        ..ListOptions::default()
-    };
+    let mut options = ListOptions { limit: 10, ..ListOptions::default() };
     let mut seen = Vec::new();
     let mut sizes = Vec::new();
     loop {
@@ -138,11 +118,7 @@ async fn values_with_a_time_to_live_share_a_lease_and_vanish() {
     let mut kv = etcd.inner.kv.clone();
     let options = GetOptions::new().with_prefix();
     let stored = kv.get(prefix.as_str(), Some(options)).await.unwrap();
-    let leases: std::collections::HashSet<_> = stored
-        .kvs()
-        .iter()
-        .map(etcd_client::KeyValue::lease)
-        .collect();
+    let leases: std::collections::HashSet<_> = stored.kvs().iter().map(etcd_client::KeyValue::lease).collect();
     assert!(!leases.contains(&0));
     assert!(leases.len() <= 2, "{leases:?}");
 
@@ -168,31 +144,20 @@ async fn compacted_history_is_told_apart() {
     let mut revision = etcd.create(&key, bytes("0"), None).await.unwrap();
     let first = revision;
     for n in 1..10 {
-        revision = etcd
-            .update(&key, bytes(&n.to_string()), revision, None)
-            .await
-            .unwrap();
+        revision = etcd.update(&key, bytes(&n.to_string()), revision, None).await.unwrap();
     }
     etcd.compact(revision).await.unwrap();
     // Twice is as good as once: another API server may have been faster.
     etcd.compact(revision).await.unwrap();
 
-    let options = ListOptions {
-        revision: first,
-        ..ListOptions::default()
-    };
+    let options = ListOptions { revision: first, ..ListOptions::default() };
     let listed = etcd.list(&prefix, options).await;
-    assert!(
-        matches!(listed, Err(StorageError::Compacted { .. })),
-        "{listed:?}"
-    );
+    assert!(matches!(listed, Err(StorageError::Compacted { .. })), "{listed:?}");
     let watched = match etcd.watch(&prefix, first).await {
         Ok(mut watch) => watch.next().await.map(drop),
         Err(error) => Err(error),
     };
-    let Err(StorageError::Compacted { oldest }) = watched else {
-        panic!("{watched:?}")
-    };
+    let Err(StorageError::Compacted { oldest }) = watched else { panic!("{watched:?}") };
     assert_eq!(oldest, revision);
 }
 
@@ -226,10 +191,7 @@ async fn of_many_api_servers_one_compacts_at_a_time() {
         task.await.unwrap();
     }
     let compacted = one.compacted_revision().await.unwrap();
-    assert!(
-        compacted >= first && compacted <= revision,
-        "{first} {compacted} {revision}"
-    );
+    assert!(compacted >= first && compacted <= revision, "{first} {compacted} {revision}");
     let (marker, _) = one.get(crate::COMPACT_REVISION_KEY).await.unwrap();
     assert!(marker.is_some());
 }
@@ -268,9 +230,6 @@ async fn an_absent_server_is_an_error_within_the_timeout() {
     server.restart().await;
     let deadline = Instant::now() + Duration::from_secs(5);
     while let Err(error) = etcd.is_healthy().await {
-        assert!(
-            error.is_transient() && Instant::now() < deadline,
-            "{error:?}"
-        );
+        assert!(error.is_transient() && Instant::now() < deadline, "{error:?}");
     }
 }

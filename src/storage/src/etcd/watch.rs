@@ -49,16 +49,8 @@ impl Etcd {
             .with_progress_notify()
             .with_fragment();
         let mut client = self.inner.watch.clone();
-        let (requests, responses) = self
-            .within(client.watch(prefix, Some(options)))
-            .await?
-            .split();
-        let mut watch = EtcdWatch {
-            requests,
-            responses,
-            opened_at: 0,
-            parts: Vec::new(),
-        };
+        let (requests, responses) = self.within(client.watch(prefix, Some(options))).await?.split();
+        let mut watch = EtcdWatch { requests, responses, opened_at: 0, parts: Vec::new() };
         watch.opened_at = match tokio::time::timeout(self.inner.timeout, watch.message()).await {
             Ok(created) => created?.0,
             Err(_) => return Err(StorageError::Timeout),
@@ -84,10 +76,7 @@ impl EtcdWatch {
             if complete {
                 let events = std::mem::take(&mut self.parts);
                 let newest = events.last().map(WatchEvent::revision);
-                return Ok(WatchBatch {
-                    events,
-                    revision: newest.unwrap_or(revision),
-                });
+                return Ok(WatchBatch { events, revision: newest.unwrap_or(revision) });
             }
         }
     }
@@ -99,41 +88,24 @@ impl EtcdWatch {
 
     /// Takes in one message; returns its revision and whether a batch is complete.
     async fn message(&mut self) -> Result<(i64, bool), StorageError> {
-        let ended = |reason: &str| StorageError::WatchEnded {
-            reason: reason.to_owned(),
-        };
-        let response = self
-            .responses
-            .message()
-            .await?
-            .ok_or_else(|| ended("stream closed"))?
-            .0;
+        let ended = |reason: &str| StorageError::WatchEnded { reason: reason.to_owned() };
+        let response = self.responses.message().await?.ok_or_else(|| ended("stream closed"))?.0;
         if response.compact_revision > 0 {
-            return Err(StorageError::Compacted {
-                oldest: response.compact_revision,
-            });
+            return Err(StorageError::Compacted { oldest: response.compact_revision });
         }
         if response.canceled {
             return Err(ended(&response.cancel_reason));
         }
         for event in response.events {
-            let kv = event
-                .kv
-                .ok_or(StorageError::Malformed("event without a key"))?;
+            let kv = event.kv.ok_or(StorageError::Malformed("event without a key"))?;
             let kv = read::from_wire(kv)?;
             self.parts.push(match event.r#type {
                 0 => WatchEvent::Put(kv),
-                _ => WatchEvent::Delete {
-                    key: kv.key,
-                    revision: kv.mod_revision,
-                },
+                _ => WatchEvent::Delete { key: kv.key, revision: kv.mod_revision },
             });
         }
         let revision = response.header.map(|header| header.revision);
-        Ok((
-            revision.ok_or(StorageError::Malformed("no header"))?,
-            !response.fragment,
-        ))
+        Ok((revision.ok_or(StorageError::Malformed("no header"))?, !response.fragment))
     }
 }
 

@@ -18,12 +18,7 @@ impl Etcd {
     ///
     /// # Errors
     /// [`StorageError::Exists`] with the present value when the key is taken.
-    pub async fn create(
-        &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-    ) -> Result<i64, StorageError> {
+    pub async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<i64, StorageError> {
         let put = self.put(key, value, ttl).await?;
         let guard = Compare::mod_revision(key, CompareOp::Equal, 0);
         match self.guarded(key, guard, put).await? {
@@ -65,12 +60,7 @@ impl Etcd {
         }
     }
 
-    async fn put(
-        &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-    ) -> Result<TxnOp, StorageError> {
+    async fn put(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<TxnOp, StorageError> {
         let options = match ttl {
             Some(ttl) => Some(PutOptions::new().with_lease(self.lease_for(ttl).await?)),
             None => None,
@@ -78,38 +68,19 @@ impl Etcd {
         Ok(TxnOp::put(key, value, options))
     }
 
-    async fn guarded(
-        &self,
-        key: &str,
-        guard: Compare,
-        write: TxnOp,
-    ) -> Result<Outcome, StorageError> {
-        let txn = Txn::new()
-            .when([guard])
-            .and_then([write])
-            .or_else([TxnOp::get(key, None)]);
+    async fn guarded(&self, key: &str, guard: Compare, write: TxnOp) -> Result<Outcome, StorageError> {
+        let txn = Txn::new().when([guard]).and_then([write]).or_else([TxnOp::get(key, None)]);
         let mut kv = self.inner.kv.clone();
         let response = self.within(kv.txn(txn)).await?.0;
         if response.succeeded {
-            let header = response
-                .header
-                .ok_or(StorageError::Malformed("no header"))?;
+            let header = response.header.ok_or(StorageError::Malformed("no header"))?;
             return Ok(Outcome::Done(header.revision));
         }
-        let present = response
-            .responses
-            .into_iter()
-            .next()
-            .and_then(|op| op.response);
+        let present = response.responses.into_iter().next().and_then(|op| op.response);
         let Some(PbTxnOpResponse::ResponseRange(range)) = present else {
             return Err(StorageError::Malformed("no range in the failure branch"));
         };
-        let current = range
-            .kvs
-            .into_iter()
-            .next()
-            .map(read::from_wire)
-            .transpose()?;
+        let current = range.kvs.into_iter().next().map(read::from_wire).transpose()?;
         Ok(Outcome::Refused(current.map(Box::new)))
     }
 }
