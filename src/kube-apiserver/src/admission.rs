@@ -15,6 +15,7 @@ use apimachinery::{Object, Status};
 use futures::future::BoxFuture;
 
 use crate::app::App;
+use crate::authz::escalation;
 use crate::config::AccessArgs;
 use crate::registry::Resource;
 use crate::request_info::RequestInfo;
@@ -180,6 +181,8 @@ impl Admission {
     /// # Errors
     /// The first refusal.
     pub async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        // Not a plugin: nobody can switch it off.
+        escalation::check(attributes)?;
         for plugin in &self.plugins {
             if let Some(validate) = plugin.validate.filter(|_| (plugin.handles)(attributes)) {
                 validate(attributes).await?;

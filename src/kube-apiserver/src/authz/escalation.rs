@@ -8,7 +8,21 @@ use apimachinery::{Object, Status};
 use super::rbac::{self, RoleRef};
 use super::rules::{PolicyRule, uncovered};
 use super::{Attributes, Authorizer};
+use crate::admission;
 use crate::user::User;
+
+/// Checks any write on its way in; what is no role or binding passes.
+pub fn check(write: &admission::Attributes<'_>) -> Result<(), Status> {
+    let Some(object) = write.object.as_deref() else { return Ok(()) };
+    let authorizer = &write.app.authorizer;
+    if write.is(rbac::GROUP, "roles") || write.is(rbac::GROUP, "clusterroles") {
+        check_role(authorizer, write.user, object, write.old)
+    } else if write.is(rbac::GROUP, "rolebindings") || write.is(rbac::GROUP, "clusterrolebindings") {
+        check_binding(authorizer, write.user, object, write.old)
+    } else {
+        Ok(())
+    }
+}
 
 /// Checks a write of a Role or `ClusterRole`; `old` is the object before an update.
 pub fn check_role(authorizer: &Authorizer, user: &User, role: &Object, old: Option<&Object>) -> Result<(), Status> {
