@@ -7,6 +7,7 @@
 //!
 //! Start with [`value`], then [`object`]; [`status`] and [`field`] are what the API answers when something is wrong.
 
+pub mod apply;
 pub mod field;
 pub mod gvk;
 pub mod json;

@@ -119,7 +119,7 @@ pub struct Field {
     pub tags: Box<[u32]>,
     /// Whether the OpenAPI says it is required.
     pub required: bool,
-    /// Whether absent and zero differ.
+    /// Whether absent and zero differ. A struct that is no pointer always exists in Go.
     pub pointer: bool,
     /// Whether it is written when it is zero.
     pub keep_zero: bool,

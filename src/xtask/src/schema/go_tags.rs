@@ -35,7 +35,7 @@ fn walk(folder: &Path, types: &mut GoTypes) -> anyhow::Result<()> {
         if path.is_dir() {
             walk(&path, types)?;
         } else if name.starts_with("types")
-            && name.ends_with(".go")
+            && path.extension().is_some_and(|extension| extension == "go")
             && !name.contains("_test")
             && !name.contains("swagger")
         {

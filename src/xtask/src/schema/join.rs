@@ -168,20 +168,11 @@ fn go_fact<'g>(go: &'g GoTypes, found: &FlatField<'_>, name: &str) -> anyhow::Re
     Ok(Some(fact))
 }
 
-fn is_scalar(type_text: &str) -> bool {
-    matches!(
-        type_text,
-        "string"
-            | "bool"
-            | "int32"
-            | "int64"
-            | "double"
-            | "bytes"
-            | "quantity"
-            | "int-or-string"
-            | "time"
-            | "microtime"
-    )
+/// Whether a Go pointer to the type tells more than the value: lists and maps are absent when empty anyway.
+fn can_be_nil(type_text: &str) -> bool {
+    !type_text.starts_with("[]")
+        && !type_text.starts_with("{}")
+        && !matches!(type_text, "json" | "raw" | "fields" | "strings")
 }
 
 fn join_field(
@@ -203,7 +194,7 @@ fn join_field(
         flags.push("required".to_owned());
     }
     if let Some(fact) = fact {
-        if fact.pointer && is_scalar(&type_text) {
+        if fact.pointer && can_be_nil(&type_text) {
             flags.push("ptr".to_owned());
         }
         if fact.keep_zero {
@@ -275,7 +266,7 @@ fn message_only(name: &str, served: &[(&str, &str)], messages: &Messages, go: &G
         let fact = go.get(&message_key(name)).and_then(|facts| facts.iter().find(|fact| fact.tag == field.tag));
         let type_text = message_type(field)?;
         let mut flags = Vec::new();
-        if fact.is_some_and(|fact| fact.pointer) && is_scalar(&type_text) {
+        if fact.is_some_and(|fact| fact.pointer) && can_be_nil(&type_text) {
             flags.push("ptr".to_owned());
         }
         if fact.is_some_and(|fact| fact.keep_zero) {

@@ -110,7 +110,7 @@ fn read_attribute(attribute: &Attribute) -> anyhow::Result<(String, Shape, u32)>
             "tag" => tag = text.parse().map_err(|_| meta.error("a tag that is no number"))?,
             "btree_map" => {
                 shape = Shape::Map;
-                kind = text.rsplit(", ").next().unwrap_or_default().to_owned();
+                text.rsplit(", ").next().unwrap_or_default().clone_into(&mut kind);
             }
             other => other.clone_into(&mut kind),
         }
