@@ -11,7 +11,7 @@ help: ## Show the commands
 
 cluster: deps build ## Build everything and make the cluster of TOPOLOGY on this machine
 	$(BIN)/provision apply $(TOPOLOGY)
-	.ci/with-kubectl $(BIN)/provision $(TOPOLOGY) get nodes -o wide
+	$$(.ci/kubectl) --kubeconfig "$$($(BIN)/provision kubeconfig $(TOPOLOGY) --path)" get nodes -o wide
 
 test: deps build ## Run all tests that this machine can run
 	.ci/test

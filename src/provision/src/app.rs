@@ -65,8 +65,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 fn log(verbose: u8) {
     let level = match verbose {
-        0 => "error",
-        1 => "provision=debug,ssh=debug,libvirt=debug,warn",
+        0 => "off",
+        1 => "provision=debug,ssh=debug,libvirt=debug",
         _ => "debug",
     };
     let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(level).finish();

@@ -1,0 +1,233 @@
+//! The life of a single node, from nothing to nothing, as its user meets it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime};
+
+use harness::{Lab, Ran, busybox_archive, skip_reason};
+
+const NAME: &str = "e2e-single";
+const NODE: &str = "e2e-single-control-plane-1";
+/// An emulated machine is ten to twenty times slower than a real one.
+const PATIENCE: Duration = Duration::from_secs(240);
+const TOPOLOGY: &str = "apiVersion: provision.dev/v1alpha1
+kind: Cluster
+metadata: {name: e2e-single}
+spec:
+  infrastructure: {libvirt: {uri: embedded}}
+  controlPlane: {machine: {cpus: 2, memory: 2Gi}}
+";
+
+#[test]
+fn a_single_node_lives_from_nothing_to_nothing() {
+    if let Some(reason) = skip_reason() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let lab = Lab::new(NAME);
+    let topology = lab.write("topology.yaml", TOPOLOGY.as_bytes()).display().to_string();
+    runs_killed_at_a_step_are_finished_by_the_next(&lab, &topology);
+    the_node_describes_itself_as_people_expect(&lab);
+    a_second_run_reports_no_change_and_writes_nothing(&lab, &topology);
+    a_workload_lives_through_the_usual_commands(&lab);
+    a_namespace_leaves_nothing_behind(&lab);
+    a_changed_host_key_is_refused(&lab, &topology);
+    destroy_leaves_nothing(&lab);
+}
+
+/// Kills one run when the machine is made and one when components are installed; the third makes the cluster.
+fn runs_killed_at_a_step_are_finished_by_the_next(lab: &Lab, topology: &str) {
+    for step in ["create-machine", "install-components"] {
+        let mut run = lab.start(&["apply", topology]);
+        let started = format!("\"{step}/{NODE}\",\"happened\":\"started\"");
+        let journal = lab.state().join("journal.jsonl");
+        let deadline = Instant::now() + 2 * PATIENCE;
+        while !std::fs::read_to_string(&journal).is_ok_and(|text| text.contains(&started)) {
+            assert!(Instant::now() < deadline, "the run never came to {step}");
+            assert!(run.try_wait().unwrap().is_none(), "the run ended before {step}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    let timings = lab.path("timings.json");
+    let ran = lab.provision(&["apply", topology, "--timings", timings.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stderr, diagnosis(lab));
+    assert!(ran.stdout.contains("Cluster e2e-single is ready."), "{ran:?}");
+    let timings: serde_json::Value = serde_json::from_slice(&std::fs::read(timings).unwrap()).unwrap();
+    println!("timings: {timings}");
+    for milestone in ["ssh", "copy", "apiReady", "nodeReady", "firstPodRunning", "dnsAnswers"] {
+        assert!(timings["milestones"][milestone].is_number(), "{milestone} is not in {timings}");
+    }
+}
+
+fn the_node_describes_itself_as_people_expect(lab: &Lab) {
+    let nodes = lab.kubectl(&["get", "nodes"]);
+    let row: Vec<&str> = nodes.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((row[0], row[1], row[2]), (NODE, "Ready", "control-plane"), "{nodes}");
+    assert!(row[4].starts_with("v1.35.0"), "{nodes}");
+
+    let text = lab.kubectl(&["describe", "node", NODE]);
+    for field in
+        ["Machine ID:", "System UUID:", "Boot ID:", "Kernel Version:", "Container Runtime Version:", "Kubelet Version:"]
+    {
+        let line = text.lines().find(|line| line.trim_start().starts_with(field));
+        let value = line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim());
+        assert!(value.is_some_and(|value| !value.is_empty()), "{field} is not in {text}");
+    }
+    assert!(text.contains("Debian GNU/Linux 13"), "{text}");
+    assert!(text.contains("containerd://1.7"), "{text}");
+    let (_, pods) = text.split_once("Non-terminated Pods:").expect("pods are listed");
+    for (pod, cpu) in [
+        ("etcd-", "100m"),
+        ("kube-apiserver-", "250m"),
+        ("kube-controller-manager-", "200m"),
+        ("kube-scheduler-", "100m"),
+        ("kube-proxy-", "0"),
+    ] {
+        let row = pods.lines().find(|line| line.split_whitespace().nth(1).is_some_and(|name| name.starts_with(pod)));
+        let row: Vec<&str> = row.unwrap_or_else(|| panic!("no {pod} in {text}")).split_whitespace().collect();
+        assert_eq!((row[0], row[2]), ("kube-system", cpu), "{text}");
+    }
+}
+
+/// Everything below a directory with its modification time.
+fn tree(dir: &Path, seen: &mut Vec<(String, SystemTime)>) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        // The machine itself goes on writing to its disk and console, its daemon to its own files; the lock says who runs.
+        if ["disks", "console", "embedded", "lock"].iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        seen.push((path.display().to_string(), entry.metadata().unwrap().modified().unwrap()));
+        if path.is_dir() {
+            tree(&path, seen);
+        }
+    }
+}
+
+fn a_second_run_reports_no_change_and_writes_nothing(lab: &Lab, topology: &str) {
+    let look = || {
+        let mut seen = Vec::new();
+        tree(&lab.state(), &mut seen);
+        seen.sort();
+        let marks =
+            "stat -c '%n %y' /var/lib/provision/* /etc/kubernetes/* /etc/kubernetes/pki/* /etc/kubernetes/manifests/*";
+        (seen, lab.provision(&["ssh", NAME, "--", marks]).stdout)
+    };
+    let before = look();
+    assert!(before.1.contains("/etc/kubernetes/manifests/etcd.yaml"), "{}", before.1);
+    let ran = lab.provision(&["apply", topology]);
+    assert_eq!((ran.code, ran.stdout.contains("no change")), (0, true), "{ran:?}");
+    assert_eq!(look(), before);
+    assert_eq!(lab.provision(&["plan", topology]).code, 0);
+}
+
+fn a_workload_lives_through_the_usual_commands(lab: &Lab) {
+    let archive = lab.write("busybox.tar", &busybox_archive().unwrap()).display().to_string();
+    assert_eq!(lab.provision(&["image", "load", NAME, &archive]).code, 0);
+    let serve = "mkdir -p /www && hostname > /www/index.html && echo serving && exec httpd -f -v -p 8080 -h /www";
+    lab.kubectl(&["create", "deployment", "web", "--image=busybox:test", "--replicas=2", "--", "sh", "-c", serve]);
+    lab.kubectl(&["rollout", "status", "deployment/web", "--timeout=240s"]);
+    lab.kubectl(&["expose", "deployment", "web", "--port=80", "--target-port=8080"]);
+    lab.kubectl(&["scale", "deployment", "web", "--replicas=3"]);
+    lab.eventually(PATIENCE, &["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"], |ran| {
+        ran.stdout == "3"
+    });
+    lab.eventually(PATIENCE, &["logs", "deployment/web"], |ran| ran.stdout.contains("serving"));
+    let said = lab.kubectl(&["exec", "deployment/web", "--", "sh", "-c", "echo from inside; cat /etc/resolv.conf"]);
+    assert!(said.contains("from inside") && said.contains("nameserver 10.96.0.10"), "{said}");
+
+    let fetch =
+        ["exec", "deployment/web", "--", "wget", "-q", "-T", "5", "-O", "-", "http://web.default.svc.cluster.local/"];
+    let answer = lab.eventually(PATIENCE, &fetch, |ran| ran.code == 0);
+    assert!(answer.stdout.starts_with("web-"), "the Service's name leads to a pod: {answer:?}");
+    port_forward(lab);
+
+    lab.kubectl(&["set", "env", "deployment/web", "COLOUR=green"]);
+    lab.kubectl(&["rollout", "status", "deployment/web", "--timeout=240s"]);
+    lab.kubectl(&["delete", "deployment,service", "web"]);
+    lab.eventually(PATIENCE, &["get", "pods", "-l", "app=web", "-o", "name"], |ran| {
+        ran.code == 0 && ran.stdout.is_empty()
+    });
+}
+
+fn port_forward(lab: &Lab) {
+    let mut forward =
+        lab.kubectl_command(&["port-forward", "deployment/web", ":8080"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(forward.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port =
+        line.split_once("127.0.0.1:").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or_else(|| panic!("{line}"));
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    forward.kill().unwrap();
+    forward.wait().unwrap();
+    assert!(answer.starts_with("HTTP/1.") && answer.contains("web-"), "{answer}");
+}
+
+fn a_namespace_leaves_nothing_behind(lab: &Lab) {
+    let objects = "apiVersion: v1\nkind: Namespace\nmetadata: {name: short}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: short}\ndata: {a: b}\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, namespace: short}\nspec:\n  replicas: 1\n  selector: {matchLabels: {a: d}}\n  template:\n    metadata: {labels: {a: d}}\n    spec:\n      terminationGracePeriodSeconds: 1\n      containers: [{name: c, image: 'busybox:test', command: [sleep, '3600']}]\n";
+    let file = lab.write("short.yaml", objects.as_bytes()).display().to_string();
+    lab.kubectl(&["apply", "-f", &file]);
+    lab.kubectl(&["-n", "short", "rollout", "status", "deployment/d", "--timeout=240s"]);
+    assert!(lab.kubectl(&["apply", "-f", &file]).contains("configmap/c unchanged"));
+    lab.kubectl(&["delete", "-f", &file, "--timeout=240s"]);
+    let gone = |ran: &Ran| ran.code != 0 && ran.stderr.contains("NotFound");
+    lab.eventually(PATIENCE, &["get", "namespace", "short"], gone);
+    for kind in ["pods", "replicasets", "deployments", "configmaps", "serviceaccounts"] {
+        let left = lab.kubectl(&["get", kind, "-n", "short", "-o", "name"]);
+        assert_eq!(left, "", "{kind} are left");
+    }
+}
+
+/// With another key on record than the machine shows, nothing is sent to it.
+fn a_changed_host_key_is_refused(lab: &Lab, topology: &str) {
+    let path = lab.state().join("cluster.json");
+    let right = std::fs::read_to_string(&path).unwrap();
+    let mut state: serde_json::Value = serde_json::from_str(&right).unwrap();
+    let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    state["machines"][NODE]["hostKey"] = other.into();
+    std::fs::write(&path, state.to_string()).unwrap();
+    let ran = lab.provision(&["apply", topology]);
+    std::fs::write(&path, right).unwrap();
+    assert_eq!((ran.code, ran.stderr.contains("shows the SSH host key")), (5, true), "{ran:?}");
+}
+
+fn destroy_leaves_nothing(lab: &Lab) {
+    let ours = lab.path("").display().to_string();
+    assert_ne!(processes_naming(&ours), Vec::<String>::new(), "the machine runs until it is destroyed");
+    assert_eq!(lab.provision(&["destroy", NAME, "--yes"]).code, 0);
+    assert!(!lab.state().exists());
+    assert_eq!(processes_naming(&ours), Vec::<String>::new());
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(&ours), "{mounts}");
+    assert_eq!(lab.provision(&["status", NAME]).code, 7);
+}
+
+/// Command lines of processes in which the directory occurs.
+fn processes_naming(dir: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(dir) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+/// What a person would look at first.
+fn diagnosis(lab: &Lab) -> String {
+    let look = "journalctl -u kubelet --no-pager -n 60; crictl ps -a 2>/dev/null; ctr -n k8s.io containers ls; tail -n 20 /var/log/pods/*/*/*.log";
+    let host = lab.provision(&["ssh", NAME, "--", look]);
+    let pods = lab.try_kubectl(&["get", "pods,nodes", "-A", "-o", "wide"]);
+    let events = lab.try_kubectl(&["get", "events", "-A"]);
+    format!("\n--- host\n{}\n--- pods\n{}{}\n--- events\n{}", host.stdout, pods.stdout, pods.stderr, events.stdout)
+}
