@@ -32,9 +32,7 @@ impl Daemon {
             // libvirt would print every error to the terminal, also those that are answers.
             virt::error::clear_error_callback();
             match Connect::open(Some(&uri)) {
-                Ok(connection) => Ok(Self {
-                    inner: Arc::new(Inner { uri, connection }),
-                }),
+                Ok(connection) => Ok(Self { inner: Arc::new(Inner { uri, connection }) }),
                 Err(source) => Err(HypervisorError::Connect { uri, source }),
             }
         })
@@ -51,11 +49,7 @@ impl Daemon {
         let inner = Arc::clone(&self.inner);
         tokio::task::spawn_blocking(move || f(&inner))
             .await
-            .unwrap_or_else(|_| {
-                Err(HypervisorError::Interrupted {
-                    uri: self.inner.uri.clone(),
-                })
-            })
+            .unwrap_or_else(|_| Err(HypervisorError::Interrupted { uri: self.inner.uri.clone() }))
     }
 }
 
@@ -67,29 +61,17 @@ impl Hypervisor for Daemon {
 
     async fn host(&self) -> Result<HostInfo, HypervisorError> {
         self.call(|inner| {
-            let node = inner
-                .connection
-                .node_info()
-                .map_err(inner.query("the host's size"))?;
+            let node = inner.connection.node_info().map_err(inner.query("the host's size"))?;
             let version = inner.connection.hyp_version().unwrap_or_default();
+            let said = (node.memory * 1024, inner.connection.free_memory().unwrap_or(0));
+            let (memory_bytes, free_memory_bytes) = inner.local_memory().unwrap_or(said);
             Ok(HostInfo {
-                hostname: inner
-                    .connection
-                    .hostname()
-                    .map_err(inner.query("the host's name"))?,
+                hostname: inner.connection.hostname().map_err(inner.query("the host's name"))?,
                 cpus: node.cpus,
-                memory_bytes: node.memory * 1024,
-                free_memory_bytes: inner.connection.free_memory().unwrap_or(0),
-                kvm: inner
-                    .connection
-                    .domain_capabilities(None, None, None, Some("kvm"), 0)
-                    .is_ok(),
-                hypervisor_version: format!(
-                    "{}.{}.{}",
-                    version / 1_000_000,
-                    version / 1000 % 1000,
-                    version % 1000
-                ),
+                memory_bytes,
+                free_memory_bytes,
+                kvm: inner.connection.domain_capabilities(None, None, None, Some("kvm"), 0).is_ok(),
+                hypervisor_version: format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000),
             })
         })
         .await
@@ -98,10 +80,7 @@ impl Hypervisor for Daemon {
     async fn domains(&self, owner: &Owner) -> Result<Vec<DomainSummary>, HypervisorError> {
         let owner = owner.clone();
         self.call(move |inner| {
-            let all = inner
-                .connection
-                .list_all_domains(0)
-                .map_err(inner.query("the list of domains"))?;
+            let all = inner.connection.list_all_domains(0).map_err(inner.query("the list of domains"))?;
             let mut ours = Vec::new();
             for domain in all {
                 let Ok(found) = inner.describe_domain(&domain) else {
@@ -109,12 +88,7 @@ impl Hypervisor for Daemon {
                 };
                 if found.owner.as_ref() == Some(&owner) {
                     let state = inner.state(&domain)?;
-                    ours.push(DomainSummary {
-                        name: found.name,
-                        uuid: found.uuid,
-                        state,
-                        spec: found.spec,
-                    });
+                    ours.push(DomainSummary { name: found.name, uuid: found.uuid, state, spec: found.spec });
                 }
             }
             ours.sort_by(|a, b| a.name.cmp(&b.name));
@@ -130,9 +104,7 @@ impl Hypervisor for Daemon {
             wanted.check_owner(Object::Domain, &owner)?;
             inner.domain(&owner, &wanted.name)?;
             let defined = inner.connection.define_domain_xml(&xml);
-            defined
-                .map(drop)
-                .map_err(inner.operation("define", Object::Domain, &wanted.name))
+            defined.map(drop).map_err(inner.operation("define", Object::Domain, &wanted.name))
         })
         .await
     }
@@ -152,12 +124,7 @@ impl Hypervisor for Daemon {
         .await
     }
 
-    async fn shutdown_domain(
-        &self,
-        owner: &Owner,
-        name: &str,
-        patience: Duration,
-    ) -> Result<(), HypervisorError> {
+    async fn shutdown_domain(&self, owner: &Owner, name: &str, patience: Duration) -> Result<(), HypervisorError> {
         let deadline = Instant::now() + patience;
         let mut asked = false;
         loop {
@@ -166,11 +133,7 @@ impl Hypervisor for Daemon {
                 let domain = inner.own_domain(&owner, &domain_name)?;
                 let state = inner.state(&domain)?;
                 if ask && state != DomainState::Stopped {
-                    domain.shutdown().map_err(inner.operation(
-                        "shut down",
-                        Object::Domain,
-                        &domain_name,
-                    ))?;
+                    domain.shutdown().map_err(inner.operation("shut down", Object::Domain, &domain_name))?;
                 }
                 Ok(state)
             });
@@ -180,11 +143,7 @@ impl Hypervisor for Daemon {
             }
             if Instant::now() >= deadline {
                 let (uri, name) = (self.inner.uri.clone(), name.to_owned());
-                return Err(HypervisorError::StillRunning {
-                    uri,
-                    name,
-                    seconds: patience.as_secs(),
-                });
+                return Err(HypervisorError::StillRunning { uri, name, seconds: patience.as_secs() });
             }
             tokio::time::sleep(SHUTDOWN_LOOK).await;
         }
@@ -206,11 +165,8 @@ impl Hypervisor for Daemon {
                 return Ok(());
             };
             inner.destroy(&domain, &name)?;
-            let flags =
-                sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
-            domain
-                .undefine_flags(flags)
-                .map_err(inner.operation("remove", Object::Domain, &name))
+            let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+            domain.undefine_flags(flags).map_err(inner.operation("remove", Object::Domain, &name))
         })
         .await
     }
@@ -219,24 +175,13 @@ impl Hypervisor for Daemon {
         let owner = owner.clone();
         self.call(move |inner| {
             let all = inner.all_networks()?;
-            Ok(all
-                .into_iter()
-                .filter(|(_, holder)| holder.as_ref() == Some(&owner))
-                .map(|(n, _)| n)
-                .collect())
+            Ok(all.into_iter().filter(|(_, holder)| holder.as_ref() == Some(&owner)).map(|(n, _)| n).collect())
         })
         .await
     }
 
     async fn occupied_networks(&self) -> Result<Vec<NetworkSummary>, HypervisorError> {
-        self.call(|inner| {
-            Ok(inner
-                .all_networks()?
-                .into_iter()
-                .map(|(network, _)| network)
-                .collect())
-        })
-        .await
+        self.call(|inner| Ok(inner.all_networks()?.into_iter().map(|(network, _)| network).collect())).await
     }
 
     async fn ensure_network(&self, owner: &Owner, xml: &str) -> Result<(), HypervisorError> {
@@ -251,31 +196,18 @@ impl Hypervisor for Daemon {
                 made.map_err(inner.operation("define", Object::Network, &wanted.name))?
             };
             if !network.is_active().unwrap_or(false) {
-                network.create().map_err(inner.operation(
-                    "start",
-                    Object::Network,
-                    &wanted.name,
-                ))?;
+                network.create().map_err(inner.operation("start", Object::Network, &wanted.name))?;
             }
             if !network.autostart().unwrap_or(false) {
                 let set = network.set_autostart(true);
-                set.map(drop).map_err(inner.operation(
-                    "set to start by itself",
-                    Object::Network,
-                    &wanted.name,
-                ))?;
+                set.map(drop).map_err(inner.operation("set to start by itself", Object::Network, &wanted.name))?;
             }
             Ok(())
         })
         .await
     }
 
-    async fn add_dhcp_host(
-        &self,
-        owner: &Owner,
-        network: &str,
-        host: &DhcpHost,
-    ) -> Result<(), HypervisorError> {
+    async fn add_dhcp_host(&self, owner: &Owner, network: &str, host: &DhcpHost) -> Result<(), HypervisorError> {
         let (owner, name, host) = (owner.clone(), network.to_owned(), host.clone());
         self.call(move |inner| {
             let (network, found) = inner.own_network(&owner, &name)?;
@@ -285,22 +217,12 @@ impl Hypervisor for Daemon {
             for old in found.hosts.iter().filter(|h| h.mac == host.mac) {
                 inner.update_host(&network, &name, sys::VIR_NETWORK_UPDATE_COMMAND_DELETE, old)?;
             }
-            inner.update_host(
-                &network,
-                &name,
-                sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST,
-                &host,
-            )
+            inner.update_host(&network, &name, sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, &host)
         })
         .await
     }
 
-    async fn remove_dhcp_host(
-        &self,
-        owner: &Owner,
-        network: &str,
-        mac: &str,
-    ) -> Result<(), HypervisorError> {
+    async fn remove_dhcp_host(&self, owner: &Owner, network: &str, mac: &str) -> Result<(), HypervisorError> {
         let (owner, name, mac) = (owner.clone(), network.to_owned(), mac.to_ascii_lowercase());
         self.call(move |inner| {
             let Some((network, found)) = inner.network(&owner, &name)? else {
@@ -321,13 +243,9 @@ impl Hypervisor for Daemon {
                 return Ok(());
             };
             if network.is_active().unwrap_or(false) {
-                network
-                    .destroy()
-                    .map_err(inner.operation("stop", Object::Network, &name))?;
+                network.destroy().map_err(inner.operation("stop", Object::Network, &name))?;
             }
-            network
-                .undefine()
-                .map_err(inner.operation("remove", Object::Network, &name))
+            network.undefine().map_err(inner.operation("remove", Object::Network, &name))
         })
         .await
     }

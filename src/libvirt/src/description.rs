@@ -36,10 +36,7 @@ impl DhcpHost {
     /// The `<host>` element of libvirt's network XML.
     pub(crate) fn to_xml(&self) -> String {
         let name = quick_xml::escape::escape(self.name.as_str());
-        format!(
-            "<host mac='{}' name='{name}' ip='{}'/>",
-            self.mac, self.address
-        )
+        format!("<host mac='{}' name='{name}' ip='{}'/>", self.mac, self.address)
     }
 }
 
@@ -101,20 +98,14 @@ impl Description {
         }
         Err(HypervisorError::Description {
             object,
-            reason: format!(
-                "{:?} does not carry the owner element of cluster {:?}",
-                self.name, owner.cluster
-            ),
+            reason: format!("{:?} does not carry the owner element of cluster {:?}", self.name, owner.cluster),
         })
     }
 
     /// Who holds the object, for a person.
     pub(crate) fn holder(&self) -> String {
         match &self.owner {
-            Some(owner) => format!(
-                "another cluster (name {:?}, id {:?})",
-                owner.cluster, owner.id
-            ),
+            Some(owner) => format!("another cluster (name {:?}, id {:?})", owner.cluster, owner.id),
             None => "somebody else (it was not made by provision)".to_owned(),
         }
     }
@@ -124,10 +115,7 @@ impl Description {
         match names.as_slice() {
             // The prefix is whatever the template or libvirt chose, so the namespace attribute decides.
             ["metadata", _] if is_owner_element(tag) => {
-                self.owner = Some(Owner {
-                    cluster: attribute(tag, "cluster"),
-                    id: attribute(tag, "id"),
-                });
+                self.owner = Some(Owner { cluster: attribute(tag, "cluster"), id: attribute(tag, "id") });
                 self.spec = attribute(tag, "spec");
             }
             ["bridge"] => self.bridge = attribute(tag, "name"),
@@ -135,11 +123,7 @@ impl Description {
             ["ip", "dhcp", "host"] => {
                 if let Ok(address) = attribute(tag, "ip").parse() {
                     let mac = attribute(tag, "mac").to_ascii_lowercase();
-                    self.hosts.push(DhcpHost {
-                        name: attribute(tag, "name"),
-                        mac,
-                        address,
-                    });
+                    self.hosts.push(DhcpHost { name: attribute(tag, "name"), mac, address });
                 }
             }
             _ => {}
@@ -159,11 +143,7 @@ fn attribute(tag: &BytesStart<'_>, key: &str) -> String {
     tag.try_get_attribute(key)
         .ok()
         .flatten()
-        .and_then(|a| {
-            a.normalized_value(XmlVersion::Implicit1_0)
-                .ok()
-                .map(std::borrow::Cow::into_owned)
-        })
+        .and_then(|a| a.normalized_value(XmlVersion::Implicit1_0).ok().map(std::borrow::Cow::into_owned))
         .unwrap_or_default()
 }
 

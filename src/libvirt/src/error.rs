@@ -81,9 +81,7 @@ pub enum HypervisorError {
         source: virt::error::Error,
     },
     /// A domain did not stop in the time it was given.
-    #[error(
-        "domain {name:?} at {uri} is still running {seconds} s after it was asked to shut down"
-    )]
+    #[error("domain {name:?} at {uri} is still running {seconds} s after it was asked to shut down")]
     StillRunning {
         /// The connection URI.
         uri: String,
@@ -118,12 +116,13 @@ impl HypervisorError {
             HypervisorError::Connect { uri, .. } if uri.contains("+ssh") => {
                 Some(format!("check that `virsh -c {uri} version` works from this machine"))
             }
-            HypervisorError::Connect { .. } => {
-                Some("start libvirtd (`systemctl start libvirtd`) and join the group `libvirt`, or use `uri: embedded`".into())
+            HypervisorError::Connect { .. } => Some(
+                "start libvirtd (`systemctl start libvirtd`) and join the group `libvirt`, or use `uri: embedded`"
+                    .into(),
+            ),
+            HypervisorError::Foreign { object, name, .. } => {
+                Some(format!("give the cluster another name, or remove {object} {name:?} yourself if it is not needed"))
             }
-            HypervisorError::Foreign { object, name, .. } => Some(format!(
-                "give the cluster another name, or remove {object} {name:?} yourself if it is not needed"
-            )),
             HypervisorError::StillRunning { name, .. } => {
                 Some(format!("look at the console of {name:?}, or stop it by force"))
             }
@@ -136,34 +135,13 @@ impl HypervisorError {
 /// Messages of libvirt and QEMU whose cause is known.
 fn cure_of(message: &str) -> Option<String> {
     let cures = [
-        (
-            "Permission denied",
-            "let QEMU read the image and state directories, or choose a --state-dir it can read",
-        ),
-        (
-            "No space left on device",
-            "free disk space under the state directory",
-        ),
-        (
-            "annot allocate memory",
-            "give the machines less memory or end other programs",
-        ),
-        (
-            "already in use by interface",
-            "another network uses this range: choose another one in the topology",
-        ),
-        (
-            "failed to initialize kvm",
-            "KVM does not work here: run `provision doctor`",
-        ),
-        (
-            "network is not active",
-            "start the network with `virsh net-start`",
-        ),
+        ("Permission denied", "let QEMU read the image and state directories, or choose a --state-dir it can read"),
+        ("No space left on device", "free disk space under the state directory"),
+        ("annot allocate memory", "give the machines less memory or end other programs"),
+        ("already in use by interface", "another network uses this range: choose another one in the topology"),
+        ("failed to initialize kvm", "KVM does not work here: run `provision doctor`"),
+        ("network is not active", "start the network with `virsh net-start`"),
         ("dnsmasq", "install dnsmasq-base"),
     ];
-    cures
-        .iter()
-        .find(|(part, _)| message.contains(part))
-        .map(|(_, cure)| (*cure).to_owned())
+    cures.iter().find(|(part, _)| message.contains(part)).map(|(_, cure)| (*cure).to_owned())
 }

@@ -43,10 +43,7 @@ impl Default for FakeHypervisor {
 impl FakeHypervisor {
     /// A hypervisor on a host of this size.
     pub fn new(host: HostInfo) -> Self {
-        Self {
-            host,
-            world: Mutex::default(),
-        }
+        Self { host, world: Mutex::default() }
     }
 
     /// Everything that changed something so far, as `start_domain lab-cp-1`.
@@ -64,25 +61,12 @@ impl FakeHypervisor {
     }
 
     /// Records a change, or fails it.
-    fn change(
-        &self,
-        action: &str,
-        object: Object,
-        name: &str,
-    ) -> Result<MutexGuard<'_, World>, HypervisorError> {
+    fn change(&self, action: &str, object: Object, name: &str) -> Result<MutexGuard<'_, World>, HypervisorError> {
         let mut world = self.world();
         let line = format!("{action} {name}");
-        if world
-            .failing
-            .as_ref()
-            .is_some_and(|part| line.contains(part.as_str()))
-        {
+        if world.failing.as_ref().is_some_and(|part| line.contains(part.as_str())) {
             world.failing = None;
-            return Err(HypervisorError::Missing {
-                uri: URI.into(),
-                object,
-                name: name.into(),
-            });
+            return Err(HypervisorError::Missing { uri: URI.into(), object, name: name.into() });
         }
         world.calls.push(line);
         Ok(world)
@@ -90,49 +74,28 @@ impl FakeHypervisor {
 }
 
 impl World {
-    fn domain(
-        &mut self,
-        owner: &Owner,
-        name: &str,
-    ) -> Result<Option<&mut DomainState>, HypervisorError> {
+    fn domain(&mut self, owner: &Owner, name: &str) -> Result<Option<&mut DomainState>, HypervisorError> {
         match self.domains.get_mut(name) {
-            Some((found, _)) if found.owner.as_ref() != Some(owner) => {
-                Err(foreign(Object::Domain, found))
-            }
+            Some((found, _)) if found.owner.as_ref() != Some(owner) => Err(foreign(Object::Domain, found)),
             Some((_, state)) => Ok(Some(state)),
             None => Ok(None),
         }
     }
 
-    fn network(
-        &mut self,
-        owner: &Owner,
-        name: &str,
-    ) -> Result<Option<&mut (Description, bool)>, HypervisorError> {
+    fn network(&mut self, owner: &Owner, name: &str) -> Result<Option<&mut (Description, bool)>, HypervisorError> {
         match self.networks.get_mut(name) {
-            Some((found, _)) if found.owner.as_ref() != Some(owner) => {
-                Err(foreign(Object::Network, found))
-            }
+            Some((found, _)) if found.owner.as_ref() != Some(owner) => Err(foreign(Object::Network, found)),
             found => Ok(found),
         }
     }
 }
 
 fn foreign(object: Object, found: &Description) -> HypervisorError {
-    HypervisorError::Foreign {
-        uri: URI.into(),
-        object,
-        name: found.name.clone(),
-        holder: found.holder(),
-    }
+    HypervisorError::Foreign { uri: URI.into(), object, name: found.name.clone(), holder: found.holder() }
 }
 
 fn missing(object: Object, name: &str) -> HypervisorError {
-    HypervisorError::Missing {
-        uri: URI.into(),
-        object,
-        name: name.into(),
-    }
+    HypervisorError::Missing { uri: URI.into(), object, name: name.into() }
 }
 
 fn summary(found: &Description, active: bool) -> NetworkSummary {
@@ -158,10 +121,7 @@ impl Hypervisor for FakeHypervisor {
 
     async fn domains(&self, owner: &Owner) -> Result<Vec<DomainSummary>, HypervisorError> {
         let world = self.world();
-        let ours = world
-            .domains
-            .values()
-            .filter(|(found, _)| found.owner.as_ref() == Some(owner));
+        let ours = world.domains.values().filter(|(found, _)| found.owner.as_ref() == Some(owner));
         Ok(ours
             .map(|(found, state)| DomainSummary {
                 name: found.name.clone(),
@@ -176,32 +136,21 @@ impl Hypervisor for FakeHypervisor {
         let wanted = Description::parse(Object::Domain, xml)?;
         wanted.check_owner(Object::Domain, owner)?;
         let mut world = self.change("define_domain", Object::Domain, &wanted.name)?;
-        let state = world
-            .domain(owner, &wanted.name)?
-            .map_or(DomainState::Stopped, |state| *state);
+        let state = world.domain(owner, &wanted.name)?.map_or(DomainState::Stopped, |state| *state);
         world.domains.insert(wanted.name.clone(), (wanted, state));
         Ok(())
     }
 
     async fn start_domain(&self, owner: &Owner, name: &str) -> Result<(), HypervisorError> {
         let mut world = self.change("start_domain", Object::Domain, name)?;
-        let state = world
-            .domain(owner, name)?
-            .ok_or_else(|| missing(Object::Domain, name))?;
+        let state = world.domain(owner, name)?.ok_or_else(|| missing(Object::Domain, name))?;
         *state = DomainState::Running;
         Ok(())
     }
 
-    async fn shutdown_domain(
-        &self,
-        owner: &Owner,
-        name: &str,
-        _patience: Duration,
-    ) -> Result<(), HypervisorError> {
+    async fn shutdown_domain(&self, owner: &Owner, name: &str, _patience: Duration) -> Result<(), HypervisorError> {
         let mut world = self.change("shutdown_domain", Object::Domain, name)?;
-        let state = world
-            .domain(owner, name)?
-            .ok_or_else(|| missing(Object::Domain, name))?;
+        let state = world.domain(owner, name)?.ok_or_else(|| missing(Object::Domain, name))?;
         *state = DomainState::Stopped;
         Ok(())
     }
@@ -223,22 +172,12 @@ impl Hypervisor for FakeHypervisor {
 
     async fn networks(&self, owner: &Owner) -> Result<Vec<NetworkSummary>, HypervisorError> {
         let world = self.world();
-        let ours = world
-            .networks
-            .values()
-            .filter(|(found, _)| found.owner.as_ref() == Some(owner));
-        Ok(ours
-            .map(|(found, active)| summary(found, *active))
-            .collect())
+        let ours = world.networks.values().filter(|(found, _)| found.owner.as_ref() == Some(owner));
+        Ok(ours.map(|(found, active)| summary(found, *active)).collect())
     }
 
     async fn occupied_networks(&self) -> Result<Vec<NetworkSummary>, HypervisorError> {
-        Ok(self
-            .world()
-            .networks
-            .values()
-            .map(|(found, active)| summary(found, *active))
-            .collect())
+        Ok(self.world().networks.values().map(|(found, active)| summary(found, *active)).collect())
     }
 
     async fn ensure_network(&self, owner: &Owner, xml: &str) -> Result<(), HypervisorError> {
@@ -253,27 +192,15 @@ impl Hypervisor for FakeHypervisor {
         Ok(())
     }
 
-    async fn add_dhcp_host(
-        &self,
-        owner: &Owner,
-        network: &str,
-        host: &DhcpHost,
-    ) -> Result<(), HypervisorError> {
+    async fn add_dhcp_host(&self, owner: &Owner, network: &str, host: &DhcpHost) -> Result<(), HypervisorError> {
         let mut world = self.change("add_dhcp_host", Object::Network, network)?;
-        let (found, _) = world
-            .network(owner, network)?
-            .ok_or_else(|| missing(Object::Network, network))?;
+        let (found, _) = world.network(owner, network)?.ok_or_else(|| missing(Object::Network, network))?;
         found.hosts.retain(|old| old.mac != host.mac);
         found.hosts.push(host.clone());
         Ok(())
     }
 
-    async fn remove_dhcp_host(
-        &self,
-        owner: &Owner,
-        network: &str,
-        mac: &str,
-    ) -> Result<(), HypervisorError> {
+    async fn remove_dhcp_host(&self, owner: &Owner, network: &str, mac: &str) -> Result<(), HypervisorError> {
         let mut world = self.change("remove_dhcp_host", Object::Network, network)?;
         if let Some((found, _)) = world.network(owner, network)? {
             found.hosts.retain(|old| !old.mac.eq_ignore_ascii_case(mac));
@@ -295,31 +222,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_told_failure_happens_once_and_leaves_no_trace() {
-        let (fake, me) = (
-            FakeHypervisor::default(),
-            Owner {
-                cluster: "lab".into(),
-                id: "1".into(),
-            },
-        );
+        let (fake, me) = (FakeHypervisor::default(), Owner { cluster: "lab".into(), id: "1".into() });
         let xml = "<domain><name>lab-1</name><metadata>
             <p:owner xmlns:p='urn:provision:owner:1' cluster='lab' id='1' spec=''/></metadata></domain>";
         fake.fail_on("define_domain");
         fake.define_domain(&me, xml).await.unwrap_err();
         fake.define_domain(&me, xml).await.unwrap();
         fake.start_domain(&me, "lab-1").await.unwrap();
-        let stranger = Owner {
-            cluster: "lab".into(),
-            id: "2".into(),
-        };
+        let stranger = Owner { cluster: "lab".into(), id: "2".into() };
         assert!(fake.remove_domain(&stranger, "lab-1").await.is_err());
-        assert_eq!(
-            fake.domains(&me).await.unwrap()[0].state,
-            DomainState::Running
-        );
-        assert_eq!(
-            fake.calls()[..2],
-            ["define_domain lab-1", "start_domain lab-1"]
-        );
+        assert_eq!(fake.domains(&me).await.unwrap()[0].state, DomainState::Running);
+        assert_eq!(fake.calls()[..2], ["define_domain lab-1", "start_domain lab-1"]);
     }
 }

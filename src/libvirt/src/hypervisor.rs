@@ -18,7 +18,7 @@ pub struct HostInfo {
     pub cpus: u32,
     /// All memory.
     pub memory_bytes: u64,
-    /// Memory that is free now.
+    /// Memory that can be had now.
     pub free_memory_bytes: u64,
     /// The daemon offers KVM; without it guests run under QEMU's emulator.
     pub kvm: bool,
@@ -91,12 +91,7 @@ pub trait Hypervisor: Send + Sync {
     async fn start_domain(&self, owner: &Owner, name: &str) -> Result<(), HypervisorError>;
 
     /// Asks the guest to shut down and waits until it has.
-    async fn shutdown_domain(
-        &self,
-        owner: &Owner,
-        name: &str,
-        patience: Duration,
-    ) -> Result<(), HypervisorError>;
+    async fn shutdown_domain(&self, owner: &Owner, name: &str, patience: Duration) -> Result<(), HypervisorError>;
 
     /// Pulls the plug.
     async fn destroy_domain(&self, owner: &Owner, name: &str) -> Result<(), HypervisorError>;
@@ -116,20 +111,10 @@ pub trait Hypervisor: Send + Sync {
     async fn ensure_network(&self, owner: &Owner, xml: &str) -> Result<(), HypervisorError>;
 
     /// Promises an address to a machine, on the running network too.
-    async fn add_dhcp_host(
-        &self,
-        owner: &Owner,
-        network: &str,
-        host: &DhcpHost,
-    ) -> Result<(), HypervisorError>;
+    async fn add_dhcp_host(&self, owner: &Owner, network: &str, host: &DhcpHost) -> Result<(), HypervisorError>;
 
     /// Takes back the promise for the machine with this MAC address.
-    async fn remove_dhcp_host(
-        &self,
-        owner: &Owner,
-        network: &str,
-        mac: &str,
-    ) -> Result<(), HypervisorError>;
+    async fn remove_dhcp_host(&self, owner: &Owner, network: &str, mac: &str) -> Result<(), HypervisorError>;
 
     /// Stops the network and forgets it.
     async fn remove_network(&self, owner: &Owner, name: &str) -> Result<(), HypervisorError>;

@@ -7,22 +7,14 @@ use ipnet::Ipv4Net;
 
 /// Ranges to try, in this order: a corner of 10/8 that common VPNs, clouds and Kubernetes defaults leave alone,
 /// then one of 172.16/12.
-const CANDIDATES: [(Ipv4Addr, u8); 2] = [
-    (Ipv4Addr::new(10, 87, 0, 0), 16),
-    (Ipv4Addr::new(172, 30, 0, 0), 16),
-];
+const CANDIDATES: [(Ipv4Addr, u8); 2] = [(Ipv4Addr::new(10, 87, 0, 0), 16), (Ipv4Addr::new(172, 30, 0, 0), 16)];
 
 /// The first /24 that overlaps none of `used`.
 pub fn choose(used: &[Ipv4Net]) -> Option<Ipv4Net> {
     CANDIDATES
         .iter()
         .filter_map(|(address, prefix)| Ipv4Net::new(*address, *prefix).ok())
-        .find_map(|range| {
-            range
-                .subnets(24)
-                .ok()?
-                .find(|candidate| !used.iter().any(|other| overlap(candidate, other)))
-        })
+        .find_map(|range| range.subnets(24).ok()?.find(|candidate| !used.iter().any(|other| overlap(candidate, other))))
 }
 
 /// Whether two ranges have an address in common.
@@ -38,32 +30,21 @@ pub fn host_routes() -> std::io::Result<Vec<Ipv4Net>> {
 
 /// A bridge name of at most 15 characters, the kernel's limit, that is none of `used`.
 pub fn bridge_name(cluster: &str, used: &[String]) -> String {
-    let plain: String = cluster
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(10)
-        .collect();
+    let plain: String = cluster.chars().filter(char::is_ascii_alphanumeric).take(10).collect();
     let first = format!("pv-{plain}");
-    let taken =
-        |name: &String| used.contains(name) || Path::new("/sys/class/net").join(name).exists();
+    let taken = |name: &String| used.contains(name) || Path::new("/sys/class/net").join(name).exists();
     if !taken(&first) {
         return first;
     }
-    (0..100)
-        .map(|n| format!("{first}{n}"))
-        .find(|name| !taken(name))
-        .unwrap_or(first)
+    (0..100).map(|n| format!("{first}{n}")).find(|name| !taken(name)).unwrap_or(first)
 }
 
 fn parse_routes(text: &str) -> Vec<Ipv4Net> {
-    let field =
-        |line: &str, n: usize| u32::from_str_radix(line.split_whitespace().nth(n)?, 16).ok();
+    let field = |line: &str, n: usize| u32::from_str_radix(line.split_whitespace().nth(n)?, 16).ok();
     let address = |word: u32| Ipv4Addr::from(word.to_ne_bytes());
     text.lines()
         .skip(1)
-        .filter_map(|line| {
-            Ipv4Net::with_netmask(address(field(line, 1)?), address(field(line, 7)?)).ok()
-        })
+        .filter_map(|line| Ipv4Net::with_netmask(address(field(line, 1)?), address(field(line, 7)?)).ok())
         .filter(|net| net.prefix_len() > 0)
         .collect()
 }
@@ -79,10 +60,7 @@ mod tests {
     #[test]
     fn first_free_range_is_taken() {
         assert_eq!(choose(&[]), Some(net("10.87.0.0/24")));
-        assert_eq!(
-            choose(&[net("10.87.0.0/24"), net("10.87.1.128/25")]),
-            Some(net("10.87.2.0/24"))
-        );
+        assert_eq!(choose(&[net("10.87.0.0/24"), net("10.87.1.128/25")]), Some(net("10.87.2.0/24")));
         assert_eq!(choose(&[net("10.0.0.0/8")]), Some(net("172.30.0.0/24")));
         assert_eq!(choose(&[net("10.0.0.0/8"), net("172.16.0.0/12")]), None);
     }

@@ -64,9 +64,7 @@ impl VolumeError {
     /// One sentence on what to do, where we know it.
     pub fn cure(&self) -> Option<&'static str> {
         match self {
-            VolumeError::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("install qemu-utils")
-            }
+            VolumeError::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => Some("install qemu-utils"),
             VolumeError::Refused { message, .. } if message.contains("No space left") => {
                 Some("free disk space, or choose another --state-dir")
             }
@@ -79,12 +77,7 @@ impl VolumeError {
 ///
 /// An existing file is kept: a machine's disk is never thrown away by a second run. The file appears
 /// whole or not at all.
-pub async fn create_overlay(
-    path: &Path,
-    base: &Path,
-    format: DiskFormat,
-    size_bytes: u64,
-) -> Result<(), VolumeError> {
+pub async fn create_overlay(path: &Path, base: &Path, format: DiskFormat, size_bytes: u64) -> Result<(), VolumeError> {
     if path.exists() {
         return Ok(());
     }
@@ -104,11 +97,7 @@ pub async fn create_overlay(
     ];
     qemu_img("create", path, &arguments).await?;
     let moved = tokio::fs::rename(&draft, path).await;
-    moved.map_err(|source| VolumeError::File {
-        action: "put in place",
-        path: path.to_owned(),
-        source,
-    })
+    moved.map_err(|source| VolumeError::File { action: "put in place", path: path.to_owned(), source })
 }
 
 /// Turns the raw disk `raw` into the qcow2 file `path`.
@@ -127,58 +116,31 @@ pub async fn convert_to_qcow2(raw: &Path, path: &Path) -> Result<(), VolumeError
 
 /// The format qemu-img finds in a downloaded disk.
 pub async fn detect_format(path: &Path) -> Result<DiskFormat, VolumeError> {
-    let failed = |source| VolumeError::File {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| VolumeError::File { action: "read", path: path.to_owned(), source };
     let mut magic = [0_u8; 4];
     let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
-    tokio::io::AsyncReadExt::read_exact(&mut file, &mut magic)
-        .await
-        .map_err(failed)?;
-    Ok(if &magic == b"QFI\xfb" {
-        DiskFormat::Qcow2
-    } else {
-        DiskFormat::Raw
-    })
+    tokio::io::AsyncReadExt::read_exact(&mut file, &mut magic).await.map_err(failed)?;
+    Ok(if &magic == b"QFI\xfb" { DiskFormat::Qcow2 } else { DiskFormat::Raw })
 }
 
 /// Removes a disk; one that is not there is removed already.
 pub async fn remove(path: &Path) -> Result<(), VolumeError> {
     match tokio::fs::remove_file(path).await {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(VolumeError::File {
-            action: "remove",
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(VolumeError::File { action: "remove", path: path.to_owned(), source })
+        }
         _ => Ok(()),
     }
 }
 
-async fn qemu_img(
-    action: &'static str,
-    path: &Path,
-    arguments: &[&OsStr],
-) -> Result<(), VolumeError> {
-    let run = Command::new("qemu-img")
-        .args(arguments)
-        .kill_on_drop(true)
-        .output()
-        .await;
-    let output = run.map_err(|source| VolumeError::Run {
-        path: path.to_owned(),
-        source,
-    })?;
+async fn qemu_img(action: &'static str, path: &Path, arguments: &[&OsStr]) -> Result<(), VolumeError> {
+    let run = Command::new("qemu-img").args(arguments).kill_on_drop(true).output().await;
+    let output = run.map_err(|source| VolumeError::Run { path: path.to_owned(), source })?;
     if output.status.success() {
         return Ok(());
     }
     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(VolumeError::Refused {
-        action,
-        path: path.to_owned(),
-        message,
-    })
+    Err(VolumeError::Refused { action, path: path.to_owned(), message })
 }
 
 #[cfg(test)]
@@ -195,32 +157,21 @@ mod tests {
     async fn an_overlay_keeps_what_it_has() {
         let dir = tempfile::tempdir().unwrap();
         let (base, disk) = (dir.path().join("base.raw"), dir.path().join("disk.qcow2"));
-        std::fs::File::create(&base)
-            .unwrap()
-            .set_len(1 << 20)
-            .unwrap();
+        std::fs::File::create(&base).unwrap().set_len(1 << 20).unwrap();
         match create_overlay(&disk, &base, DiskFormat::Raw, 8 << 20).await {
             Err(VolumeError::Run { .. }) => return,
             made => made.unwrap(),
         }
         assert_eq!(detect_format(&disk).await.unwrap(), DiskFormat::Qcow2);
         let before = std::fs::read(&disk).unwrap();
-        create_overlay(&disk, &base, DiskFormat::Raw, 8 << 20)
-            .await
-            .unwrap();
+        create_overlay(&disk, &base, DiskFormat::Raw, 8 << 20).await.unwrap();
         assert_eq!(std::fs::read(&disk).unwrap(), before);
     }
 
     #[tokio::test]
     async fn a_missing_base_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let made = create_overlay(
-            &dir.path().join("d.qcow2"),
-            &dir.path().join("b"),
-            DiskFormat::Qcow2,
-            1 << 20,
-        )
-        .await;
+        let made = create_overlay(&dir.path().join("d.qcow2"), &dir.path().join("b"), DiskFormat::Qcow2, 1 << 20).await;
         assert!(made.unwrap_err().to_string().contains("qemu-img"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use libvirt::volume::{DiskFormat, create_overlay};
-use libvirt::{Daemon, DhcpHost, Hypervisor, Owner, subnet};
+use libvirt::{Daemon, DhcpHost, DomainState, Hypervisor, Owner, subnet};
 use provision::embedded::{self, EmbeddedHandle, Options, kvm};
 use provision::image::{self, ImageSpec, NodeImage, Progress};
 use provision::machines::{Disk, Domain, Interface, Kernel, Network, Seed, host_key};
@@ -62,6 +62,12 @@ async fn run(cache: &Path, work: &Path) -> Result<()> {
         libvirt::volume::remove(&work.join(file)).await?;
     }
     std::fs::remove_dir(work).context("something was left behind")?;
+    let mine = work.to_string_lossy().into_owned();
+    let left = std::fs::read_dir("/proc")?.flatten().filter(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&format!("{mine}/"))
+    });
+    ensure!(left.count() == 0, "a process was left behind");
     say("           nothing is left");
     Ok(())
 }
@@ -80,6 +86,7 @@ async fn prove(options: &Options, image: &NodeImage, work: &Path) -> Result<()> 
     let seed = Seed {
         hostname: "cp-1".into(),
         authorized_keys: std::fs::read_to_string(work.join("../machine.pub")).into_iter().collect(),
+        address: Some((ipnet::Ipv4Net::with_netmask(address, network.netmask)?, network.gateway)),
         nameservers: vec![network.gateway.into()],
         domain: network.domain.clone(),
     };
@@ -99,6 +106,9 @@ async fn prove(options: &Options, image: &NodeImage, work: &Path) -> Result<()> 
     timed("SSH banner", banner(&handle, address)).await?;
     say(&format!("{:7.2} s  from power on to SSH", began.elapsed().as_secs_f64()));
     visit(&handle, address, work).await?;
+    let (handle, daemon) = timed("killed supervisor replaced", replace(options, &handle)).await?;
+    ensure!(daemon.domains(&owner).await?[0].state == DomainState::Running, "the machine must go on");
+    timed("SSH banner again", banner(&handle, address)).await?;
     timed("domain gone", async { Ok(daemon.remove_domain(&owner, "proof-cp-1").await?) }).await?;
     timed("network gone", async { Ok(daemon.remove_network(&owner, "proof").await?) }).await
 }
@@ -119,6 +129,18 @@ async fn visit(handle: &EmbeddedHandle, address: Ipv4Addr, work: &Path) -> Resul
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(())
+}
+
+/// Kills the supervisor as a crash would; the next run takes over what it left.
+async fn replace(options: &Options, killed: &EmbeddedHandle) -> Result<(EmbeddedHandle, Daemon)> {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(killed.pid), nix::sys::signal::Signal::SIGKILL)?;
+    while embedded::find(&options.dir).is_some() {
+        tokio::task::yield_now().await;
+    }
+    let handle = embedded::start(options).await?;
+    ensure!(handle.pid != killed.pid, "a killed supervisor must not be found");
+    let daemon = Daemon::connect(&handle.uri).await?;
+    Ok((handle, daemon))
 }
 
 fn network() -> Result<Network> {

@@ -3,16 +3,11 @@
 use super::*;
 
 fn owner(id: &str) -> Owner {
-    Owner {
-        cluster: "lab".into(),
-        id: id.into(),
-    }
+    Owner { cluster: "lab".into(), id: id.into() }
 }
 
 fn metadata(id: &str) -> String {
-    format!(
-        "<metadata><p:owner xmlns:p='urn:provision:owner:1' cluster='lab' id='{id}' spec='v1'/></metadata>"
-    )
+    format!("<metadata><p:owner xmlns:p='urn:provision:owner:1' cluster='lab' id='{id}' spec='v1'/></metadata>")
 }
 
 fn domain(id: &str) -> String {
@@ -42,21 +37,12 @@ async fn a_domain_lives_and_dies_and_each_step_can_be_repeated() {
     assert_eq!(daemon.domains(&me).await.unwrap()[0].spec, "v1");
     for _ in 0..2 {
         daemon.start_domain(&me, "lab-cp-1").await.unwrap();
-        assert_eq!(
-            daemon.domains(&me).await.unwrap()[0].state,
-            DomainState::Running
-        );
+        assert_eq!(daemon.domains(&me).await.unwrap()[0].state, DomainState::Running);
     }
-    daemon
-        .shutdown_domain(&me, "lab-cp-1", Duration::from_secs(5))
-        .await
-        .unwrap();
+    daemon.shutdown_domain(&me, "lab-cp-1", Duration::from_secs(5)).await.unwrap();
     for _ in 0..2 {
         daemon.destroy_domain(&me, "lab-cp-1").await.unwrap();
-        assert_eq!(
-            daemon.domains(&me).await.unwrap()[0].state,
-            DomainState::Stopped
-        );
+        assert_eq!(daemon.domains(&me).await.unwrap()[0].state, DomainState::Stopped);
     }
     for _ in 0..2 {
         daemon.remove_domain(&me, "lab-cp-1").await.unwrap();
@@ -67,15 +53,9 @@ async fn a_domain_lives_and_dies_and_each_step_can_be_repeated() {
 #[tokio::test]
 async fn what_belongs_to_others_is_refused_and_left_alone() {
     let (daemon, me) = (daemon().await, owner("1"));
-    daemon
-        .define_domain(&owner("2"), &domain("2"))
-        .await
-        .unwrap();
+    daemon.define_domain(&owner("2"), &domain("2")).await.unwrap();
     let refused = daemon.define_domain(&me, &domain("1")).await.unwrap_err();
-    assert!(
-        matches!(refused, HypervisorError::Foreign { .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, HypervisorError::Foreign { .. }), "{refused}");
     assert!(refused.cure().is_some());
     // The test driver starts with a domain called "test".
     for name in ["lab-cp-1", "test"] {
@@ -89,15 +69,8 @@ async fn what_belongs_to_others_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn a_description_without_our_owner_element_is_refused() {
-    let refused = daemon()
-        .await
-        .define_domain(&owner("1"), &domain("2"))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused, HypervisorError::Description { .. }),
-        "{refused}"
-    );
+    let refused = daemon().await.define_domain(&owner("1"), &domain("2")).await.unwrap_err();
+    assert!(matches!(refused, HypervisorError::Description { .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -126,13 +99,13 @@ async fn an_unreachable_daemon_is_named_with_a_cure() {
 
 #[tokio::test]
 async fn starting_a_missing_domain_names_it() {
-    let refused = daemon()
-        .await
-        .start_domain(&owner("1"), "lab-cp-9")
-        .await
-        .unwrap_err();
-    assert!(
-        refused.to_string().contains("\"lab-cp-9\" does not exist"),
-        "{refused}"
-    );
+    let refused = daemon().await.start_domain(&owner("1"), "lab-cp-9").await.unwrap_err();
+    assert!(refused.to_string().contains("\"lab-cp-9\" does not exist"), "{refused}");
+}
+
+#[tokio::test]
+async fn memory_of_this_machine_is_what_its_kernel_says() {
+    let host = daemon().await.host().await.unwrap();
+    assert!(host.free_memory_bytes > 0 && host.free_memory_bytes <= host.memory_bytes);
+    assert!(host.cpus > 0);
 }

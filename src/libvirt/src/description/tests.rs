@@ -1,10 +1,7 @@
 use super::*;
 
 fn ours() -> Owner {
-    Owner {
-        cluster: "lab".into(),
-        id: "7f".into(),
-    }
+    Owner { cluster: "lab".into(), id: "7f".into() }
 }
 
 #[test]
@@ -42,13 +39,6 @@ fn a_name_elsewhere_is_not_the_name() {
 
 #[test]
 fn a_lease_is_written_for_libvirt() {
-    let host = DhcpHost {
-        name: "a&b".into(),
-        mac: "52:54:00:00:00:01".into(),
-        address: "10.87.0.2".parse().unwrap(),
-    };
-    assert_eq!(
-        host.to_xml(),
-        "<host mac='52:54:00:00:00:01' name='a&amp;b' ip='10.87.0.2'/>"
-    );
+    let host = DhcpHost { name: "a&b".into(), mac: "52:54:00:00:00:01".into(), address: "10.87.0.2".parse().unwrap() };
+    assert_eq!(host.to_xml(), "<host mac='52:54:00:00:00:01' name='a&amp;b' ip='10.87.0.2'/>");
 }

@@ -163,6 +163,8 @@ fn subnet(facts: &Facts) -> Finding {
 fn mirror(facts: &Facts) -> Finding {
     match &facts.mirror {
         Some(mirror) => ok("mirror", mirror),
-        None => warning("mirror", "no Debian mirror is named in /etc/apt", "name one in the topology, or use a cloud image"),
+        None => {
+            warning("mirror", "no Debian mirror is named in /etc/apt", "name one in the topology, or use a cloud image")
+        }
     }
 }

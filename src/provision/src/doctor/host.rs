@@ -53,9 +53,9 @@ const KERNEL_FEATURES: &[(&str, &[&str])] = &[
 /// Programs and drivers that are installed.
 pub(super) fn programs() -> Vec<PathBuf> {
     let dirs = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    let found = PROGRAMS.iter().filter_map(|program| {
-        dirs.iter().map(|dir| Path::new(dir).join(program.name)).find(|path| path.exists())
-    });
+    let found = PROGRAMS
+        .iter()
+        .filter_map(|program| dirs.iter().map(|dir| Path::new(dir).join(program.name)).find(|path| path.exists()));
     let drivers = DRIVERS.iter().filter_map(|(file, _)| crate::embedded::driver(file));
     found.chain(drivers).collect()
 }

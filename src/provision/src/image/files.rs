@@ -9,7 +9,8 @@ pub const FORMAT: &str = "node-image/1";
 pub const PACKAGES: &[&str] = &[
     "linux-image-cloud-amd64",
     "initramfs-tools",
-    "zstd",
+    "busybox-static",
+    "xz-utils",
     "systemd",
     "systemd-sysv",
     "dbus",
@@ -53,13 +54,14 @@ macro_rules! root_file {
     };
 }
 
-/// Files that must be there before the kernel's package makes its initial RAM disk.
-pub const EARLY_FILES: &[RootFile] = &[
-    root_file!("etc/initramfs-tools/conf.d/provision", 0o644, "initramfs.conf"),
-    root_file!("usr/share/initramfs-tools/modules.d/provision", 0o644, "initramfs-modules"),
-];
+/// Modules that the initial RAM disk loads: with them the machine has its disks and its network card before
+/// udev looks at anything.
+pub const INITRD_MODULES: &[&str] = &["virtio_blk", "virtio_net", "virtio_rng"];
 
-/// All other files.
+/// The program of the initial RAM disk.
+pub const INIT: &str = include_str!("../../../../templates/image/init.sh");
+
+/// Our files.
 pub const FILES: &[RootFile] = &[
     root_file!("etc/fstab", 0o644, "fstab"),
     root_file!("etc/systemd/network/10-eth0.network", 0o644, "eth0.network"),
@@ -75,6 +77,9 @@ pub const FILES: &[RootFile] = &[
     root_file!("etc/containerd/cni.conflist.template", 0o644, "cni.conflist.template"),
     root_file!("usr/lib/provision/machine", 0o755, "machine.sh"),
     root_file!("etc/systemd/system/provision-machine.service", 0o644, "provision-machine.service"),
+    root_file!("etc/systemd/system/ssh.service", 0o644, "ssh.service"),
+    root_file!("etc/systemd/system/containerd.service", 0o644, "containerd.service"),
+    root_file!("etc/systemd/system/systemd-udev-trigger.service.d/provision.conf", 0o644, "udev-trigger.conf"),
     root_file!("etc/systemd/system/provision-masquerade.service", 0o644, "provision-masquerade.service"),
 ];
 
@@ -87,11 +92,9 @@ impl RootFile {
 
 /// Units that are started: all others that packages switched on are switched off again.
 pub const ENABLED: &[(&str, &str)] = &[
-    ("multi-user.target", "/usr/lib/systemd/system/ssh.service"),
-    ("multi-user.target", "/usr/lib/systemd/system/containerd.service"),
+    ("sysinit.target", "/etc/systemd/system/ssh.service"),
+    ("multi-user.target", "/etc/systemd/system/containerd.service"),
     ("multi-user.target", "/usr/lib/systemd/system/chrony.service"),
-    ("multi-user.target", "/usr/lib/systemd/system/systemd-networkd.service"),
-    ("sockets.target", "/usr/lib/systemd/system/systemd-networkd.socket"),
     ("sysinit.target", "/etc/systemd/system/provision-machine.service"),
     ("multi-user.target", "/etc/systemd/system/provision-masquerade.service"),
 ];
@@ -103,12 +106,18 @@ pub const MASKED: &[&str] = &[
     "dpkg-db-backup.timer",
     "dev-hugepages.mount",
     "getty.target",
+    "kmod-static-nodes.service",
     "ldconfig.service",
+    "modprobe@drm.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "run-lock.mount",
     "sshd-keygen.service",
     "sys-fs-fuse-connections.mount",
     "sys-kernel-config.mount",
     "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
+    "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path",
     "systemd-firstboot.service",
     "systemd-hwdb-update.service",
     "systemd-journal-catalog-update.service",
@@ -116,9 +125,25 @@ pub const MASKED: &[&str] = &[
     "systemd-pcrphase.service",
     "systemd-pcrphase-sysinit.service",
     "systemd-pstore.service",
+    "systemd-random-seed.service",
     "systemd-tpm2-setup-early.service",
     "systemd-tpm2-setup.service",
+    "systemd-udev-load-credentials.service",
     "systemd-update-done.service",
+];
+
+/// Programs that make units at each boot, none of which a node has.
+pub const SILENCED_GENERATORS: &[&str] = &[
+    "systemd-debug-generator",
+    "systemd-getty-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-rc-local-generator",
+    "systemd-run-generator",
+    "systemd-ssh-generator",
+    "systemd-system-update-generator",
+    "systemd-sysv-generator",
+    "systemd-tpm2-generator",
 ];
 
 /// Files that would make two machines alike, or that only the build needed; a trailing `*` stands for any ending.

@@ -1,10 +1,11 @@
 //! Seed disks: what a machine is told about itself. Public data only, because whoever may read the disk learns it.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use crate::image::layer::Layer;
@@ -23,6 +24,8 @@ pub struct Seed {
     pub hostname: String,
     /// Public keys that may log in as root.
     pub authorized_keys: Vec<String>,
+    /// Its address with the size of its range, and the way out; asked of DHCP if absent.
+    pub address: Option<(Ipv4Net, Ipv4Addr)>,
     /// DNS servers of the machine itself.
     pub nameservers: Vec<IpAddr>,
     /// The DNS domain of the machines.
@@ -48,6 +51,8 @@ impl Seed {
         let mut layer = Layer::default();
         layer.text("hostname", format!("{}\n", self.hostname), 0o644);
         layer.text("authorized_keys", lines(&self.authorized_keys), 0o644);
+        let address = self.address.map(|(address, gateway)| format!("{address} {gateway}\n"));
+        layer.text("address", address.unwrap_or_default(), 0o644);
         let mut resolver: Vec<String> = self.nameservers.iter().map(|server| format!("nameserver {server}")).collect();
         if !self.domain.is_empty() {
             resolver.push(format!("search {}", self.domain));
@@ -100,6 +105,7 @@ mod tests {
         let seed = Seed {
             hostname: "cp-1".into(),
             authorized_keys: vec!["ssh-ed25519 AAAA one".into()],
+            address: Some(("10.87.0.11/24".parse().unwrap(), [10, 87, 0, 1].into())),
             nameservers: vec!["10.87.0.1".parse().unwrap()],
             domain: "lab.internal".into(),
         };
@@ -109,7 +115,8 @@ mod tests {
         let mut archive = tar::Archive::new(bytes.as_slice());
         let names: Vec<_> =
             archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
-        assert_eq!(names, ["authorized_keys", "hostname", "resolv.conf"]);
+        assert_eq!(names, ["address", "authorized_keys", "hostname", "resolv.conf"]);
+        assert!(String::from_utf8_lossy(&bytes).contains("10.87.0.11/24 10.87.0.1\n"));
         assert!(String::from_utf8_lossy(&bytes).contains("nameserver 10.87.0.1\nsearch lab.internal\n"));
     }
 

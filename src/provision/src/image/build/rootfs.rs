@@ -1,13 +1,12 @@
 //! The root file system: made by mmdebstrap, turned into a node's, taken apart into disk, kernel and layer.
 
-use std::ffi::OsString;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
 use super::tool::{self, BuildError};
-use super::{ImageSpec, Listener};
+use super::{ImageSpec, Listener, initrd};
 use crate::image::files::{self, RootFile};
 use crate::image::layer::Layer;
 use crate::image::{Progress, debian};
@@ -23,23 +22,17 @@ pub(super) async fn bootstrap(
     root: &Path,
     listener: Listener<'_>,
 ) -> Result<(), BuildError> {
-    let early = root.with_extension("early");
-    write_files(&early, files::EARLY_FILES)?;
     let mut command = Command::new("mmdebstrap");
     command.args(["--mode=root", "--variant=minbase", "--format=directory", "--architectures=amd64"]);
     command.args(["--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\""]);
     command.args(["--aptopt=Acquire::Retries \"3\"", "--aptopt=Acquire::http::Timeout \"30\""]);
     command.args(files::EXCLUDED_PATHS.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
-    // mmdebstrap copies what stands below the first directory into the second.
-    let mut hook = OsString::from("--essential-hook=sync-in ");
-    hook.push(&early);
-    hook.push(" /");
-    command.arg(hook);
     command.arg(format!("--include={}", packages.join(",")));
     command.arg(&spec.suite).arg(root).args(debian::sources(mirror, &spec.suite));
     command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
+    // We make the initial RAM disk ourselves.
+    command.env("INITRD", "No");
     let made = tool::run("mmdebstrap", &mut command, listener).await;
-    tool::remove_tree(&early)?;
     made.map_err(|error| explain(error, mirror))
 }
 
@@ -76,6 +69,9 @@ pub(super) fn configure(root: &Path) -> Result<(), BuildError> {
     }
     for unit in files::MASKED {
         link("/dev/null", &units.join(unit))?;
+    }
+    for generator in files::SILENCED_GENERATORS {
+        link("/dev/null", &root.join("etc/systemd/system-generators").join(generator))?;
     }
     for pattern in files::REMOVED {
         remove_matching(root, pattern)?;
@@ -118,22 +114,24 @@ pub(super) async fn packages(root: &Path) -> Result<Vec<String>, BuildError> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-/// Moves kernel and initial RAM disk out of the root, where nobody would read them; gives the version.
-pub(super) fn take_kernel(root: &Path, draft: &Path) -> Result<String, BuildError> {
+/// Unpacks the kernel's modules: an emulated machine takes longer to unpack one than to load it.
+async fn unpack_modules(root: &Path, version: &str) -> Result<(), BuildError> {
+    const SCRIPT: &str =
+        "find /usr/lib/modules -name '*.ko.xz' -print0 | xargs -0 -r -n 64 -P 4 xz -d && depmod \"$1\"";
+    let mut command = Command::new("chroot");
+    command.arg(root).args(["sh", "-c", SCRIPT, "sh", version]);
+    tool::output("xz", &mut command).await.map(drop)
+}
+
+/// Takes the kernel out of the root, where nobody would read it, and makes what machines are started with.
+pub(super) async fn take_kernel(root: &Path, draft: &Path) -> Result<String, BuildError> {
     let boot = root.join("boot");
-    let find = |prefix: &str| {
-        let found = list(&boot)?.into_iter().find(|path| name_of(path).starts_with(prefix));
-        found.ok_or_else(|| BuildError::Incomplete { path: boot.join(prefix) })
-    };
-    let (kernel, initrd) = (find("vmlinuz-")?, find("initrd.img-")?);
+    let kernel = list(&boot)?.into_iter().find(|path| name_of(path).starts_with("vmlinuz-"));
+    let kernel = kernel.ok_or_else(|| BuildError::Incomplete { path: boot.join("vmlinuz") })?;
     let version = name_of(&kernel).trim_start_matches("vmlinuz-").to_owned();
-    for (from, to) in [(&kernel, "vmlinuz"), (&initrd, "initrd.img")] {
-        let to = draft.join(to);
-        std::fs::rename(from, &to).map_err(|source| BuildError::File { path: to.clone(), source })?;
-        // QEMU may run as a user of its own.
-        let readable = std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o644));
-        readable.map_err(|source| BuildError::File { path: to.clone(), source })?;
-    }
+    unpack_modules(root, &version).await?;
+    initrd::write(root, &version, &kernel, draft)?;
+    tool::remove_tree(&boot)?;
     Ok(version)
 }
 

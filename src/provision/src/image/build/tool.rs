@@ -140,15 +140,20 @@ pub(super) async fn run(program: &str, command: &mut Command, listener: Listener
     Err(BuildError::Failed { program: program.to_owned(), message: last.join("; ") })
 }
 
-/// Runs a program and gives back what it writes.
+/// Runs a program and gives back the text it writes.
 pub(super) async fn output(program: &str, command: &mut Command) -> Result<String, BuildError> {
+    Ok(String::from_utf8_lossy(&bytes(program, command).await?).into_owned())
+}
+
+/// Runs a program and gives back what it writes.
+pub(super) async fn bytes(program: &str, command: &mut Command) -> Result<Vec<u8>, BuildError> {
     let run = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = run.map_err(|source| BuildError::Run { program: program.to_owned(), source })?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(BuildError::Failed { program: program.to_owned(), message });
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output.stdout)
 }
 
 /// Whether a program is found where root's programs are.

@@ -52,9 +52,13 @@ pub(super) fn domain(cluster: &Libvirt, machine: &Machine, image: &NodeImage, kv
 
 /// What a machine is told before it can be reached.
 pub(super) fn seed(cluster: &Libvirt, machine: &Machine) -> Seed {
-    let gateway = cluster.allocations.network.subnet.hosts().next();
+    let subnet = cluster.allocations.network.subnet;
+    let gateway = subnet.hosts().next();
+    let allocated = cluster.allocations.machines.get(&machine.name);
+    let address = allocated.and_then(|allocated| ipnet::Ipv4Net::new(allocated.address, subnet.prefix_len()).ok());
     Seed {
         hostname: machine.name.clone(),
+        address: address.zip(gateway),
         authorized_keys: vec![cluster.authorized_key.clone()],
         nameservers: gateway.map(Into::into).into_iter().collect(),
         domain: domain_name(cluster),
