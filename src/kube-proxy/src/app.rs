@@ -22,8 +22,7 @@ use crate::host::{self, Host};
 use crate::sync::{self, Inputs, Proxy};
 
 /// Services that another proxy serves, and slices of headless ones, are not even sent here.
-const OUR_SERVICES: &str =
-    "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name";
+const OUR_SERVICES: &str = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name";
 
 /// Runs until the token is cancelled. The rules stay in the kernel, so that Services go on working
 /// while the proxy is replaced.
@@ -40,9 +39,7 @@ pub async fn run(config: Config, token: CancellationToken) -> anyhow::Result<()>
     let servers = serve(&config, &health, Arc::new(registry), &token).await?;
     let inputs = follow(&api, &config.settings.node.name, &token);
     tracing::info!(node = config.settings.node.name, "follow services");
-    Proxy::new(host, inputs, config.settings, health)
-        .run(token)
-        .await;
+    Proxy::new(host, inputs, config.settings, health).run(token).await;
     for server in servers {
         server.await.context("a server failed")?;
     }
@@ -55,13 +52,11 @@ fn follow(api: &kube::Client, node: &str, token: &CancellationToken) -> Inputs {
         .labels(OUR_SERVICES)
         .index(sync::BY_SERVICE, sync::service_of_slice)
         .trim(|slice| slice.metadata.annotations = None);
-    let nodes = Informer::<Node>::new(Api::all(api.clone()))
-        .fields(&format!("metadata.name={node}"))
-        .trim(|node| {
-            if let Some(status) = &mut node.status {
-                (status.images, status.conditions) = (None, None);
-            }
-        });
+    let nodes = Informer::<Node>::new(Api::all(api.clone())).fields(&format!("metadata.name={node}")).trim(|node| {
+        if let Some(status) = &mut node.status {
+            (status.images, status.conditions) = (None, None);
+        }
+    });
     Inputs {
         services: services.start(token.clone()),
         slices: slices.start(token.clone()),

@@ -27,7 +27,7 @@ const WINDOW: Duration = Duration::from_millis(5);
 #[derive(Debug, Parser)]
 #[command(name = "kube-proxy", about = "Makes Services work on a node")]
 pub struct Args {
-    /// KubeProxyConfiguration file; other flags but --hostname-override are then ignored.
+    /// `KubeProxyConfiguration` file; other flags but --hostname-override are then ignored.
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// Kubeconfig file; without it the pod's own account is used.
@@ -42,13 +42,13 @@ pub struct Args {
     /// The networks of all pods, separated by commas.
     #[arg(long)]
     pub cluster_cidr: Option<String>,
-    /// How pod traffic is recognised: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix.
+    /// How pod traffic is recognised: `ClusterCIDR`, `NodeCIDR`, `BridgeInterface` or `InterfaceNamePrefix`.
     #[arg(long)]
     pub detect_local_mode: Option<String>,
-    /// Bridge for the mode BridgeInterface.
+    /// Bridge for the mode `BridgeInterface`.
     #[arg(long)]
     pub pod_bridge_interface: Option<String>,
-    /// Prefix for the mode InterfaceNamePrefix.
+    /// Prefix for the mode `InterfaceNamePrefix`.
     #[arg(long)]
     pub pod_interface_name_prefix: Option<String>,
     /// Networks in which node ports are answered, or primary.
@@ -110,14 +110,12 @@ impl TryFrom<Args> for Config {
             Some(path) => read(path)?,
             None => from_flags(args),
         };
-        let name = name
-            .or_else(|| file.hostname_override.clone())
-            .filter(|n| !n.is_empty());
+        let name = name.or_else(|| file.hostname_override.clone()).filter(|n| !n.is_empty());
         let name = match name {
             Some(name) => name,
             None => host_name()?,
         };
-        check(file, name.trim().to_lowercase(), root)
+        check(&file, name.trim().to_lowercase(), root)
     }
 }
 
@@ -127,13 +125,11 @@ fn host_name() -> anyhow::Result<String> {
 }
 
 fn read(path: &PathBuf) -> anyhow::Result<KubeProxyConfiguration> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let file: KubeProxyConfiguration = serde_saphyr::from_str(&text)
-        .with_context(|| format!("{} is not understood", path.display()))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file: KubeProxyConfiguration =
+        serde_saphyr::from_str(&text).with_context(|| format!("{} is not understood", path.display()))?;
     ensure!(
-        file.kind == "KubeProxyConfiguration"
-            && file.api_version == "kubeproxy.config.k8s.io/v1alpha1",
+        file.kind == "KubeProxyConfiguration" && file.api_version == "kubeproxy.config.k8s.io/v1alpha1",
         "{}: expected kind KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1",
         path.display()
     );
@@ -157,22 +153,15 @@ fn from_flags(args: Args) -> KubeProxyConfiguration {
     file
 }
 
-fn check(file: KubeProxyConfiguration, name: String, host_root: PathBuf) -> anyhow::Result<Config> {
+fn check(file: &KubeProxyConfiguration, name: String, host_root: PathBuf) -> anyhow::Result<Config> {
     match file.mode.as_deref().unwrap_or_default() {
         "" | "nftables" => {}
         other => bail!("mode: {other:?} is not supported; this proxy knows only \"nftables\""),
     }
     let bit = file.nftables.masquerade_bit.unwrap_or(MASQUERADE_BIT);
-    ensure!(
-        bit < 32,
-        "nftables.masqueradeBit: {bit} is not within 0 to 31"
-    );
-    let (pod_traffic, pods_by_node) = pod_traffic(&file)?;
-    let window = period(
-        "nftables.minSyncPeriod",
-        file.nftables.min_sync_period.as_deref(),
-        WINDOW,
-    )?;
+    ensure!(bit < 32, "nftables.masqueradeBit: {bit} is not within 0 to 31");
+    let (pod_traffic, pods_by_node) = pod_traffic(file)?;
+    let window = period("nftables.minSyncPeriod", file.nftables.min_sync_period.as_deref(), WINDOW)?;
     let node = NodeFacts {
         name,
         zone: None,
@@ -181,12 +170,7 @@ fn check(file: KubeProxyConfiguration, name: String, host_root: PathBuf) -> anyh
         masquerade_all: file.nftables.masquerade_all.unwrap_or(false),
         mark: 1 << bit,
     };
-    let kubeconfig = file
-        .client_connection
-        .kubeconfig
-        .as_ref()
-        .filter(|p| !p.is_empty())
-        .map(PathBuf::from);
+    let kubeconfig = file.client_connection.kubeconfig.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from);
     Ok(Config {
         kubeconfig,
         settings: Settings {
@@ -195,40 +179,21 @@ fn check(file: KubeProxyConfiguration, name: String, host_root: PathBuf) -> anyh
             pods_by_node,
             window: window.max(WINDOW),
         },
-        conntrack: conntrack(&file)?,
-        healthz: address(
-            "healthzBindAddress",
-            file.healthz_bind_address.as_deref(),
-            HEALTHZ,
-        )?,
-        metrics: address(
-            "metricsBindAddress",
-            file.metrics_bind_address.as_deref(),
-            METRICS,
-        )?,
+        conntrack: conntrack(file)?,
+        healthz: address("healthzBindAddress", file.healthz_bind_address.as_deref(), HEALTHZ)?,
+        metrics: address("metricsBindAddress", file.metrics_bind_address.as_deref(), METRICS)?,
         host_root,
     })
 }
 
 fn conntrack(file: &KubeProxyConfiguration) -> anyhow::Result<ConntrackLimits> {
     let given = &file.conntrack;
-    let (established, close_wait) = (
-        &given.tcp_established_timeout,
-        &given.tcp_close_wait_timeout,
-    );
+    let (established, close_wait) = (&given.tcp_established_timeout, &given.tcp_close_wait_timeout);
     Ok(ConntrackLimits {
         max_per_core: given.max_per_core.unwrap_or(32 * 1024),
         min: given.min.unwrap_or(128 * 1024),
-        tcp_established: period(
-            "conntrack.tcpEstablishedTimeout",
-            established.as_deref(),
-            Duration::from_hours(24),
-        )?,
-        tcp_close_wait: period(
-            "conntrack.tcpCloseWaitTimeout",
-            close_wait.as_deref(),
-            Duration::from_hours(1),
-        )?,
+        tcp_established: period("conntrack.tcpEstablishedTimeout", established.as_deref(), Duration::from_hours(24))?,
+        tcp_close_wait: period("conntrack.tcpCloseWaitTimeout", close_wait.as_deref(), Duration::from_hours(1))?,
     })
 }
 
@@ -236,64 +201,36 @@ fn conntrack(file: &KubeProxyConfiguration) -> anyhow::Result<ConntrackLimits> {
 fn pod_traffic(file: &KubeProxyConfiguration) -> anyhow::Result<(PodTraffic, bool)> {
     let interface = |name: &Option<String>, field: &str| -> anyhow::Result<String> {
         let name = name.clone().unwrap_or_default();
-        let fine = !name.is_empty()
-            && name.len() < 16
-            && name.chars().all(|c| c.is_ascii_graphic() && c != '"');
-        ensure!(
-            fine,
-            "detectLocal.{field}: {name:?} is no name of an interface"
-        );
+        let valid = !name.is_empty() && name.len() < 16 && name.chars().all(|c| c.is_ascii_graphic() && c != '"');
+        ensure!(valid, "detectLocal.{field}: {name:?} is no name of an interface");
         Ok(name)
     };
     let local = &file.detect_local;
-    Ok(
-        match file.detect_local_mode.as_deref().unwrap_or_default() {
-            "" | "ClusterCIDR" => {
-                let networks = networks(
-                    "clusterCIDR",
-                    file.cluster_cidr.as_deref().unwrap_or_default(),
-                )?;
-                (
-                    if networks.is_empty() {
-                        PodTraffic::Unknown
-                    } else {
-                        PodTraffic::Networks(networks)
-                    },
-                    false,
-                )
-            }
-            "NodeCIDR" => (PodTraffic::Unknown, true),
-            "BridgeInterface" => (
-                PodTraffic::Interface(interface(&local.bridge_interface, "bridgeInterface")?),
-                false,
-            ),
-            "InterfaceNamePrefix" => {
-                let prefix = interface(&local.interface_name_prefix, "interfaceNamePrefix")?;
-                (PodTraffic::InterfacePrefix(prefix), false)
-            }
-            other => bail!(
-                "detectLocalMode: {other:?} is none of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix"
-            ),
-        },
-    )
+    Ok(match file.detect_local_mode.as_deref().unwrap_or_default() {
+        "" | "ClusterCIDR" => {
+            let networks = networks("clusterCIDR", file.cluster_cidr.as_deref().unwrap_or_default())?;
+            (if networks.is_empty() { PodTraffic::Unknown } else { PodTraffic::Networks(networks) }, false)
+        }
+        "NodeCIDR" => (PodTraffic::Unknown, true),
+        "BridgeInterface" => (PodTraffic::Interface(interface(&local.bridge_interface, "bridgeInterface")?), false),
+        "InterfaceNamePrefix" => {
+            let prefix = interface(&local.interface_name_prefix, "interfaceNamePrefix")?;
+            (PodTraffic::InterfacePrefix(prefix), false)
+        }
+        other => {
+            bail!("detectLocalMode: {other:?} is none of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix")
+        }
+    })
 }
 
 fn networks(field: &str, text: &str) -> anyhow::Result<Vec<IpNet>> {
     let texts = text.split(',').map(str::trim).filter(|t| !t.is_empty());
-    texts
-        .map(|t| {
-            t.parse()
-                .with_context(|| format!("{field}: {t:?} is no network"))
-        })
-        .collect()
+    texts.map(|t| t.parse().with_context(|| format!("{field}: {t:?} is no network"))).collect()
 }
 
 fn port_networks(texts: &[String]) -> anyhow::Result<Vec<IpNet>> {
     if texts.iter().any(|t| t == "primary") {
-        ensure!(
-            texts.len() == 1,
-            "nodePortAddresses: primary cannot be combined with networks"
-        );
+        ensure!(texts.len() == 1, "nodePortAddresses: primary cannot be combined with networks");
         return Ok(Vec::new());
     }
     networks("nodePortAddresses", &texts.join(","))
@@ -313,9 +250,7 @@ fn address(field: &str, text: Option<&str>, default: &str) -> anyhow::Result<Opt
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(Some(SocketAddr::new(ip, default.port())));
     }
-    let socket: SocketAddr = text
-        .parse()
-        .with_context(|| format!("{field}: {text:?} is no address with a port"))?;
+    let socket: SocketAddr = text.parse().with_context(|| format!("{field}: {text:?} is no address with a port"))?;
     Ok((socket.port() != 0).then_some(socket))
 }
 
@@ -352,15 +287,9 @@ mod tests {
         .unwrap();
         assert_eq!(config.settings.node.name, "n1");
         assert_eq!(config.settings.node.mark, 0x4000);
-        assert_eq!(
-            config.settings.node.pod_traffic,
-            PodTraffic::Networks(vec!["10.244.0.0/16".parse().unwrap()])
-        );
+        assert_eq!(config.settings.node.pod_traffic, PodTraffic::Networks(vec!["10.244.0.0/16".parse().unwrap()]));
         assert_eq!(config.healthz.unwrap().to_string(), HEALTHZ);
-        assert_eq!(
-            config.kubeconfig.unwrap().to_str(),
-            Some("/var/lib/kube-proxy/kubeconfig.conf")
-        );
+        assert_eq!(config.kubeconfig.unwrap().to_str(), Some("/var/lib/kube-proxy/kubeconfig.conf"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::node::NodeFacts;
 use crate::service::{Protocol, TrafficPolicy};
 
 /// A place where a service port is answered.
+#[expect(clippy::struct_excessive_bools, reason = "the conditions of the API are independent of each other")]
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// Its address.
@@ -59,24 +60,16 @@ pub fn of_port<'a>(
     let mut endpoints = Vec::new();
     for slice in slices {
         let port = slice.ports.iter().flatten().find(|p| {
-            p.name.as_deref().unwrap_or_default() == name
-                && Protocol::parse(p.protocol.as_deref()) == Some(protocol)
+            p.name.as_deref().unwrap_or_default() == name && Protocol::parse(p.protocol.as_deref()) == Some(protocol)
         });
-        let number = port
-            .and_then(|p| p.port)
-            .and_then(|p| u16::try_from(p).ok());
+        let number = port.and_then(|p| p.port).and_then(|p| u16::try_from(p).ok());
         let Some(number) = number.filter(|p| *p != 0) else {
             continue;
         };
-        endpoints.extend(
-            slice
-                .endpoints
-                .iter()
-                .filter_map(|e| endpoint(e, number, node)),
-        );
+        endpoints.extend(slice.endpoints.iter().filter_map(|e| endpoint(e, number, node)));
     }
     // One that is ready beats its own stale copy in another slice.
-    endpoints.sort_by(|a, b| (a.ip, a.port, !a.ready).cmp(&(b.ip, b.port, !b.ready)));
+    endpoints.sort_by_key(|e| (e.ip, e.port, !e.ready));
     endpoints.dedup_by_key(|e| (e.ip, e.port));
     endpoints
 }
@@ -86,12 +79,8 @@ fn endpoint(endpoint: &ApiEndpoint, port: u16, node: &NodeFacts) -> Option<Endpo
     let conditions = endpoint.conditions.as_ref();
     let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
     let hints = endpoint.hints.as_ref();
-    let zones = hints
-        .and_then(|h| h.for_zones.as_deref())
-        .unwrap_or_default();
-    let nodes = hints
-        .and_then(|h| h.for_nodes.as_deref())
-        .unwrap_or_default();
+    let zones = hints.and_then(|h| h.for_zones.as_deref()).unwrap_or_default();
+    let nodes = hints.and_then(|h| h.for_nodes.as_deref()).unwrap_or_default();
     Some(Endpoint {
         ip,
         port,
@@ -107,19 +96,11 @@ fn endpoint(endpoint: &ApiEndpoint, port: u16, node: &NodeFacts) -> Option<Endpo
 /// Chooses: the ready ones; if none is ready, those that still serve while they terminate.
 pub fn choose(endpoints: &[Endpoint], node: &NodeFacts) -> Chosen {
     let ready: Vec<&Endpoint> = endpoints.iter().filter(|e| e.ready).collect();
-    let leaving: Vec<&Endpoint> = endpoints
-        .iter()
-        .filter(|e| !e.ready && e.serving && e.terminating)
-        .collect();
+    let leaving: Vec<&Endpoint> = endpoints.iter().filter(|e| !e.ready && e.serving && e.terminating).collect();
     let usable = if ready.is_empty() { &leaving } else { &ready };
     let local_ready: Vec<Endpoint> = ready.iter().filter(|e| e.local).copied().cloned().collect();
     let local = if local_ready.is_empty() {
-        leaving
-            .iter()
-            .filter(|e| e.local)
-            .copied()
-            .cloned()
-            .collect()
+        leaving.iter().filter(|e| e.local).copied().cloned().collect()
     } else {
         local_ready
     };
@@ -133,11 +114,7 @@ pub fn choose(endpoints: &[Endpoint], node: &NodeFacts) -> Chosen {
 /// Keeps the endpoints hinted for this node, else for its zone; hints count only if all carry them.
 fn near<'a>(endpoints: &[&'a Endpoint], node: &NodeFacts) -> Vec<&'a Endpoint> {
     if !endpoints.is_empty() && endpoints.iter().all(|e| !e.nodes.is_empty()) {
-        let here: Vec<&Endpoint> = endpoints
-            .iter()
-            .copied()
-            .filter(|e| e.nodes.contains(&node.name))
-            .collect();
+        let here: Vec<&Endpoint> = endpoints.iter().copied().filter(|e| e.nodes.contains(&node.name)).collect();
         if !here.is_empty() {
             return here;
         }
@@ -145,11 +122,7 @@ fn near<'a>(endpoints: &[&'a Endpoint], node: &NodeFacts) -> Vec<&'a Endpoint> {
     if let Some(zone) = &node.zone
         && endpoints.iter().all(|e| !e.zones.is_empty())
     {
-        let here: Vec<&Endpoint> = endpoints
-            .iter()
-            .copied()
-            .filter(|e| e.zones.contains(zone))
-            .collect();
+        let here: Vec<&Endpoint> = endpoints.iter().copied().filter(|e| e.zones.contains(zone)).collect();
         if !here.is_empty() {
             return here;
         }
@@ -162,11 +135,7 @@ mod tests {
     use super::*;
 
     fn node() -> NodeFacts {
-        NodeFacts {
-            name: "n1".to_owned(),
-            zone: Some("z1".to_owned()),
-            ..NodeFacts::default()
-        }
+        NodeFacts { name: "n1".to_owned(), zone: Some("z1".to_owned()), ..NodeFacts::default() }
     }
 
     fn endpoint(last: u8, change: impl FnOnce(&mut Endpoint)) -> Endpoint {
@@ -203,7 +172,7 @@ mod tests {
     #[test]
     fn a_local_endpoint_that_terminates_serves_local_traffic_alone() {
         let leaving = endpoint(1, |e| {
-            (e.ready, e.terminating, e.local) = (false, true, true)
+            (e.ready, e.terminating, e.local) = (false, true, true);
         });
         let far = endpoint(2, |_| ());
         let chosen = choose(&[leaving, far], &node());
@@ -216,29 +185,20 @@ mod tests {
         let here = endpoint(1, |e| e.zones = vec!["z1".to_owned()]);
         let there = endpoint(2, |e| e.zones = vec!["z2".to_owned()]);
         let bare = endpoint(3, |_| ());
-        assert_eq!(
-            lasts(&choose(&[here.clone(), there.clone()], &node()).cluster),
-            ["10.244.0.1"]
-        );
-        assert_eq!(
-            choose(&[here, there.clone(), bare], &node()).cluster.len(),
-            3
-        );
+        assert_eq!(lasts(&choose(&[here.clone(), there.clone()], &node()).cluster), ["10.244.0.1"]);
+        assert_eq!(choose(&[here, there.clone(), bare], &node()).cluster.len(), 3);
         assert_eq!(choose(&[there], &node()).cluster.len(), 1);
     }
 
     #[test]
     fn node_hints_beat_zone_hints() {
         let same = endpoint(1, |e| {
-            (e.nodes, e.zones) = (vec!["n1".into()], vec!["z2".into()])
+            (e.nodes, e.zones) = (vec!["n1".into()], vec!["z2".into()]);
         });
         let zone = endpoint(2, |e| {
-            (e.nodes, e.zones) = (vec!["n2".into()], vec!["z1".into()])
+            (e.nodes, e.zones) = (vec!["n2".into()], vec!["z1".into()]);
         });
-        assert_eq!(
-            lasts(&choose(&[same, zone], &node()).cluster),
-            ["10.244.0.1"]
-        );
+        assert_eq!(lasts(&choose(&[same, zone], &node()).cluster), ["10.244.0.1"]);
     }
 
     #[test]

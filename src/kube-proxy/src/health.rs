@@ -50,28 +50,20 @@ impl Health {
     /// A change waits to be applied.
     pub fn pending(&self) {
         let now = Timestamp::now().as_millisecond();
-        let _ =
-            self.pending_since_ms
-                .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.pending_since_ms.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// All changes are applied.
     pub fn updated(&self) {
         self.pending_since_ms.store(0, Ordering::Relaxed);
-        self.updated_ms
-            .store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
+        self.updated_ms.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
         self.syncs.inc();
     }
 
     /// Takes over from the Node whether it stays.
     pub fn observe(&self, node: &Node) {
-        let taints = node
-            .spec
-            .as_ref()
-            .and_then(|s| s.taints.as_deref())
-            .unwrap_or_default();
-        let leaves = node.metadata.deletion_timestamp.is_some()
-            || taints.iter().any(|t| t.key == LEAVING_TAINT);
+        let taints = node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default();
+        let leaves = node.metadata.deletion_timestamp.is_some() || taints.iter().any(|t| t.key == LEAVING_TAINT);
         self.eligible.store(!leaves, Ordering::Relaxed);
     }
 
@@ -99,11 +91,7 @@ impl Health {
             "currentTime": now.to_string(),
             "nodeEligible": eligible,
         });
-        let status = if healthy {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
+        let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         answer(status, body.to_string())
     }
 }
@@ -112,10 +100,7 @@ impl Health {
 pub fn answer(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        "x-content-type-options",
-        http::HeaderValue::from_static("nosniff"),
-    );
+    response.headers_mut().insert("x-content-type-options", http::HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -137,7 +122,8 @@ mod tests {
     fn a_node_that_leaves_gets_no_more_traffic_but_stays_alive() {
         let health = Health::default();
         health.updated();
-        let node = serde_json::json!({"metadata": {}, "spec": {"taints": [{"key": LEAVING_TAINT, "effect": "NoSchedule"}]}});
+        let node =
+            serde_json::json!({"metadata": {}, "spec": {"taints": [{"key": LEAVING_TAINT, "effect": "NoSchedule"}]}});
         health.observe(&serde_json::from_value(node).unwrap());
         assert_eq!(health.respond("/healthz").status(), 503);
         assert_eq!(health.respond("/livez").status(), 200);

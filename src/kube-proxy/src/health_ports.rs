@@ -32,10 +32,7 @@ struct Open {
 impl HealthPorts {
     /// No ports yet.
     pub fn new(health: Arc<Health>) -> Self {
-        Self {
-            health,
-            open: BTreeMap::new(),
-        }
+        Self { health, open: BTreeMap::new() }
     }
 
     /// Opens, updates or closes the port of a Service; `wanted` is the port and its local endpoints.
@@ -49,16 +46,9 @@ impl HealthPorts {
             self.open.remove(name);
         }
         let Some((port, count)) = wanted else { return };
-        let open = Open {
-            port,
-            endpoints: Arc::new(AtomicUsize::new(count)),
-            token: CancellationToken::new(),
-        };
-        let answerer = Answerer {
-            name: name.clone(),
-            endpoints: Arc::clone(&open.endpoints),
-            health: Arc::clone(&self.health),
-        };
+        let open = Open { port, endpoints: Arc::new(AtomicUsize::new(count)), token: CancellationToken::new() };
+        let answerer =
+            Answerer { name: name.clone(), endpoints: Arc::clone(&open.endpoints), health: Arc::clone(&self.health) };
         tokio::spawn(serve(port, answerer, open.token.clone()));
         self.open.insert(name.clone(), open);
     }
@@ -82,11 +72,7 @@ impl Answerer {
     fn respond(&self) -> Response<Full<Bytes>> {
         let count = self.endpoints.load(Ordering::Relaxed);
         let healthy = self.health.is_live();
-        let status = if count > 0 && healthy {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
+        let status = if count > 0 && healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let body = serde_json::json!({
             "service": {"namespace": self.name.namespace, "name": self.name.name},
             "localEndpoints": count,
@@ -94,14 +80,8 @@ impl Answerer {
         });
         let mut response = answer(status, body.to_string());
         let headers = response.headers_mut();
-        headers.insert(
-            http::header::CONTENT_TYPE,
-            http::HeaderValue::from_static("application/json"),
-        );
-        headers.insert(
-            "x-load-balancing-endpoint-weight",
-            http::HeaderValue::from(count),
-        );
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        headers.insert("x-load-balancing-endpoint-weight", http::HeaderValue::from(count));
         response
     }
 }
@@ -122,7 +102,7 @@ async fn serve(port: u16, answerer: Answerer, token: CancellationToken) {
             listener.serve_http(service, token).await;
         }
         Err(error) => {
-            tracing::error!(%error, service = %answerer.name, "health check port not opened")
+            tracing::error!(%error, service = %answerer.name, "health check port not opened");
         }
     }
 }
@@ -135,15 +115,8 @@ mod tests {
     fn a_node_without_endpoints_asks_not_to_be_used() {
         let health = Arc::new(Health::default());
         health.updated();
-        let name = ServiceName {
-            namespace: "a".to_owned(),
-            name: "b".to_owned(),
-        };
-        let answerer = Answerer {
-            name,
-            endpoints: Arc::default(),
-            health,
-        };
+        let name = ServiceName { namespace: "a".to_owned(), name: "b".to_owned() };
+        let answerer = Answerer { name, endpoints: Arc::default(), health };
         assert_eq!(answerer.respond().status(), 503);
         answerer.endpoints.store(2, Ordering::Relaxed);
         let response = answerer.respond();

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use netfilter::{
-    Conntrack, ConntrackCommand, ConntrackError, Family, NftCommand, Nftables, NftablesError,
-    SysctlError, UdpFlows,
+    Conntrack, ConntrackCommand, ConntrackError, Family, NftCommand, Nftables, NftablesError, SysctlError, UdpFlows,
 };
 
 use crate::config::ConntrackLimits;
@@ -23,14 +22,9 @@ impl Host {
     pub fn find(root: Option<&Path>) -> Result<Self, NftablesError> {
         let conntrack = ConntrackCommand::find(root);
         if !conntrack.is_available() {
-            tracing::warn!(
-                "no conntrack program: UDP clients keep endpoints that are gone until their flow expires"
-            );
+            tracing::warn!("no conntrack program: UDP clients keep endpoints that are gone until their flow expires");
         }
-        Ok(Self {
-            nft: NftCommand::find(root)?,
-            conntrack,
-        })
+        Ok(Self { nft: NftCommand::find(root)?, conntrack })
     }
 }
 
@@ -39,11 +33,7 @@ impl Nftables for Host {
         self.nft.apply(transaction).await
     }
 
-    async fn list_table(
-        &self,
-        family: Family,
-        table: &str,
-    ) -> Result<Option<String>, NftablesError> {
+    async fn list_table(&self, family: Family, table: &str) -> Result<Option<String>, NftablesError> {
         self.nft.list_table(family, table).await
     }
 }
@@ -57,29 +47,18 @@ impl Conntrack for Host {
 /// Sets the switches without which packets are not forwarded or not seen; failures are told, not fatal.
 pub fn prepare(limits: &ConntrackLimits) {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let flows = limits
-        .max_per_core
-        .saturating_mul(cpus as u64)
-        .max(limits.min);
+    let flows = limits.max_per_core.saturating_mul(cpus as u64).max(limits.min);
     let mut wanted = vec![
         ("net/ipv4/ip_forward", "1".to_owned()),
         // Packets between pods of one bridge must meet the rules too.
         ("net/bridge/bridge-nf-call-iptables", "1".to_owned()),
     ];
-    if limits.max_per_core > 0
-        && current("net/netfilter/nf_conntrack_max").is_some_and(|now| now < flows)
-    {
+    if limits.max_per_core > 0 && current("net/netfilter/nf_conntrack_max").is_some_and(|now| now < flows) {
         wanted.push(("net/netfilter/nf_conntrack_max", flows.to_string()));
     }
     for (name, value) in [
-        (
-            "net/netfilter/nf_conntrack_tcp_timeout_established",
-            limits.tcp_established.as_secs(),
-        ),
-        (
-            "net/netfilter/nf_conntrack_tcp_timeout_close_wait",
-            limits.tcp_close_wait.as_secs(),
-        ),
+        ("net/netfilter/nf_conntrack_tcp_timeout_established", limits.tcp_established.as_secs()),
+        ("net/netfilter/nf_conntrack_tcp_timeout_close_wait", limits.tcp_close_wait.as_secs()),
     ] {
         if value > 0 {
             wanted.push((name, value.to_string()));
@@ -90,7 +69,7 @@ pub fn prepare(limits: &ConntrackLimits) {
             Ok(true) => tracing::info!(name, value, "kernel switch set"),
             Ok(false) => {}
             Err(SysctlError::Missing { name }) => {
-                tracing::debug!(name, "kernel switch does not exist")
+                tracing::debug!(name, "kernel switch does not exist");
             }
             Err(error) => tracing::warn!(%error, "kernel switch not set"),
         }
@@ -98,11 +77,7 @@ pub fn prepare(limits: &ConntrackLimits) {
 }
 
 fn current(name: &str) -> Option<u64> {
-    std::fs::read_to_string(Path::new("/proc/sys").join(name))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?.trim().parse().ok()
 }
 
 /// The addresses of this host within some networks; loopback never answers node ports.
@@ -130,10 +105,6 @@ mod tests {
     #[test]
     fn loopback_answers_no_node_ports() {
         let everywhere: Vec<IpNet> = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
-        assert!(
-            addresses_within(&everywhere)
-                .iter()
-                .all(|ip| !ip.is_loopback())
-        );
+        assert!(addresses_within(&everywhere).iter().all(|ip| !ip.is_loopback()));
     }
 }

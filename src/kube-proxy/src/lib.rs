@@ -1,6 +1,6 @@
 //! kube-proxy: makes the virtual addresses of Services work on one node, with nftables.
 //!
-//! It follows Services, EndpointSlices and its own Node and keeps one nftables table a family.
+//! It follows Services, `EndpointSlices` and its own Node and keeps one nftables table a family.
 //! Upstream's flags, configuration file, ports and health answers; the proxy mode is `nftables`.
 //!
 //! Invariants: a packet never meets a half-written table (one transaction a burst of changes); a
@@ -12,9 +12,11 @@
 //! vocabulary of those; the rest is start-up and health.
 
 pub mod app;
+pub mod changes;
 pub mod config;
 pub mod endpoints;
 pub mod file;
+pub mod fragment;
 pub mod health;
 pub mod health_ports;
 pub mod host;
@@ -24,6 +26,7 @@ pub mod rules;
 pub mod service;
 pub mod sync;
 pub mod table;
+pub mod transaction;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

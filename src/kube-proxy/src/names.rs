@@ -9,10 +9,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// The full name of a service port: `namespace/name/protocol/port-name`.
 pub fn port(service: &ServiceName, port: &VirtualPort) -> String {
-    format!(
-        "{}/{}/{}/{}",
-        service.namespace, service.name, port.protocol, port.name
-    )
+    format!("{}/{}/{}/{}", service.namespace, service.name, port.protocol, port.name)
 }
 
 /// The chain that spreads over all endpoints.
@@ -37,25 +34,18 @@ pub fn firewall(full_name: &str) -> String {
 
 /// The chain that leads to one endpoint.
 pub fn endpoint(full_name: &str, endpoint: &Endpoint) -> String {
-    named(
-        "endpoint",
-        &format!("{full_name}__{}/{}", endpoint.ip, endpoint.port),
-    )
+    named("endpoint", &format!("{full_name}__{}/{}", endpoint.ip, endpoint.port))
 }
 
 /// The set of clients that stay with one endpoint; another timeout makes another set.
 pub fn affinity(full_name: &str, endpoint: &Endpoint, seconds: u32) -> String {
-    named(
-        "affinity",
-        &format!("{full_name}__{}/{}__{seconds}s", endpoint.ip, endpoint.port),
-    )
+    named("affinity", &format!("{full_name}__{}/{}__{seconds}s", endpoint.ip, endpoint.port))
 }
 
 fn named(kind: &str, subject: &str) -> String {
     let hash = fnv1a(subject.as_bytes());
-    let code: String = (0..8)
-        .map(|i| char::from(ALPHABET[usize::try_from(hash >> (i * 5) & 31).unwrap_or_default()]))
-        .collect();
+    let code: String =
+        (0..8).map(|i| char::from(ALPHABET[usize::try_from(hash >> (i * 5) & 31).unwrap_or_default()])).collect();
     let mut name = format!("{kind}-{code}-");
     // Identifiers of nft know no colon; nothing else than names of Kubernetes comes in here.
     name.extend(subject.chars().map(|c| match c {
@@ -68,9 +58,7 @@ fn named(kind: &str, subject: &str) -> String {
 
 /// A 64-bit hash that is the same in every run and on every machine.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -88,10 +76,6 @@ mod tests {
     #[test]
     fn no_character_can_leave_the_identifier() {
         let name = service("a b;{}\n\"é/x");
-        assert!(
-            name.chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c)),
-            "{name}"
-        );
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c)), "{name}");
     }
 }

@@ -50,17 +50,9 @@ impl NodeFacts {
 
 /// The first internal address of each family, else the first external one.
 pub fn primary_addresses(node: &Node) -> Vec<IpAddr> {
-    let listed = node
-        .status
-        .as_ref()
-        .and_then(|s| s.addresses.as_deref())
-        .unwrap_or_default();
+    let listed = node.status.as_ref().and_then(|s| s.addresses.as_deref()).unwrap_or_default();
     let of_kind = |kind: &str| -> Vec<IpAddr> {
-        listed
-            .iter()
-            .filter(|a| a.type_ == kind)
-            .filter_map(|a| a.address.parse().ok())
-            .collect()
+        listed.iter().filter(|a| a.type_ == kind).filter_map(|a| a.address.parse().ok()).collect()
     };
     let all = [of_kind("InternalIP"), of_kind("ExternalIP")].concat();
     let first = |four: bool| all.iter().copied().find(|ip| ip.is_ipv4() == four);
@@ -95,13 +87,7 @@ mod tests {
         .unwrap();
         let mut facts = NodeFacts::default();
         facts.observe(&node, None);
-        assert_eq!(
-            facts.port_addresses,
-            [
-                "10.0.0.5".parse::<IpAddr>().unwrap(),
-                "fd00::5".parse().unwrap()
-            ]
-        );
+        assert_eq!(facts.port_addresses, ["10.0.0.5".parse::<IpAddr>().unwrap(), "fd00::5".parse().unwrap()]);
         assert_eq!(facts.zone.as_deref(), Some("z1"));
         assert_eq!(pod_networks(&node).len(), 1);
     }

@@ -3,101 +3,22 @@
 //! Pure. A [`Fragment`] holds all that one Service contributes to the table of one address family
 //! and nothing else refers to its chains, so a change of one Service never touches another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netfilter::Family;
 
 use crate::endpoints::{self, Chosen, Endpoint};
+use crate::fragment::{Collection, Fragment, UdpFrontend};
 use crate::names;
 use crate::node::{NodeFacts, PodTraffic};
 use crate::service::{Protocol, ServiceName, TrafficPolicy, VirtualPort, VirtualService};
 
-/// A named set or map of the table whose elements services contribute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Collection {
-    /// Every cluster address in use.
-    ClusterIps,
-    /// The addresses of this node that answer node ports.
-    NodePortIps,
-    /// Load balancer addresses with a list of allowed sources.
-    Firewall,
-    /// Virtual addresses without endpoints.
-    NoEndpointServices,
-    /// Node ports without endpoints.
-    NoEndpointNodePorts,
-    /// Virtual addresses with endpoints.
-    ServiceIps,
-    /// Node ports with endpoints.
-    ServiceNodePorts,
-}
-
-impl Collection {
-    /// Its name in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ClusterIps => "cluster-ips",
-            Self::NodePortIps => "nodeport-ips",
-            Self::Firewall => "firewall-ips",
-            Self::NoEndpointServices => "no-endpoint-services",
-            Self::NoEndpointNodePorts => "no-endpoint-nodeports",
-            Self::ServiceIps => "service-ips",
-            Self::ServiceNodePorts => "service-nodeports",
-        }
-    }
-}
-
-/// An element of a set or map, by its key's text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ElementKey {
-    /// Where it lives.
-    pub collection: Collection,
-    /// Its key as nft writes it.
-    pub key: String,
-}
-
-/// Where UDP clients send to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UdpFrontend {
-    /// A virtual address; absent for a node port.
-    pub address: Option<IpAddr>,
-    /// The port.
-    pub port: u16,
-}
-
-/// What one Service contributes to one table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fragment {
-    /// Elements with their verdict; plain set elements have none.
-    pub elements: BTreeMap<ElementKey, Option<String>>,
-    /// Chains with their rules.
-    pub chains: BTreeMap<String, Vec<String>>,
-    /// Sets that remember clients, with their timeout in seconds.
-    pub affinity_sets: BTreeMap<String, u32>,
-    /// UDP addresses with the endpoints behind them, for connection tracking.
-    pub udp: BTreeMap<UdpFrontend, BTreeSet<IpAddr>>,
-}
-
-impl Fragment {
-    fn verdict(&mut self, collection: Collection, key: String, verdict: impl Into<String>) {
-        self.elements
-            .insert(ElementKey { collection, key }, Some(verdict.into()));
-    }
-
-    fn member(&mut self, collection: Collection, key: String) {
-        self.elements.insert(ElementKey { collection, key }, None);
-    }
-}
-
 /// The contribution of the node itself: the addresses that answer node ports.
 pub fn of_node(node: &NodeFacts, family: Family) -> Fragment {
     let mut fragment = Fragment::default();
-    for ip in node
-        .port_addresses
-        .iter()
-        .filter(|ip| in_family(**ip, family))
-    {
+    for ip in node.port_addresses.iter().filter(|ip| in_family(**ip, family)) {
         fragment.member(Collection::NodePortIps, ip.to_string());
     }
     fragment
@@ -111,12 +32,7 @@ pub fn of_service(
     (node, family): (&NodeFacts, Family),
 ) -> Fragment {
     let mut fragment = Fragment::default();
-    let own = |ips: &[IpAddr]| -> Vec<IpAddr> {
-        ips.iter()
-            .copied()
-            .filter(|ip| in_family(*ip, family))
-            .collect()
-    };
+    let own = |ips: &[IpAddr]| -> Vec<IpAddr> { ips.iter().copied().filter(|ip| in_family(*ip, family)).collect() };
     let cluster_ips = own(&service.cluster_ips);
     if cluster_ips.is_empty() {
         return fragment;
@@ -124,8 +40,7 @@ pub fn of_service(
     for ip in &cluster_ips {
         fragment.member(Collection::ClusterIps, ip.to_string());
     }
-    let (external_ips, balancer_ips) =
-        (own(&service.external_ips), own(&service.load_balancer_ips));
+    let (external_ips, balancer_ips) = (own(&service.external_ips), own(&service.load_balancer_ips));
     for (port, endpoints) in ports {
         PortRules {
             full_name: names::port(name, port),
@@ -162,9 +77,8 @@ struct PortRules<'a> {
 
 impl PortRules<'_> {
     fn write(&self, out: &mut Fragment) {
-        let is_external = self.port.node_port.is_some()
-            || !self.external_ips.is_empty()
-            || !self.balancer_ips.is_empty();
+        let is_external =
+            self.port.node_port.is_some() || !self.external_ips.is_empty() || !self.balancer_ips.is_empty();
         self.write_endpoints(out);
         self.write_policy_chain(out, TrafficPolicy::Cluster);
         if self.service.internal == TrafficPolicy::Local
@@ -182,22 +96,14 @@ impl PortRules<'_> {
 
     fn write_endpoints(&self, out: &mut Fragment) {
         for endpoint in self.chosen.cluster.iter().chain(&self.chosen.local) {
-            let mut rules = vec![format!(
-                "{} saddr {} jump mark-for-masquerade",
-                self.family, endpoint.ip
-            )];
+            let mut rules = vec![format!("{} saddr {} jump mark-for-masquerade", self.family, endpoint.ip)];
             if let Some(seconds) = self.service.affinity_seconds {
                 let set = names::affinity(&self.full_name, endpoint, seconds);
                 rules.push(format!("update @{set} {{ {} saddr }}", self.family));
                 out.affinity_sets.insert(set, seconds);
             }
-            rules.push(format!(
-                "meta l4proto {} dnat to {}",
-                self.port.protocol,
-                socket(endpoint)
-            ));
-            out.chains
-                .insert(names::endpoint(&self.full_name, endpoint), rules);
+            rules.push(format!("meta l4proto {} dnat to {}", self.port.protocol, socket(endpoint)));
+            out.chains.insert(names::endpoint(&self.full_name, endpoint), rules);
         }
     }
 
@@ -209,11 +115,7 @@ impl PortRules<'_> {
         }
         let mut rules = Vec::new();
         if self.service.internal == policy {
-            rules.extend(
-                self.cluster_ips
-                    .iter()
-                    .filter_map(|ip| self.masquerade_foreign(*ip)),
-            );
+            rules.extend(self.cluster_ips.iter().filter_map(|ip| self.masquerade_foreign(*ip)));
         }
         let target = |e: &Endpoint| format!("goto {}", names::endpoint(&self.full_name, e));
         if let Some(seconds) = self.service.affinity_seconds {
@@ -224,20 +126,13 @@ impl PortRules<'_> {
         }
         let row = |(i, e): (usize, &Endpoint)| format!("{i} : {}", target(e));
         let table: Vec<String> = endpoints.iter().enumerate().map(row).collect();
-        rules.push(format!(
-            "numgen random mod {} vmap {{ {} }}",
-            endpoints.len(),
-            table.join(", ")
-        ));
+        rules.push(format!("numgen random mod {} vmap {{ {} }}", endpoints.len(), table.join(", ")));
         out.chains.insert(self.policy_chain(policy), rules);
     }
 
     /// Traffic to a cluster address from outside the pods must come back through this node.
     fn masquerade_foreign(&self, ip: IpAddr) -> Option<String> {
-        let to = format!(
-            "{} daddr {ip} {} dport {}",
-            self.family, self.port.protocol, self.port.port
-        );
+        let to = format!("{} daddr {ip} {} dport {}", self.family, self.port.protocol, self.port.port);
         if self.node.masquerade_all {
             return Some(format!("{to} jump mark-for-masquerade"));
         }
@@ -251,11 +146,7 @@ impl PortRules<'_> {
         for ip in self.cluster_ips {
             let key = self.address_key(*ip);
             if usable {
-                out.verdict(
-                    Collection::ServiceIps,
-                    key,
-                    format!("goto {}", self.policy_chain(policy)),
-                );
+                out.verdict(Collection::ServiceIps, key, format!("goto {}", self.policy_chain(policy)));
             } else {
                 out.verdict(Collection::NoEndpointServices, key, self.absent());
             }
@@ -277,31 +168,18 @@ impl PortRules<'_> {
             }
         };
         for ip in self.external_ips.iter().chain(self.balancer_ips) {
-            rows(
-                out,
-                Collection::ServiceIps,
-                Collection::NoEndpointServices,
-                self.address_key(*ip),
-            );
+            rows(out, Collection::ServiceIps, Collection::NoEndpointServices, self.address_key(*ip));
         }
         if let Some(port) = self.port.node_port {
             let key = format!("{} . {port}", self.port.protocol);
-            rows(
-                out,
-                Collection::ServiceNodePorts,
-                Collection::NoEndpointNodePorts,
-                key,
-            );
+            rows(out, Collection::ServiceNodePorts, Collection::NoEndpointNodePorts, key);
         }
     }
 
     fn external_rules(&self) -> Vec<String> {
         let cluster = self.policy_chain(TrafficPolicy::Cluster);
         if self.service.external == TrafficPolicy::Cluster {
-            return vec![
-                "jump mark-for-masquerade".to_owned(),
-                format!("goto {cluster}"),
-            ];
+            return vec!["jump mark-for-masquerade".to_owned(), format!("goto {cluster}")];
         }
         let mut rules = Vec::new();
         if !self.chosen.cluster.is_empty() {
@@ -319,39 +197,22 @@ impl PortRules<'_> {
     }
 
     fn write_firewall(&self, out: &mut Fragment) {
-        let ranges: Vec<IpNet> = self
-            .service
-            .source_ranges
-            .iter()
-            .copied()
-            .filter(|r| in_family(r.addr(), self.family))
-            .collect();
+        let ranges: Vec<IpNet> =
+            self.service.source_ranges.iter().copied().filter(|r| in_family(r.addr(), self.family)).collect();
         let restricted = !self.service.source_ranges.is_empty();
-        if !restricted || self.balancer_ips.is_empty() || ranges.iter().any(|r| r.prefix_len() == 0)
-        {
+        if !restricted || self.balancer_ips.is_empty() || ranges.iter().any(|r| r.prefix_len() == 0) {
             return;
         }
         let chain = names::firewall(&self.full_name);
         let mut rules = Vec::new();
         if !ranges.is_empty() {
-            let texts: Vec<String> = IpNet::aggregate(&ranges)
-                .iter()
-                .map(|r| r.trunc().to_string())
-                .collect();
-            rules.push(format!(
-                "{} saddr {{ {} }} return",
-                self.family,
-                texts.join(", ")
-            ));
+            let texts: Vec<String> = IpNet::aggregate(&ranges).iter().map(|r| r.trunc().to_string()).collect();
+            rules.push(format!("{} saddr {{ {} }} return", self.family, texts.join(", ")));
         }
         rules.push("drop".to_owned());
         out.chains.insert(chain.clone(), rules);
         for ip in self.balancer_ips {
-            out.verdict(
-                Collection::Firewall,
-                self.address_key(*ip),
-                format!("goto {chain}"),
-            );
+            out.verdict(Collection::Firewall, self.address_key(*ip), format!("goto {chain}"));
         }
     }
 
@@ -361,25 +222,11 @@ impl PortRules<'_> {
         }
         let all = self.chosen.cluster.iter().chain(&self.chosen.local);
         let endpoints: BTreeSet<IpAddr> = all.map(|e| e.ip).collect();
-        let addresses = self
-            .cluster_ips
-            .iter()
-            .chain(self.external_ips)
-            .chain(self.balancer_ips);
+        let addresses = self.cluster_ips.iter().chain(self.external_ips).chain(self.balancer_ips);
         let virtual_port = self.port.port;
-        let fronts = addresses.map(|ip| UdpFrontend {
-            address: Some(*ip),
-            port: virtual_port,
-        });
-        let node_port = self.port.node_port.map(|port| UdpFrontend {
-            address: None,
-            port,
-        });
-        out.udp.extend(
-            fronts
-                .chain(node_port)
-                .map(|front| (front, endpoints.clone())),
-        );
+        let fronts = addresses.map(|ip| UdpFrontend { address: Some(*ip), port: virtual_port });
+        let node_port = self.port.node_port.map(|port| UdpFrontend { address: None, port });
+        out.udp.extend(fronts.chain(node_port).map(|front| (front, endpoints.clone())));
     }
 
     fn policy_chain(&self, policy: TrafficPolicy) -> String {
@@ -395,11 +242,7 @@ impl PortRules<'_> {
 
     /// Endpoints elsewhere: let the client try another node. None at all: tell it at once.
     fn absent(&self) -> &'static str {
-        if self.chosen.any {
-            "drop"
-        } else {
-            "goto reject-chain"
-        }
+        if self.chosen.any { "drop" } else { "goto reject-chain" }
     }
 }
 
@@ -415,11 +258,8 @@ fn from_pods(traffic: &PodTraffic, family: Family, wanted: bool) -> Option<Strin
         PodTraffic::Interface(name) => Some(format!("iifname {equal}\"{name}\"")),
         PodTraffic::InterfacePrefix(prefix) => Some(format!("iifname {equal}\"{prefix}*\"")),
         PodTraffic::Networks(networks) => {
-            let own: Vec<String> = networks
-                .iter()
-                .filter(|n| in_family(n.addr(), family))
-                .map(|n| n.trunc().to_string())
-                .collect();
+            let own: Vec<String> =
+                networks.iter().filter(|n| in_family(n.addr(), family)).map(|n| n.trunc().to_string()).collect();
             match own.as_slice() {
                 [] => None,
                 [one] => Some(format!("{family} saddr {equal}{one}")),

@@ -4,9 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{
-    LoadBalancerIngress, Service, ServicePort as ApiPort, ServiceSpec,
-};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServicePort as ApiPort, ServiceSpec};
 
 /// The label by which a Service asks for another proxy than this one.
 const OTHER_PROXY_LABEL: &str = "service.kubernetes.io/service-proxy-name";
@@ -109,12 +107,7 @@ pub struct VirtualPort {
 /// The service as this proxy has to serve it, or `None` if it is not for this proxy.
 pub fn read(service: &Service) -> Option<VirtualService> {
     let spec = service.spec.as_ref()?;
-    if service
-        .metadata
-        .labels
-        .as_ref()
-        .is_some_and(|l| l.contains_key(OTHER_PROXY_LABEL))
-    {
+    if service.metadata.labels.as_ref().is_some_and(|l| l.contains_key(OTHER_PROXY_LABEL)) {
         return None;
     }
     if spec.type_.as_deref() == Some("ExternalName") {
@@ -148,21 +141,13 @@ pub fn read(service: &Service) -> Option<VirtualService> {
 fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
     let listed = addresses(spec.cluster_ips.as_deref());
     if listed.is_empty() {
-        return spec
-            .cluster_ip
-            .iter()
-            .filter_map(|ip| ip.parse().ok())
-            .collect();
+        return spec.cluster_ip.iter().filter_map(|ip| ip.parse().ok()).collect();
     }
     listed
 }
 
 fn addresses(texts: Option<&[String]>) -> Vec<IpAddr> {
-    texts
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|ip| ip.parse().ok())
-        .collect()
+    texts.unwrap_or_default().iter().filter_map(|ip| ip.parse().ok()).collect()
 }
 
 fn balancer_address(ingress: &LoadBalancerIngress) -> Option<IpAddr> {
@@ -174,10 +159,7 @@ fn balancer_address(ingress: &LoadBalancerIngress) -> Option<IpAddr> {
 }
 
 fn ranges(spec: &ServiceSpec) -> Vec<IpNet> {
-    let texts = spec
-        .load_balancer_source_ranges
-        .as_deref()
-        .unwrap_or_default();
+    let texts = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
     texts.iter().filter_map(|r| r.trim().parse().ok()).collect()
 }
 
@@ -185,25 +167,12 @@ fn affinity(spec: &ServiceSpec) -> Option<u32> {
     if spec.session_affinity.as_deref() != Some("ClientIP") {
         return None;
     }
-    let asked = spec
-        .session_affinity_config
-        .as_ref()?
-        .client_ip
-        .as_ref()?
-        .timeout_seconds;
-    Some(
-        asked
-            .and_then(|s| u32::try_from(s).ok())
-            .unwrap_or(DEFAULT_AFFINITY_SECONDS),
-    )
+    let asked = spec.session_affinity_config.as_ref()?.client_ip.as_ref()?.timeout_seconds;
+    Some(asked.and_then(|s| u32::try_from(s).ok()).unwrap_or(DEFAULT_AFFINITY_SECONDS))
 }
 
 fn policy(text: Option<&str>) -> TrafficPolicy {
-    if text == Some("Local") {
-        TrafficPolicy::Local
-    } else {
-        TrafficPolicy::Cluster
-    }
+    if text == Some("Local") { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
 }
 
 fn port(port: &ApiPort) -> Option<VirtualPort> {
@@ -251,16 +220,10 @@ mod tests {
         })))
         .unwrap();
         assert_eq!(read.cluster_ips.len(), 2);
-        assert_eq!(
-            read.load_balancer_ips,
-            ["192.0.2.1".parse::<IpAddr>().unwrap()]
-        );
+        assert_eq!(read.load_balancer_ips, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(read.source_ranges.len(), 1);
         assert_eq!(read.affinity_seconds, Some(60));
-        assert_eq!(
-            (read.internal, read.external),
-            (TrafficPolicy::Cluster, TrafficPolicy::Local)
-        );
+        assert_eq!((read.internal, read.external), (TrafficPolicy::Cluster, TrafficPolicy::Local));
         let ports: Vec<_> = read.ports.iter().map(|p| (p.port, p.node_port)).collect();
         assert_eq!(ports, [(80, Some(30080)), (53, None)]);
     }

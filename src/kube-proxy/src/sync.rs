@@ -3,21 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use controller_runtime::{ObjectKey, Store};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use netfilter::{Conntrack, Family, Nftables, UdpFlows};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::changes::Changed;
+use crate::changes::{Noted, stale_flows};
 use crate::endpoints;
+use crate::fragment::Fragment;
 use crate::health::Health;
 use crate::health_ports::HealthPorts;
 use crate::node::{self, NodeFacts, PodTraffic};
-use crate::rules::{self, Fragment};
+use crate::rules;
 use crate::service::{self, ServiceName, TrafficPolicy, VirtualService};
 use crate::table::{Owner, Remembered, TABLE, Table};
 
@@ -33,7 +35,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub struct Inputs {
     /// All Services.
     pub services: Store<Service>,
-    /// All EndpointSlices, indexed by [`BY_SERVICE`].
+    /// All slices of endpoints, indexed by [`BY_SERVICE`].
     pub slices: Store<EndpointSlice>,
     /// This node alone.
     pub nodes: Store<Node>,
@@ -54,60 +56,16 @@ pub struct Settings {
 
 /// The keys of the index [`BY_SERVICE`].
 pub fn service_of_slice(slice: &EndpointSlice) -> Vec<String> {
-    slice_owner(slice)
-        .map(|name| name.to_string())
-        .into_iter()
-        .collect()
+    slice_owner(slice).map(|name| name.to_string()).into_iter().collect()
 }
 
 fn slice_owner(slice: &EndpointSlice) -> Option<ServiceName> {
-    let name = slice
-        .metadata
-        .labels
-        .as_ref()?
-        .get(SERVICE_NAME_LABEL)?
-        .clone();
-    Some(ServiceName {
-        namespace: slice.metadata.namespace.clone().unwrap_or_default(),
-        name,
-    })
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?.clone();
+    Some(ServiceName { namespace: slice.metadata.namespace.clone().unwrap_or_default(), name })
 }
 
 /// Services as they are now; `None` for those that are gone or not for this proxy.
 type Services = BTreeMap<ServiceName, Option<VirtualService>>;
-
-/// What changed since the last transaction.
-#[derive(Default)]
-struct Noted {
-    changed: Mutex<Changed>,
-    wake: Notify,
-}
-
-/// Names of what changed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changed {
-    /// Services that changed themselves or whose endpoints did.
-    pub services: BTreeSet<ServiceName>,
-    /// Whether the node changed.
-    pub node: bool,
-}
-
-impl Noted {
-    fn note(&self, edit: impl FnOnce(&mut Changed)) {
-        edit(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        self.wake.notify_one();
-    }
-
-    fn put_back(&self, changed: Changed) {
-        let mut now = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        now.services.extend(changed.services);
-        now.node |= changed.node;
-    }
-
-    fn take(&self) -> Changed {
-        std::mem::take(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// The proxy: the wanted tables and the host they are written to.
 pub struct Proxy<H> {
@@ -149,16 +107,7 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         });
         let health_ports = HealthPorts::new(Arc::clone(&health));
         let node = settings.node.clone();
-        Self {
-            host,
-            inputs,
-            settings,
-            node,
-            tables,
-            stale: BTreeSet::new(),
-            health,
-            health_ports,
-        }
+        Self { host, inputs, settings, node, tables, stale: BTreeSet::new(), health, health_ports }
     }
 
     /// The same proxy with other things to follow.
@@ -207,10 +156,7 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         self.inputs.services.on_event(move |event| {
             let meta = &event.object().metadata;
             let namespace = meta.namespace.clone().unwrap_or_default();
-            let name = ServiceName {
-                namespace,
-                name: meta.name.clone().unwrap_or_default(),
-            };
+            let name = ServiceName { namespace, name: meta.name.clone().unwrap_or_default() };
             note.note(|changed| changed.services.extend([name]));
         });
         let note = Arc::clone(&noted);
@@ -221,9 +167,7 @@ impl<H: Nftables + Conntrack> Proxy<H> {
             }
         });
         let note = Arc::clone(&noted);
-        self.inputs
-            .nodes
-            .on_event(move |_| note.note(|changed| changed.node = true));
+        self.inputs.nodes.on_event(move |_| note.note(|changed| changed.node = true));
         noted
     }
 
@@ -259,10 +203,7 @@ impl<H: Nftables + Conntrack> Proxy<H> {
             }
         }
         for (name, service) in &read {
-            self.health_ports.set(
-                name,
-                service.as_ref().and_then(|s| self.health_check(name, s)),
-            );
+            self.health_ports.set(name, service.as_ref().and_then(|s| self.health_check(name, s)));
         }
         Ok(())
     }
@@ -279,10 +220,7 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         let read: Services = names
             .into_iter()
             .map(|name| {
-                let service = self
-                    .inputs
-                    .services
-                    .get(&ObjectKey::new(&name.namespace, &name.name));
+                let service = self.inputs.services.get(&ObjectKey::new(&name.namespace, &name.name));
                 (name, service.as_deref().and_then(service::read))
             })
             .collect();
@@ -297,15 +235,9 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         for owner in owners {
             let new = match owner {
                 Owner::Node => Some(rules::of_node(&self.node, family)),
-                Owner::Service(name) => read
-                    .get(name)
-                    .and_then(Option::as_ref)
-                    .map(|s| self.fragment(name, s, family)),
+                Owner::Service(name) => read.get(name).and_then(Option::as_ref).map(|s| self.fragment(name, s, family)),
             };
-            self.stale.extend(stale_flows(
-                self.tables[index].table.fragment(owner),
-                new.as_ref(),
-            ));
+            self.stale.extend(stale_flows(self.tables[index].table.fragment(owner), new.as_ref()));
             changes.push((owner.clone(), new));
         }
         let installed = &mut self.tables[index];
@@ -329,10 +261,7 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         if !installed.wanted {
             return Ok(json.map(|_| Table::removal(family)).unwrap_or_default());
         }
-        let remembered: Remembered = json
-            .as_deref()
-            .map(crate::table::remembered)
-            .unwrap_or_default();
+        let remembered: Remembered = json.as_deref().map(crate::table::remembered).unwrap_or_default();
         Ok(installed.table.full(&remembered))
     }
 
@@ -343,21 +272,12 @@ impl<H: Nftables + Conntrack> Proxy<H> {
     fn fragment(&self, name: &ServiceName, service: &VirtualService, family: Family) -> Fragment {
         let slices = self.inputs.slices.by_index(BY_SERVICE, &name.to_string());
         let wanted = if family == Family::Ip { "IPv4" } else { "IPv6" };
-        let slices: Vec<_> = slices
-            .iter()
-            .filter(|s| s.address_type == wanted)
-            .map(AsRef::as_ref)
-            .collect();
+        let slices: Vec<_> = slices.iter().filter(|s| s.address_type == wanted).map(AsRef::as_ref).collect();
         let ports: Vec<_> = service
             .ports
             .iter()
             .map(|port| {
-                let found = endpoints::of_port(
-                    slices.iter().copied(),
-                    &port.name,
-                    port.protocol,
-                    &self.node,
-                );
+                let found = endpoints::of_port(slices.iter().copied(), &port.name, port.protocol, &self.node);
                 (port, found)
             })
             .collect();
@@ -366,32 +286,13 @@ impl<H: Nftables + Conntrack> Proxy<H> {
 
     /// The health check port of a Service and how many endpoints this node has for it.
     fn health_check(&self, name: &ServiceName, service: &VirtualService) -> Option<(u16, usize)> {
-        let port = service
-            .health_check_port
-            .filter(|_| service.external == TrafficPolicy::Local)?;
+        let port = service.health_check_port.filter(|_| service.external == TrafficPolicy::Local)?;
         let slices = self.inputs.slices.by_index(BY_SERVICE, &name.to_string());
         let here = |p: &service::VirtualPort| {
-            let found = endpoints::of_port(
-                slices.iter().map(AsRef::as_ref),
-                &p.name,
-                p.protocol,
-                &self.node,
-            );
-            found
-                .iter()
-                .filter(|e| e.local && e.ready)
-                .map(|e| e.ip)
-                .collect::<BTreeSet<_>>()
+            let found = endpoints::of_port(slices.iter().map(AsRef::as_ref), &p.name, p.protocol, &self.node);
+            found.iter().filter(|e| e.local && e.ready).map(|e| e.ip).collect::<BTreeSet<_>>()
         };
-        Some((
-            port,
-            service
-                .ports
-                .iter()
-                .flat_map(here)
-                .collect::<BTreeSet<_>>()
-                .len(),
-        ))
+        Some((port, service.ports.iter().flat_map(here).collect::<BTreeSet<_>>().len()))
     }
 
     /// Takes over what the Node object says; tells whether the rules depend on what changed.
@@ -432,35 +333,6 @@ fn name_of(service: &Service) -> ServiceName {
         namespace: service.metadata.namespace.clone().unwrap_or_default(),
         name: service.metadata.name.clone().unwrap_or_default(),
     }
-}
-
-/// UDP flows that would go on to an endpoint which is gone, or to no endpoint although there is one now.
-pub fn stale_flows(old: Option<&Fragment>, new: Option<&Fragment>) -> Vec<UdpFlows> {
-    let (none, mut stale) = (Fragment::default(), Vec::new());
-    let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
-    let nobody = BTreeSet::new();
-    for front in old
-        .udp
-        .keys()
-        .chain(new.udp.keys())
-        .collect::<BTreeSet<_>>()
-    {
-        let before = old.udp.get(front).unwrap_or(&nobody);
-        let after = new.udp.get(front).unwrap_or(&nobody);
-        let base = UdpFlows {
-            original_destination: front.address,
-            original_port: Some(front.port),
-            translated_destination: None,
-        };
-        stale.extend(before.difference(after).map(|ip| UdpFlows {
-            translated_destination: Some(*ip),
-            ..base.clone()
-        }));
-        if before.is_empty() && !after.is_empty() {
-            stale.push(base);
-        }
-    }
-    stale
 }
 
 #[cfg(test)]

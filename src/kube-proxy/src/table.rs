@@ -4,17 +4,15 @@
 //! transaction for it; [`Table::full`] writes everything, for the start and after a failure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write;
 
 use netfilter::Family;
 
-use crate::rules::{Collection, ElementKey, Fragment};
+use crate::fragment::{Collection, ElementKey, Fragment, Verdict};
 use crate::service::ServiceName;
+use crate::transaction::{BATCH, Steps, line};
 
 /// The name of the table in each family.
 pub const TABLE: &str = "kube-proxy";
-/// How many elements one nft command carries.
-const BATCH: usize = 200;
 
 /// A contributor: the node, or a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,25 +34,18 @@ pub struct Table {
     fragments: HashMap<Owner, Fragment>,
     /// Claims on each element. Two services may claim the same external address and port; the
     /// first in order of name has it, and the next takes over when that one goes.
-    claims: HashMap<ElementKey, BTreeMap<Owner, Option<String>>>,
+    claims: HashMap<ElementKey, BTreeMap<Owner, Verdict>>,
 }
 
 impl Table {
     /// An empty table; `mark` is the packet mark that asks for masquerading.
     pub fn new(family: Family, mark: u32) -> Self {
-        Self {
-            family,
-            mark,
-            fragments: HashMap::new(),
-            claims: HashMap::new(),
-        }
+        Self { family, mark, fragments: HashMap::new(), claims: HashMap::new() }
     }
 
     /// Whether no Service contributes anything.
     pub fn is_unused(&self) -> bool {
-        self.fragments
-            .iter()
-            .all(|(owner, fragment)| *owner == Owner::Node || *fragment == Fragment::default())
+        self.fragments.iter().all(|(owner, fragment)| *owner == Owner::Node || *fragment == Fragment::default())
     }
 
     /// What an owner contributes now.
@@ -72,20 +63,16 @@ impl Table {
 
     /// Replaces contributions (`None`: takes one away) and writes the transaction; empty if nothing changes.
     pub fn change(&mut self, changes: Vec<(Owner, Option<Fragment>)>) -> String {
-        let changes: BTreeMap<Owner, Fragment> = changes
-            .into_iter()
-            .map(|(owner, fragment)| (owner, fragment.unwrap_or_default()))
-            .collect();
+        let changes: BTreeMap<Owner, Fragment> =
+            changes.into_iter().map(|(owner, fragment)| (owner, fragment.unwrap_or_default())).collect();
         let mut steps = Steps::default();
-        let mut touched: BTreeMap<ElementKey, Option<Option<String>>> = BTreeMap::new();
+        let mut touched: BTreeMap<ElementKey, Option<Verdict>> = BTreeMap::new();
         for (owner, new) in changes {
             let old = self.fragments.remove(&owner).unwrap_or_default();
             if old != new {
                 steps.compare(&old, &new);
                 for key in old.elements.keys().chain(new.elements.keys()) {
-                    touched
-                        .entry(key.clone())
-                        .or_insert_with(|| effective(&self.claims, key));
+                    touched.entry(key.clone()).or_insert_with(|| effective(&self.claims, key));
                 }
                 self.claim(&owner, &old, &new);
             }
@@ -94,7 +81,7 @@ impl Table {
             }
         }
         for (key, before) in touched {
-            steps.element(&key, before, effective(&self.claims, &key));
+            steps.element(&key, before.as_ref(), effective(&self.claims, &key));
         }
         let mut text = String::new();
         steps.write(self.family, &mut text);
@@ -111,10 +98,7 @@ impl Table {
             }
         }
         for (key, verdict) in &new.elements {
-            self.claims
-                .entry(key.clone())
-                .or_default()
-                .insert(owner.clone(), verdict.clone());
+            self.claims.entry(key.clone()).or_default().insert(owner.clone(), verdict.clone());
         }
     }
 
@@ -141,17 +125,8 @@ impl Table {
         steps.write(family, &mut text);
         for (set, clients) in remembered.iter().filter(|(set, _)| sets.contains(*set)) {
             for chunk in clients.chunks(BATCH) {
-                let rows: Vec<String> = chunk
-                    .iter()
-                    .map(|(ip, left)| format!("{ip} expires {left}s"))
-                    .collect();
-                line(
-                    &mut text,
-                    format_args!(
-                        "add element {family} {TABLE} {set} {{ {} }}",
-                        rows.join(", ")
-                    ),
-                );
+                let rows: Vec<String> = chunk.iter().map(|(ip, left)| format!("{ip} expires {left}s")).collect();
+                line(&mut text, format_args!("add element {family} {TABLE} {set} {{ {} }}", rows.join(", ")));
             }
         }
         text
@@ -164,23 +139,10 @@ impl Table {
 
     fn write_base(&self, text: &mut String) {
         let (family, mark) = (self.family, self.mark);
-        let address = if family == Family::Ip {
-            "ipv4_addr"
-        } else {
-            "ipv6_addr"
-        };
-        line(
-            text,
-            format_args!("add table {family} {TABLE} {{ comment \"rules for kube-proxy\" ; }}"),
-        );
+        let address = if family == Family::Ip { "ipv4_addr" } else { "ipv6_addr" };
+        line(text, format_args!("add table {family} {TABLE} {{ comment \"rules for kube-proxy\" ; }}"));
         for set in [Collection::ClusterIps, Collection::NodePortIps] {
-            line(
-                text,
-                format_args!(
-                    "add set {family} {TABLE} {} {{ type {address} ; }}",
-                    set.name()
-                ),
-            );
+            line(text, format_args!("add set {family} {TABLE} {} {{ type {address} ; }}", set.name()));
         }
         let by_address = format!("{address} . inet_proto . inet_service");
         for (map, key) in [
@@ -190,33 +152,15 @@ impl Table {
             (Collection::ServiceIps, &by_address),
             (Collection::ServiceNodePorts, "inet_proto . inet_service"),
         ] {
-            line(
-                text,
-                format_args!(
-                    "add map {family} {TABLE} {} {{ type {key} : verdict ; }}",
-                    map.name()
-                ),
-            );
+            line(text, format_args!("add map {family} {TABLE} {} {{ type {key} : verdict ; }}", map.name()));
         }
         for (chain, hook) in BASE_CHAINS {
-            let hook = if hook.is_empty() {
-                String::new()
-            } else {
-                format!(" {{ type {hook} ; }}")
-            };
-            line(
-                text,
-                format_args!("add chain {family} {TABLE} {chain}{hook}"),
-            );
+            let hook = if hook.is_empty() { String::new() } else { format!(" {{ type {hook} ; }}") };
+            line(text, format_args!("add chain {family} {TABLE} {chain}{hook}"));
         }
         for (chain, rule) in BASE_RULES {
-            let rule = rule
-                .replace("FAMILY", &family.to_string())
-                .replace("MARK", &format!("{mark:#x}"));
-            line(
-                text,
-                format_args!("add rule {family} {TABLE} {chain} {rule}"),
-            );
+            let rule = rule.replace("FAMILY", &family.to_string()).replace("MARK", &format!("{mark:#x}"));
+            line(text, format_args!("add rule {family} {TABLE} {chain} {rule}"));
         }
     }
 }
@@ -251,171 +195,27 @@ const BASE_RULES: [(&str, &str); 22] = [
     ("masquerading", "meta mark set meta mark xor MARK"),
     ("masquerading", "masquerade fully-random"),
     ("reject-chain", "reject"),
-    (
-        "firewall-check",
-        "FAMILY daddr . meta l4proto . th dport vmap @firewall-ips",
-    ),
-    (
-        "cluster-ips-check",
-        "FAMILY daddr @cluster-ips reject comment \"no such port on this cluster address\"",
-    ),
-    (
-        "service-endpoints-check",
-        "FAMILY daddr . meta l4proto . th dport vmap @no-endpoint-services",
-    ),
-    (
-        "nodeport-endpoints-check",
-        "FAMILY daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports",
-    ),
-    (
-        "services",
-        "FAMILY daddr . meta l4proto . th dport vmap @service-ips",
-    ),
-    (
-        "services",
-        "FAMILY daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports",
-    ),
+    ("firewall-check", "FAMILY daddr . meta l4proto . th dport vmap @firewall-ips"),
+    ("cluster-ips-check", "FAMILY daddr @cluster-ips reject comment \"no such port on this cluster address\""),
+    ("service-endpoints-check", "FAMILY daddr . meta l4proto . th dport vmap @no-endpoint-services"),
+    ("nodeport-endpoints-check", "FAMILY daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports"),
+    ("services", "FAMILY daddr . meta l4proto . th dport vmap @service-ips"),
+    ("services", "FAMILY daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports"),
     ("filter-prerouting", "ct state new jump firewall-check"),
     ("filter-input", "ct state new jump nodeport-endpoints-check"),
     ("filter-input", "ct state new jump service-endpoints-check"),
-    (
-        "filter-forward",
-        "ct state new jump service-endpoints-check",
-    ),
+    ("filter-forward", "ct state new jump service-endpoints-check"),
     ("filter-forward", "ct state new jump cluster-ips-check"),
     ("filter-output", "ct state new jump service-endpoints-check"),
     ("filter-output", "ct state new jump firewall-check"),
-    (
-        "filter-output-post-dnat",
-        "ct state new jump cluster-ips-check",
-    ),
+    ("filter-output-post-dnat", "ct state new jump cluster-ips-check"),
     ("nat-prerouting", "jump services"),
     ("nat-output", "jump services"),
     ("nat-postrouting", "jump masquerading"),
 ];
 
-fn effective(
-    claims: &HashMap<ElementKey, BTreeMap<Owner, Option<String>>>,
-    key: &ElementKey,
-) -> Option<Option<String>> {
+fn effective(claims: &HashMap<ElementKey, BTreeMap<Owner, Verdict>>, key: &ElementKey) -> Option<Verdict> {
     claims.get(key)?.values().next().cloned()
-}
-
-/// The commands of one transaction, sorted into an order in which each finds what it refers to.
-#[derive(Default)]
-struct Steps {
-    new_sets: BTreeMap<String, u32>,
-    new_chains: BTreeMap<String, Vec<String>>,
-    changed_chains: BTreeMap<String, Vec<String>>,
-    removed_elements: BTreeMap<Collection, Vec<String>>,
-    new_elements: BTreeMap<Collection, Vec<String>>,
-    removed_chains: BTreeSet<String>,
-    removed_sets: BTreeSet<String>,
-}
-
-impl Steps {
-    fn compare(&mut self, old: &Fragment, new: &Fragment) {
-        for (chain, rules) in &new.chains {
-            match old.chains.get(chain) {
-                Some(before) if before == rules => {}
-                Some(_) => drop(self.changed_chains.insert(chain.clone(), rules.clone())),
-                None => drop(self.new_chains.insert(chain.clone(), rules.clone())),
-            }
-        }
-        let gone = |name: &&String| !new.chains.contains_key(*name);
-        self.removed_chains
-            .extend(old.chains.keys().filter(gone).cloned());
-        let fresh = |(name, _): &(&String, &u32)| !old.affinity_sets.contains_key(*name);
-        self.new_sets.extend(
-            new.affinity_sets
-                .iter()
-                .filter(fresh)
-                .map(|(n, t)| (n.clone(), *t)),
-        );
-        let gone = |name: &&String| !new.affinity_sets.contains_key(*name);
-        self.removed_sets
-            .extend(old.affinity_sets.keys().filter(gone).cloned());
-    }
-
-    fn element(
-        &mut self,
-        key: &ElementKey,
-        before: Option<Option<String>>,
-        after: Option<Option<String>>,
-    ) {
-        if before == after {
-            return;
-        }
-        if before.is_some() {
-            self.removed_elements
-                .entry(key.collection)
-                .or_default()
-                .push(key.key.clone());
-        }
-        if let Some(verdict) = after {
-            let text = verdict.map_or_else(|| key.key.clone(), |v| format!("{} : {v}", key.key));
-            self.new_elements
-                .entry(key.collection)
-                .or_default()
-                .push(text);
-        }
-    }
-
-    fn write(&self, family: Family, text: &mut String) {
-        let address = if family == Family::Ip {
-            "ipv4_addr"
-        } else {
-            "ipv6_addr"
-        };
-        let at = format!("{family} {TABLE}");
-        for (set, seconds) in &self.new_sets {
-            line(
-                text,
-                format_args!(
-                    "add set {at} {set} {{ type {address} ; flags dynamic,timeout ; timeout {seconds}s ; }}"
-                ),
-            );
-        }
-        for chain in self.new_chains.keys() {
-            line(text, format_args!("add chain {at} {chain}"));
-        }
-        for chain in self.changed_chains.keys() {
-            line(text, format_args!("flush chain {at} {chain}"));
-        }
-        for (chain, rules) in self.new_chains.iter().chain(&self.changed_chains) {
-            for rule in rules {
-                line(text, format_args!("add rule {at} {chain} {rule}"));
-            }
-        }
-        for (verb, elements) in [
-            ("delete", &self.removed_elements),
-            ("add", &self.new_elements),
-        ] {
-            for (collection, rows) in elements {
-                for chunk in rows.chunks(BATCH) {
-                    let (name, rows) = (collection.name(), chunk.join(", "));
-                    line(
-                        text,
-                        format_args!("{verb} element {at} {name} {{ {rows} }}"),
-                    );
-                }
-            }
-        }
-        for verb in ["flush", "delete"] {
-            for chain in &self.removed_chains {
-                line(text, format_args!("{verb} chain {at} {chain}"));
-            }
-        }
-        for set in &self.removed_sets {
-            line(text, format_args!("delete set {at} {set}"));
-        }
-    }
-}
-
-fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = text.write_fmt(arguments);
-    text.push('\n');
 }
 
 /// The clients that the affinity sets of a listed table remember, from nft's JSON.
@@ -423,17 +223,11 @@ pub fn remembered(json: &str) -> Remembered {
     let Ok(root) = serde_json::from_str::<serde_json::Value>(json) else {
         return Remembered::new();
     };
-    let rows = root["nftables"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let rows = root["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
     let sets = rows.iter().filter_map(|row| row.get("set"));
     sets.filter_map(|set| {
-        let name = set["name"]
-            .as_str()
-            .filter(|n| n.starts_with("affinity-"))?;
-        let clients: Vec<(String, u64)> =
-            set["elem"].as_array()?.iter().filter_map(client).collect();
+        let name = set["name"].as_str().filter(|n| n.starts_with("affinity-"))?;
+        let clients: Vec<(String, u64)> = set["elem"].as_array()?.iter().filter_map(client).collect();
         (!clients.is_empty()).then(|| (name.to_owned(), clients))
     })
     .collect()

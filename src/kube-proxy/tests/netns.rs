@@ -3,6 +3,7 @@
 //! `client 192.0.2.2 --- 192.0.2.1 node 10.244.0.1 --- pods 10.244.0.2 and .3`
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use std::collections::BTreeSet;
     use std::io::{ErrorKind, Read, Write};
@@ -33,18 +34,13 @@ mod tests {
             if !nix::unistd::geteuid().is_root() {
                 return Err("not root".to_owned());
             }
-            let world = Self {
-                prefix: format!("kp{}{tag}", std::process::id()),
-            };
+            let world = Self { prefix: format!("kp{}{tag}", std::process::id()) };
             for name in ["node", "client", "pod2", "pod3"] {
-                world.ip(&["netns", "add", &world.ns(name)])?;
+                World::ip(&["netns", "add", &world.ns(name)])?;
                 world.within(name, &["link", "set", "lo", "up"])?;
             }
             world.wire("client", "eth-client", "192.0.2.2/24")?;
-            world.within(
-                "node",
-                &["addr", "add", "192.0.2.1/24", "dev", "eth-client"],
-            )?;
+            world.within("node", &["addr", "add", "192.0.2.1/24", "dev", "eth-client"])?;
             world.within("client", &["route", "add", "default", "via", "192.0.2.1"])?;
             world.within("node", &["link", "add", "cbr0", "type", "bridge"])?;
             world.within("node", &["addr", "add", "10.244.0.1/24", "dev", "cbr0"])?;
@@ -55,15 +51,10 @@ mod tests {
                 world.wire(pod, pod, address)?;
                 world.within("node", &["link", "set", pod, "master", "cbr0"])?;
                 // Bridged packets meet the rules where br_netfilter is on; one to its own sender needs this.
-                world.within(
-                    "node",
-                    &["link", "set", pod, "type", "bridge_slave", "hairpin", "on"],
-                )?;
+                world.within("node", &["link", "set", pod, "type", "bridge_slave", "hairpin", "on"])?;
                 world.within(pod, &["route", "add", "default", "via", "10.244.0.1"])?;
             }
-            world.run("node", || {
-                std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(|e| e.to_string())
-            })?;
+            world.run("node", || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(|e| e.to_string()))?;
             Ok(world)
         }
 
@@ -71,42 +62,28 @@ mod tests {
             format!("{}-{name}", self.prefix)
         }
 
-        fn ip(&self, args: &[&str]) -> Result<(), String> {
-            let output = Command::new("ip")
-                .args(args)
-                .output()
-                .map_err(|e| e.to_string())?;
+        fn ip(args: &[&str]) -> Result<(), String> {
+            let output = Command::new("ip").args(args).output().map_err(|e| e.to_string())?;
             if output.status.success() {
                 return Ok(());
             }
-            Err(format!(
-                "ip {}: {}",
-                args.join(" "),
-                String::from_utf8_lossy(&output.stderr)
-            ))
+            Err(format!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr)))
         }
 
         fn within(&self, name: &str, args: &[&str]) -> Result<(), String> {
-            self.ip(&[&["-n", &self.ns(name)], args].concat())
+            Self::ip(&[&["-n", &self.ns(name)], args].concat())
         }
 
         fn wire(&self, name: &str, device: &str, address: &str) -> Result<(), String> {
             let (inner, outer) = (self.ns(name), self.ns("node"));
-            self.ip(&[
-                "-n", &outer, "link", "add", device, "type", "veth", "peer", "name", "eth0",
-                "netns", &inner,
-            ])?;
+            Self::ip(&["-n", &outer, "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", &inner])?;
             self.within(name, &["addr", "add", address, "dev", "eth0"])?;
             self.within(name, &["link", "set", "eth0", "up"])?;
             self.within("node", &["link", "set", device, "up"])
         }
 
         /// Runs code on a thread inside a namespace.
-        fn run<T: Send + 'static>(
-            &self,
-            name: &str,
-            code: impl FnOnce() -> T + Send + 'static,
-        ) -> T {
+        fn run<T: Send + 'static>(&self, name: &str, code: impl FnOnce() -> T + Send + 'static) -> T {
             let path = format!("/run/netns/{}", self.ns(name));
             let thread = std::thread::spawn(move || {
                 let file = std::fs::File::open(path).unwrap();
@@ -120,14 +97,8 @@ mod tests {
         fn serve(&self, pod: &'static str) {
             let listener = self.run(pod, || TcpListener::bind("0.0.0.0:8080").unwrap());
             std::thread::spawn(move || {
-                while let Ok((mut stream, _)) = listener.accept() {
-                    std::thread::spawn(move || {
-                        let _ = stream.write_all(pod.as_bytes());
-                        let mut byte = [0];
-                        while stream.read_exact(&mut byte).is_ok()
-                            && stream.write_all(&byte).is_ok()
-                        {}
-                    });
+                for stream in listener.incoming().flatten() {
+                    std::thread::spawn(move || echo(stream, pod));
                 }
             });
         }
@@ -140,18 +111,15 @@ mod tests {
         fn connect(&self, from: &str, to: &'static str) -> Result<(String, TcpStream), ErrorKind> {
             self.run(from, move || {
                 let address: SocketAddr = to.parse().unwrap();
-                let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))
-                    .map_err(|e| e.kind())?;
-                stream
-                    .set_read_timeout(Some(Duration::from_secs(2)))
-                    .unwrap();
+                let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).map_err(|e| e.kind())?;
+                stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
                 let mut name = [0; 4];
                 stream.read_exact(&mut name).map_err(|e| e.kind())?;
                 Ok((String::from_utf8_lossy(&name).into_owned(), stream))
             })
         }
 
-        fn proxy(&self) -> Kernel {
+        fn proxy() -> Kernel {
             let host = Host::find(None).unwrap();
             let node = NodeFacts {
                 name: "n1".to_owned(),
@@ -159,26 +127,23 @@ mod tests {
                 mark: 0x4000,
                 ..NodeFacts::default()
             };
-            let settings = Settings {
-                node,
-                port_networks: Vec::new(),
-                pods_by_node: false,
-                window: Duration::ZERO,
-            };
-            Kernel {
-                host,
-                settings,
-                proxy: None,
-            }
+            let settings = Settings { node, port_networks: Vec::new(), pods_by_node: false, window: Duration::ZERO };
+            Kernel { host, settings, proxy: None }
         }
     }
 
     impl Drop for World {
         fn drop(&mut self) {
             for name in ["node", "client", "pod2", "pod3"] {
-                let _ = self.ip(&["netns", "del", &self.ns(name)]);
+                let _ = Self::ip(&["netns", "del", &self.ns(name)]);
             }
         }
+    }
+
+    fn echo(mut stream: TcpStream, name: &str) {
+        let _ = stream.write_all(name.as_bytes());
+        let mut byte = [0];
+        while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
     }
 
     /// The proxy under test; each call runs on a thread inside the node.
@@ -195,24 +160,13 @@ mod tests {
             let is_first = proxy.is_none();
             let (host, settings) = (self.host.clone(), self.settings.clone());
             self.proxy = Some(world.run("node", move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let mut proxy = match proxy {
                     Some(proxy) => proxy.with_inputs(inputs),
                     None => Proxy::new(host, inputs, settings, Arc::new(Health::default())),
                 };
-                let web = ServiceName {
-                    namespace: "shop".to_owned(),
-                    name: "web".to_owned(),
-                };
-                runtime
-                    .block_on(proxy.sync(&Changed {
-                        services: [web].into(),
-                        node: is_first,
-                    }))
-                    .unwrap();
+                let web = ServiceName { namespace: "shop".to_owned(), name: "web".to_owned() };
+                runtime.block_on(proxy.sync(&Changed { services: [web].into(), node: is_first })).unwrap();
                 proxy
             }));
         }
@@ -224,23 +178,14 @@ mod tests {
     }
 
     fn inputs(service: Value, pods: &[&str]) -> Inputs {
-        let endpoints: Vec<Value> = pods
-            .iter()
-            .map(|ip| json!({"addresses": [ip], "nodeName": "n1"}))
-            .collect();
+        let endpoints: Vec<Value> = pods.iter().map(|ip| json!({"addresses": [ip], "nodeName": "n1"})).collect();
         let slice = json!({"metadata": {"namespace": "shop", "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
             "addressType": "IPv4", "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}], "endpoints": endpoints});
         let node = json!({"metadata": {"name": "n1"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}});
         let slice: EndpointSlice = serde_json::from_value(slice).unwrap();
         Inputs {
             services: Store::fixed([serde_json::from_value(service).unwrap()], []),
-            slices: Store::fixed(
-                [slice],
-                [(
-                    BY_SERVICE,
-                    service_of_slice as fn(&EndpointSlice) -> Vec<String>,
-                )],
-            ),
+            slices: Store::fixed([slice], [(BY_SERVICE, service_of_slice as fn(&EndpointSlice) -> Vec<String>)]),
             nodes: Store::fixed([serde_json::from_value(node).unwrap()], []),
         }
     }
@@ -271,23 +216,14 @@ mod tests {
     #[test]
     fn connections_reach_endpoints_and_survive_changes() {
         let Some(world) = world("a") else { return };
-        let mut kernel = world.proxy();
+        let mut kernel = World::proxy();
         kernel.apply(&world, service(json!({})), &["10.244.0.2", "10.244.0.3"]);
 
-        let seen: BTreeSet<String> = (0..40)
-            .map(|_| world.ask("node", CLUSTER_IP).unwrap())
-            .collect();
-        assert_eq!(
-            seen.len(),
-            2,
-            "both endpoints answer on the cluster address: {seen:?}"
-        );
+        let seen: BTreeSet<String> = (0..40).map(|_| world.ask("node", CLUSTER_IP).unwrap()).collect();
+        assert_eq!(seen.len(), 2, "both endpoints answer on the cluster address: {seen:?}");
         world.ask("client", CLUSTER_IP).unwrap();
         world.ask("client", NODE_PORT).unwrap();
-        assert_eq!(
-            world.ask("node", "127.0.0.1:30080"),
-            Err(ErrorKind::ConnectionRefused)
-        );
+        assert_eq!(world.ask("node", "127.0.0.1:30080"), Err(ErrorKind::ConnectionRefused));
 
         // An open connection goes on while its endpoint leaves the Service, and through a restart.
         let (_, mut open) = world.connect("client", NODE_PORT).unwrap();
@@ -306,38 +242,24 @@ mod tests {
     #[test]
     fn nobody_to_answer_is_told_at_once() {
         let Some(world) = world("b") else { return };
-        let mut kernel = world.proxy();
+        let mut kernel = World::proxy();
         kernel.apply(&world, service(json!({})), &[]);
         let begin = Instant::now();
-        for (from, to) in [
-            ("node", CLUSTER_IP),
-            ("client", CLUSTER_IP),
-            ("client", NODE_PORT),
-        ] {
-            assert_eq!(
-                world.ask(from, to),
-                Err(ErrorKind::ConnectionRefused),
-                "{from} {to}"
-            );
+        for (from, to) in [("node", CLUSTER_IP), ("client", CLUSTER_IP), ("client", NODE_PORT)] {
+            assert_eq!(world.ask(from, to), Err(ErrorKind::ConnectionRefused), "{from} {to}");
         }
         // A port the Service does not have, on an address it does have.
-        assert_eq!(
-            world.ask("client", "10.96.0.20:81"),
-            Err(ErrorKind::ConnectionRefused)
-        );
+        assert_eq!(world.ask("client", "10.96.0.20:81"), Err(ErrorKind::ConnectionRefused));
         assert!(begin.elapsed() < Duration::from_secs(2));
     }
 
     #[test]
     fn a_client_keeps_its_endpoint() {
         let Some(world) = world("c") else { return };
-        let mut kernel = world.proxy();
-        let sticky = json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 600}}});
-        kernel.apply(
-            &world,
-            service(sticky.clone()),
-            &["10.244.0.2", "10.244.0.3"],
-        );
+        let mut kernel = World::proxy();
+        let sticky =
+            json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 600}}});
+        kernel.apply(&world, service(sticky.clone()), &["10.244.0.2", "10.244.0.3"]);
         let first = world.ask("client", CLUSTER_IP).unwrap();
         for _ in 0..20 {
             assert_eq!(world.ask("client", CLUSTER_IP).unwrap(), first);
@@ -345,11 +267,7 @@ mod tests {
         kernel.restart();
         kernel.apply(&world, service(sticky), &["10.244.0.2", "10.244.0.3"]);
         for _ in 0..20 {
-            assert_eq!(
-                world.ask("client", CLUSTER_IP).unwrap(),
-                first,
-                "after a restart"
-            );
+            assert_eq!(world.ask("client", CLUSTER_IP).unwrap(), first, "after a restart");
         }
     }
 }

@@ -41,10 +41,7 @@ pub enum ConntrackError {
 /// The connection table of one network namespace.
 pub trait Conntrack: Send + Sync + 'static {
     /// Forgets the UDP flows that match; none matching is no error.
-    fn forget_udp(
-        &self,
-        flows: &UdpFlows,
-    ) -> impl Future<Output = Result<(), ConntrackError>> + Send;
+    fn forget_udp(&self, flows: &UdpFlows) -> impl Future<Output = Result<(), ConntrackError>> + Send;
 }
 
 /// [`Conntrack`] by the `conntrack` program; does nothing where the host has none.
@@ -56,9 +53,7 @@ pub struct ConntrackCommand {
 impl ConntrackCommand {
     /// Finds `conntrack` here or in the host mounted at `host_root`.
     pub fn find(host_root: Option<&Path>) -> Self {
-        Self {
-            program: Program::find("conntrack", host_root),
-        }
+        Self { program: Program::find("conntrack", host_root) }
     }
 
     /// Whether the host has the program at all.
@@ -77,26 +72,18 @@ impl Conntrack for ConntrackCommand {
             .stdin(Stdio::null())
             .output()
             .await
-            .map_err(|source| ConntrackError::Run {
-                program: program.path().to_owned(),
-                source,
-            })?;
+            .map_err(|source| ConntrackError::Run { program: program.path().to_owned(), source })?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         if output.status.success() || stderr.contains("0 flow entries have been deleted") {
             return Ok(());
         }
-        Err(ConntrackError::Failed {
-            detail: stderr.trim().to_owned(),
-        })
+        Err(ConntrackError::Failed { detail: stderr.trim().to_owned() })
     }
 }
 
 fn arguments(flows: &UdpFlows) -> Vec<String> {
     let mut args: Vec<String> = ["-D", "-p", "udp"].map(str::to_owned).into();
-    let six = [flows.original_destination, flows.translated_destination]
-        .iter()
-        .flatten()
-        .any(IpAddr::is_ipv6);
+    let six = [flows.original_destination, flows.translated_destination].iter().flatten().any(IpAddr::is_ipv6);
     if six {
         args.extend(["-f".to_owned(), "ipv6".to_owned()]);
     }
@@ -123,21 +110,12 @@ mod tests {
             original_port: None,
             translated_destination: Some("10.244.0.3".parse().unwrap()),
         };
-        assert_eq!(
-            arguments(&flows).join(" "),
-            "-D -p udp --orig-dst 10.96.0.10 --dst-nat 10.244.0.3"
-        );
+        assert_eq!(arguments(&flows).join(" "), "-D -p udp --orig-dst 10.96.0.10 --dst-nat 10.244.0.3");
     }
 
     #[test]
     fn an_ipv6_address_selects_the_family() {
-        let flows = UdpFlows {
-            original_destination: Some("fd00::a".parse().unwrap()),
-            ..Default::default()
-        };
-        assert_eq!(
-            arguments(&flows).join(" "),
-            "-D -p udp -f ipv6 --orig-dst fd00::a"
-        );
+        let flows = UdpFlows { original_destination: Some("fd00::a".parse().unwrap()), ..Default::default() };
+        assert_eq!(arguments(&flows).join(" "), "-D -p udp -f ipv6 --orig-dst fd00::a");
     }
 }

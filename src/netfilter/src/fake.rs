@@ -45,9 +45,7 @@ impl FakeHost {
 
     /// Sets what [`Nftables::list_table`] answers for a table.
     pub fn put_table(&self, family: Family, table: &str, json: &str) {
-        self.lock()
-            .tables
-            .push(((family, table.to_owned()), json.to_owned()));
+        self.lock().tables.push(((family, table.to_owned()), json.to_owned()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
@@ -59,25 +57,15 @@ impl Nftables for FakeHost {
     async fn apply(&self, transaction: &str) -> Result<(), NftablesError> {
         let mut record = self.lock();
         if std::mem::take(&mut record.refuse_next) {
-            return Err(NftablesError::Refused {
-                detail: "refused by the test".to_owned(),
-            });
+            return Err(NftablesError::Refused { detail: "refused by the test".to_owned() });
         }
         record.transactions.push(transaction.to_owned());
         Ok(())
     }
 
-    async fn list_table(
-        &self,
-        family: Family,
-        table: &str,
-    ) -> Result<Option<String>, NftablesError> {
+    async fn list_table(&self, family: Family, table: &str) -> Result<Option<String>, NftablesError> {
         let record = self.lock();
-        let row = record
-            .tables
-            .iter()
-            .rev()
-            .find(|((f, t), _)| *f == family && t == table);
+        let row = record.tables.iter().rev().find(|((f, t), _)| *f == family && t == table);
         Ok(row.map(|(_, json)| json.clone()))
     }
 }
@@ -125,10 +113,7 @@ mod tests {
         let host = FakeHost::new();
         let destination = "10.244.1.0/24".parse().unwrap();
         for gateway in ["10.0.0.1", "10.0.0.2"] {
-            let route = Route {
-                destination,
-                gateway: gateway.parse().unwrap(),
-            };
+            let route = Route { destination, gateway: gateway.parse().unwrap() };
             host.replace(&route).await.unwrap();
         }
         let routes = host.list().await.unwrap();

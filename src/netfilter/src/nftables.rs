@@ -86,10 +86,7 @@ impl NftCommand {
     }
 
     async fn run(&self, args: &[&str], input: &str) -> Result<std::process::Output, NftablesError> {
-        let run = |source| NftablesError::Run {
-            program: self.program.path().to_owned(),
-            source,
-        };
+        let run = |source| NftablesError::Run { program: self.program.path().to_owned(), source };
         let mut child = self
             .program
             .command(args)
@@ -106,10 +103,7 @@ impl NftCommand {
             }
         };
         let work = async { tokio::join!(feed, child.wait_with_output()).1 };
-        tokio::time::timeout(TIMEOUT, work)
-            .await
-            .map_err(|_| NftablesError::Timeout)?
-            .map_err(run)
+        tokio::time::timeout(TIMEOUT, work).await.map_err(|_| NftablesError::Timeout)?.map_err(run)
     }
 }
 
@@ -119,19 +113,11 @@ impl Nftables for NftCommand {
         if output.status.success() {
             return Ok(());
         }
-        Err(NftablesError::Refused {
-            detail: detail(&output.stderr),
-        })
+        Err(NftablesError::Refused { detail: detail(&output.stderr) })
     }
 
-    async fn list_table(
-        &self,
-        family: Family,
-        table: &str,
-    ) -> Result<Option<String>, NftablesError> {
-        let output = self
-            .run(&["-j", "list", "table", &family.to_string(), table], "")
-            .await?;
+    async fn list_table(&self, family: Family, table: &str) -> Result<Option<String>, NftablesError> {
+        let output = self.run(&["-j", "list", "table", &family.to_string(), table], "").await?;
         if output.status.success() {
             return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
         }
@@ -166,9 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_cannot_start_is_named() {
-        let nft = NftCommand {
-            program: Program::at("/no/such/nft"),
-        };
+        let nft = NftCommand { program: Program::at("/no/such/nft") };
         let error = nft.apply("").await.unwrap_err();
         assert_eq!(error.to_string(), "cannot run /no/such/nft");
     }

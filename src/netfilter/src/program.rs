@@ -8,11 +8,7 @@ use tokio::process::Command;
 /// Folders that hold network programs, in the order they are tried.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 /// Loaders of a dynamically linked host, by architecture.
-const LOADERS: [&str; 3] = [
-    "/lib64/ld-linux-x86-64.so.2",
-    "/lib/ld-linux-aarch64.so.1",
-    "/lib/ld-musl-x86_64.so.1",
-];
+const LOADERS: [&str; 3] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1"];
 /// Where the libraries of a host live; missing folders do no harm.
 const LIBRARIES: [&str; 5] = [
     "/lib/x86_64-linux-gnu",
@@ -35,33 +31,18 @@ pub struct Program {
 impl Program {
     /// Looks for `name` in the usual folders, then below `host_root` if one is given.
     pub fn find(name: &str, host_root: Option<&Path>) -> Option<Self> {
-        if let Some(path) = FOLDERS
-            .iter()
-            .map(|f| Path::new(f).join(name))
-            .find(|p| p.is_file())
-        {
-            return Some(Self {
-                argv: vec![path.to_string_lossy().into_owned()],
-            });
+        if let Some(path) = FOLDERS.iter().map(|f| Path::new(f).join(name)).find(|p| p.is_file()) {
+            return Some(Self { argv: vec![path.to_string_lossy().into_owned()] });
         }
         Self::find_below(name, host_root?)
     }
 
     fn find_below(name: &str, root: &Path) -> Option<Self> {
         let inside = |path: &str| below(root, path);
-        let program = FOLDERS
-            .iter()
-            .map(|f| format!("{f}/{name}"))
-            .find(|p| exists(root, p))?;
-        let chroot = FOLDERS
-            .iter()
-            .map(|f| format!("{f}/chroot"))
-            .find(|p| exists(root, p))?;
+        let program = FOLDERS.iter().map(|f| format!("{f}/{name}")).find(|p| exists(root, p))?;
+        let chroot = FOLDERS.iter().map(|f| format!("{f}/chroot")).find(|p| exists(root, p))?;
         let loader = LOADERS.iter().find(|p| exists(root, p))?;
-        let libraries: Vec<String> = LIBRARIES
-            .iter()
-            .map(|p| inside(p).to_string_lossy().into_owned())
-            .collect();
+        let libraries: Vec<String> = LIBRARIES.iter().map(|p| inside(p).to_string_lossy().into_owned()).collect();
         Some(Self {
             argv: vec![
                 inside(loader).to_string_lossy().into_owned(),
@@ -92,9 +73,7 @@ impl Program {
 
     /// A program given by its path, looked up no further.
     pub fn at(path: impl Into<String>) -> Self {
-        Self {
-            argv: vec![path.into()],
-        }
+        Self { argv: vec![path.into()] }
     }
 }
 
@@ -114,11 +93,7 @@ mod tests {
     #[test]
     fn a_program_of_a_mounted_host_runs_through_its_own_loader() {
         let root = tempfile::tempdir().unwrap();
-        for path in [
-            "usr/sbin/nft",
-            "usr/sbin/chroot",
-            "lib64/ld-linux-x86-64.so.2",
-        ] {
+        for path in ["usr/sbin/nft", "usr/sbin/chroot", "lib64/ld-linux-x86-64.so.2"] {
             let file = root.path().join(path);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, "").unwrap();

@@ -70,9 +70,7 @@ struct Row {
 impl IpCommand {
     /// Finds `ip` here or in the host mounted at `host_root`.
     pub fn find(host_root: Option<&Path>) -> Result<Self, RoutesError> {
-        Ok(Self {
-            program: Program::find("ip", host_root).ok_or(RoutesError::NoProgram)?,
-        })
+        Ok(Self { program: Program::find("ip", host_root).ok_or(RoutesError::NoProgram)? })
     }
 
     async fn run(&self, args: &[&str]) -> Result<Vec<u8>, RoutesError> {
@@ -82,10 +80,7 @@ impl IpCommand {
             .stdin(Stdio::null())
             .output()
             .await
-            .map_err(|source| RoutesError::Run {
-                program: self.program.path().to_owned(),
-                source,
-            })?;
+            .map_err(|source| RoutesError::Run { program: self.program.path().to_owned(), source })?;
         if output.status.success() {
             return Ok(output.stdout);
         }
@@ -105,17 +100,12 @@ impl Routes for IpCommand {
 
     async fn replace(&self, route: &Route) -> Result<(), RoutesError> {
         let (destination, gateway) = (route.destination.to_string(), route.gateway.to_string());
-        self.run(&["route", "replace", &destination, "via", &gateway])
-            .await
-            .map(drop)
+        self.run(&["route", "replace", &destination, "via", &gateway]).await.map(drop)
     }
 
     async fn remove(&self, route: &Route) -> Result<(), RoutesError> {
         let (destination, gateway) = (route.destination.to_string(), route.gateway.to_string());
-        match self
-            .run(&["route", "del", &destination, "via", &gateway])
-            .await
-        {
+        match self.run(&["route", "del", &destination, "via", &gateway]).await {
             Err(RoutesError::Refused { detail }) if detail.contains("No such process") => Ok(()),
             other => other.map(drop),
         }
@@ -130,14 +120,8 @@ fn parse(json: &[u8]) -> Result<Vec<Route>, RoutesError> {
     let route = |row: Row| {
         let gateway = row.gateway?;
         // A single host is printed without its prefix length.
-        let destination = row
-            .dst
-            .parse()
-            .or_else(|_| row.dst.parse::<IpAddr>().map(IpNet::from));
-        Some(Route {
-            destination: destination.ok()?,
-            gateway,
-        })
+        let destination = row.dst.parse().or_else(|_| row.dst.parse::<IpAddr>().map(IpNet::from));
+        Some(Route { destination: destination.ok()?, gateway })
     };
     Ok(rows.into_iter().filter_map(route).collect())
 }
@@ -152,15 +136,9 @@ mod tests {
             {"dst":"10.244.1.0/24","gateway":"10.0.0.2","dev":"eth0","flags":[]},
             {"dst":"10.9.9.9","gateway":"10.0.0.3","dev":"eth0","flags":[]},
             {"dst":"10.0.0.0/24","dev":"eth0","scope":"link","flags":[]}]"#;
-        let seen: Vec<String> = parse(json)
-            .unwrap()
-            .iter()
-            .map(|r| format!("{} via {}", r.destination, r.gateway))
-            .collect();
-        assert_eq!(
-            seen,
-            ["10.244.1.0/24 via 10.0.0.2", "10.9.9.9/32 via 10.0.0.3"]
-        );
+        let seen: Vec<String> =
+            parse(json).unwrap().iter().map(|r| format!("{} via {}", r.destination, r.gateway)).collect();
+        assert_eq!(seen, ["10.244.1.0/24 via 10.0.0.2", "10.9.9.9/32 via 10.0.0.3"]);
     }
 
     #[test]

@@ -35,15 +35,9 @@ fn ensure_below(root: &Path, name: &str, value: &str) -> Result<bool, SysctlErro
     let path = root.join(name);
     let current = std::fs::read_to_string(&path).map_err(|source| {
         if source.kind() == std::io::ErrorKind::NotFound {
-            SysctlError::Missing {
-                name: name.to_owned(),
-            }
+            SysctlError::Missing { name: name.to_owned() }
         } else {
-            SysctlError::Access {
-                name: name.to_owned(),
-                value: value.to_owned(),
-                source,
-            }
+            SysctlError::Access { name: name.to_owned(), value: value.to_owned(), source }
         }
     })?;
     if current.trim() == value {

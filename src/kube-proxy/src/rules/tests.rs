@@ -24,12 +24,7 @@ fn service() -> VirtualService {
         internal: TrafficPolicy::Cluster,
         external: TrafficPolicy::Cluster,
         health_check_port: None,
-        ports: vec![VirtualPort {
-            name: "http".to_owned(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        }],
+        ports: vec![VirtualPort { name: "http".to_owned(), protocol: Protocol::Tcp, port: 80, node_port: None }],
     }
 }
 
@@ -47,22 +42,12 @@ fn endpoint(last: u8, local: bool) -> Endpoint {
 }
 
 fn text(service: &VirtualService, endpoints: &[Endpoint]) -> String {
-    let name = ServiceName {
-        namespace: "shop".to_owned(),
-        name: "web".to_owned(),
-    };
-    let ports: Vec<_> = service
-        .ports
-        .iter()
-        .map(|p| (p, endpoints.to_vec()))
-        .collect();
+    let name = ServiceName { namespace: "shop".to_owned(), name: "web".to_owned() };
+    let ports: Vec<_> = service.ports.iter().map(|p| (p, endpoints.to_vec())).collect();
     let fragment = of_service(&name, service, &ports, (&node(), Family::Ip));
     let mut out = String::new();
     for (key, verdict) in &fragment.elements {
-        let verdict = verdict
-            .as_deref()
-            .map(|v| format!(" : {v}"))
-            .unwrap_or_default();
+        let verdict = verdict.as_deref().map(|v| format!(" : {v}")).unwrap_or_default();
         writeln!(out, "{} {{ {}{verdict} }}", key.collection.name(), key.key).unwrap();
     }
     for (set, seconds) in &fragment.affinity_sets {
@@ -70,9 +55,9 @@ fn text(service: &VirtualService, endpoints: &[Endpoint]) -> String {
     }
     for (chain, rules) in &fragment.chains {
         writeln!(out, "chain {chain}").unwrap();
-        rules
-            .iter()
-            .for_each(|rule| writeln!(out, "  {rule}").unwrap());
+        for rule in rules {
+            writeln!(out, "  {rule}").unwrap();
+        }
     }
     out
 }
@@ -108,10 +93,7 @@ fn local_external_policy_without_local_endpoint_drops_outsiders() {
     let mut service = service();
     service.load_balancer_ips = vec![IpAddr::from([192, 0, 2, 9])];
     service.external = TrafficPolicy::Local;
-    service.source_ranges = vec![
-        "198.51.100.0/25".parse().unwrap(),
-        "198.51.100.128/25".parse().unwrap(),
-    ];
+    service.source_ranges = vec!["198.51.100.0/25".parse().unwrap(), "198.51.100.128/25".parse().unwrap()];
     insta::assert_snapshot!(text(&service, &[endpoint(3, false)]));
 }
 
@@ -120,10 +102,7 @@ fn local_internal_policy_drops_where_nothing_is_local() {
     let mut service = service();
     service.internal = TrafficPolicy::Local;
     let text = text(&service, &[endpoint(3, false)]);
-    assert!(
-        text.contains("no-endpoint-services { 10.96.0.20 . tcp . 80 : drop }"),
-        "{text}"
-    );
+    assert!(text.contains("no-endpoint-services { 10.96.0.20 . tcp . 80 : drop }"), "{text}");
     assert!(!text.contains("\nservice-ips"), "{text}");
 }
 
@@ -133,10 +112,7 @@ fn source_ranges_of_another_family_only_block_everybody() {
     service.load_balancer_ips = vec![IpAddr::from([192, 0, 2, 9])];
     service.source_ranges = vec!["fd00::/8".parse().unwrap()];
     let text = text(&service, &[endpoint(3, false)]);
-    assert!(
-        text.contains("firewall-ips { 192.0.2.9 . tcp . 80 : goto firewall-"),
-        "{text}"
-    );
+    assert!(text.contains("firewall-ips { 192.0.2.9 . tcp . 80 : goto firewall-"), "{text}");
     assert!(!text.contains("return"), "{text}");
 }
 
