@@ -33,7 +33,7 @@ pub async fn run(config: Config, token: CancellationToken) -> anyhow::Result<()>
     let ready = Arc::new(AtomicBool::new(false));
     let sockets = Sockets::bind(config.address).await?;
     let servers = serve_health(&config, &ready, &end).await?;
-    let zone = Arc::new(RwLock::new(Zone::new(config.domain)));
+    let zone = Arc::new(RwLock::new(Zone::new(&config.domain)));
     let responder = Responder::new(Arc::clone(&zone), Forwarder::new(config.upstreams));
     let loaded = Arc::clone(&ready);
     let source = Source::start(&api, &end);
@@ -58,11 +58,7 @@ pub async fn run(config: Config, token: CancellationToken) -> anyhow::Result<()>
 
 type Servers = Vec<tokio::task::JoinHandle<()>>;
 
-async fn serve_health(
-    config: &Config,
-    ready: &Arc<AtomicBool>,
-    end: &CancellationToken,
-) -> anyhow::Result<Servers> {
+async fn serve_health(config: &Config, ready: &Arc<AtomicBool>, end: &CancellationToken) -> anyhow::Result<Servers> {
     let (is_ready, registry) = (Arc::clone(ready), Arc::new(Registry::default()));
     Ok(vec![
         serve(config.health, end, |path| match path {
@@ -70,12 +66,10 @@ async fn serve_health(
             _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         })
         .await?,
-        serve(config.ready, end, move |path| {
-            match (path, is_ready.load(Ordering::Relaxed)) {
-                ("/ready", true) => text(StatusCode::OK, "OK"),
-                ("/ready", false) => text(StatusCode::SERVICE_UNAVAILABLE, "kubernetes"),
-                _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
-            }
+        serve(config.ready, end, move |path| match (path, is_ready.load(Ordering::Relaxed)) {
+            ("/ready", true) => text(StatusCode::OK, "OK"),
+            ("/ready", false) => text(StatusCode::SERVICE_UNAVAILABLE, "kubernetes"),
+            _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         })
         .await?,
         serve(config.metrics, end, move |path| match path {

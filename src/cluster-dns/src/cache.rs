@@ -39,11 +39,7 @@ impl Cache {
         }
         let age = u32::try_from(now.duration_since(kept.since).as_secs()).unwrap_or(u32::MAX);
         let mut message = kept.message.clone();
-        let records = message
-            .answers
-            .iter_mut()
-            .chain(&mut message.authorities)
-            .chain(&mut message.additionals);
+        let records = message.answers.iter_mut().chain(&mut message.authorities).chain(&mut message.additionals);
         for record in records {
             record.ttl = record.ttl.saturating_sub(age);
         }
@@ -63,23 +59,14 @@ impl Cache {
                 all.remove(&victim);
             }
         }
-        all.insert(
-            key,
-            Kept {
-                message: message.clone(),
-                since: now,
-                until: now + life,
-            },
-        );
+        all.insert(key, Kept { message: message.clone(), since: now, until: now + life });
     }
 }
 
 /// How long an answer may be believed; `None` if not at all.
 fn life(message: &Message) -> Option<Duration> {
     let code = message.metadata.response_code;
-    if message.metadata.truncation
-        || !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
-    {
+    if message.metadata.truncation || !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
         return None;
     }
     let shortest = if message.answers.is_empty() {
@@ -109,11 +96,7 @@ mod tests {
     fn message(ttl: u32) -> Message {
         let mut message = Message::new(1, MessageType::Response, OpCode::Query);
         let name = Name::from_ascii("a.example.").unwrap();
-        message.add_answer(Record::from_rdata(
-            name,
-            ttl,
-            RData::from(std::net::IpAddr::from([192, 0, 2, 1])),
-        ));
+        message.add_answer(Record::from_rdata(name, ttl, RData::from(std::net::IpAddr::from([192, 0, 2, 1]))));
         message
     }
 
@@ -121,15 +104,9 @@ mod tests {
     fn the_time_to_live_runs_down() {
         let (cache, now) = (Cache::default(), Instant::now());
         cache.put(key("a.example."), &message(20), now);
-        let later = cache
-            .get(&key("a.example."), now + Duration::from_secs(15))
-            .unwrap();
+        let later = cache.get(&key("a.example."), now + Duration::from_secs(15)).unwrap();
         assert_eq!(later.answers[0].ttl, 5);
-        assert!(
-            cache
-                .get(&key("a.example."), now + Duration::from_secs(20))
-                .is_none()
-        );
+        assert!(cache.get(&key("a.example."), now + Duration::from_secs(20)).is_none());
     }
 
     #[test]
@@ -139,9 +116,7 @@ mod tests {
         let mut failed = message(20);
         failed.metadata.response_code = ResponseCode::ServFail;
         cache.put(key("failed."), &failed, now);
-        assert!(
-            cache.get(&key("zero."), now).is_none() && cache.get(&key("failed."), now).is_none()
-        );
+        assert!(cache.get(&key("zero."), now).is_none() && cache.get(&key("failed."), now).is_none());
     }
 
     #[test]

@@ -12,10 +12,7 @@ use hickory_proto::rr::Name;
 
 /// The arguments as written.
 #[derive(Debug, Parser)]
-#[command(
-    name = "cluster-dns",
-    about = "Answers for the names of Services and Pods"
-)]
+#[command(name = "cluster-dns", about = "Answers for the names of Services and Pods")]
 pub struct Args {
     /// The domain of the cluster.
     #[arg(long, default_value = "cluster.local")]
@@ -77,13 +74,10 @@ impl TryFrom<Args> for Config {
     type Error = anyhow::Error;
 
     fn try_from(args: Args) -> anyhow::Result<Self> {
-        let mut domain = Name::from_ascii(&args.domain)
-            .with_context(|| format!("--domain: {:?} is no name", args.domain))?;
+        let mut domain =
+            Name::from_ascii(&args.domain).with_context(|| format!("--domain: {:?} is no name", args.domain))?;
         domain.set_fqdn(true);
-        anyhow::ensure!(
-            !domain.is_root(),
-            "--domain: the root is no domain for a cluster"
-        );
+        anyhow::ensure!(!domain.is_root(), "--domain: the root is no domain for a cluster");
         let given = if args.upstream.is_empty() {
             resolvers(&args.resolv_conf)
         } else {
@@ -91,8 +85,7 @@ impl TryFrom<Args> for Config {
             parsed.collect::<anyhow::Result<Vec<_>>>()?
         };
         let address = SocketAddr::new(args.bind_address, args.port);
-        let (loops, upstreams): (Vec<_>, Vec<_>) =
-            given.into_iter().partition(|u| leads_back(*u, address));
+        let (loops, upstreams): (Vec<_>, Vec<_>) = given.into_iter().partition(|u| leads_back(*u, address));
         for upstream in loops {
             tracing::warn!(%upstream, "resolver left out: it leads back to this server");
         }
@@ -111,15 +104,13 @@ impl TryFrom<Args> for Config {
 
 fn upstream(text: &str) -> anyhow::Result<SocketAddr> {
     let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-    bare.or_else(|_| text.parse())
-        .with_context(|| format!("--upstream: {text:?} is no address"))
+    bare.or_else(|_| text.parse()).with_context(|| format!("--upstream: {text:?} is no address"))
 }
 
 /// Whether a question sent there would arrive here.
 fn leads_back(upstream: SocketAddr, own: SocketAddr) -> bool {
     let here = upstream.ip().is_loopback() || upstream.ip().is_unspecified();
-    upstream.port() == own.port()
-        && (upstream.ip() == own.ip() || (here && own.ip().is_unspecified()))
+    upstream.port() == own.port() && (upstream.ip() == own.ip() || (here && own.ip().is_unspecified()))
 }
 
 fn resolvers(path: &Path) -> Vec<SocketAddr> {
@@ -142,9 +133,7 @@ mod tests {
     use super::*;
 
     fn config(args: &[&str]) -> anyhow::Result<Config> {
-        Config::try_from(Args::parse_from(
-            std::iter::once(&"cluster-dns").chain(args),
-        ))
+        Config::try_from(Args::parse_from(std::iter::once(&"cluster-dns").chain(args)))
     }
 
     #[test]
@@ -156,11 +145,9 @@ mod tests {
 
     #[test]
     fn wrong_values_name_their_flag() {
-        for (flag, name) in [
-            ("--domain=a..b", "--domain"),
-            ("--domain=.", "--domain"),
-            ("--upstream=dns", "--upstream"),
-        ] {
+        for (flag, name) in
+            [("--domain=a..b", "--domain"), ("--domain=.", "--domain"), ("--upstream=dns", "--upstream")]
+        {
             let error = format!("{:#}", config(&[flag, "--resolv-conf=/none"]).unwrap_err());
             assert!(error.contains(name), "{flag}: {error}");
         }

@@ -54,15 +54,9 @@ struct Inner {
 impl Forwarder {
     /// A forwarder to some resolvers, asked in order.
     pub fn new(upstreams: Vec<SocketAddr>) -> Self {
-        let shared = Inner {
-            upstreams,
-            cache: Cache::default(),
-            under_way: Mutex::default(),
-            permits: Semaphore::new(AT_ONCE),
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared =
+            Inner { upstreams, cache: Cache::default(), under_way: Mutex::default(), permits: Semaphore::new(AT_ONCE) };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The answer to a question, from the cache or a resolver; `None` if nobody answers.
@@ -75,11 +69,7 @@ impl Forwarder {
             return None;
         }
         let exchange = {
-            let mut under_way = self
-                .shared
-                .under_way
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut under_way = self.shared.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             under_way
                 .entry(key.clone())
                 .or_insert_with(|| {
@@ -102,22 +92,17 @@ impl Inner {
         if let Some(message) = &answer {
             self.cache.put(key.clone(), message, Instant::now());
         }
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key);
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         answer.map(Arc::new)
     }
 
     async fn ask_in_turn(&self, query: &Query) -> Option<Message> {
         for upstream in &self.upstreams {
-            match tokio::time::timeout(PATIENCE, ask_one(*upstream, query))
-                .await
-                .unwrap_or(Err(ForwardError::Timeout))
+            match tokio::time::timeout(PATIENCE, ask_one(*upstream, query)).await.unwrap_or(Err(ForwardError::Timeout))
             {
                 Ok(message) => return Some(message),
                 Err(error) => {
-                    tracing::debug!(%upstream, name = %query.name(), %error, "resolver failed")
+                    tracing::debug!(%upstream, name = %query.name(), %error, "resolver failed");
                 }
             }
         }
@@ -140,17 +125,9 @@ async fn ask_one(upstream: SocketAddr, query: &Query) -> Result<Message, Forward
     Ok(answer)
 }
 
-async fn over_udp(
-    upstream: SocketAddr,
-    packet: &[u8],
-    request: &Message,
-) -> Result<Message, ForwardError> {
+async fn over_udp(upstream: SocketAddr, packet: &[u8], request: &Message) -> Result<Message, ForwardError> {
     // A fresh socket a question: an unguessable port besides the unguessable number.
-    let any: SocketAddr = if upstream.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0; 8], 0).into()
-    };
+    let any: SocketAddr = if upstream.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0; 8], 0).into() };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(upstream).await?;
     socket.send(packet).await?;
@@ -166,39 +143,24 @@ async fn over_udp(
     }
 }
 
-async fn over_tcp(
-    upstream: SocketAddr,
-    packet: &[u8],
-    request: &Message,
-) -> Result<Message, ForwardError> {
+async fn over_tcp(upstream: SocketAddr, packet: &[u8], request: &Message) -> Result<Message, ForwardError> {
     let mut stream = TcpStream::connect(upstream).await?;
     let size = u16::try_from(packet.len()).map_err(|_| ForwardError::Message)?;
-    stream
-        .write_all(&[&size.to_be_bytes(), packet].concat())
-        .await?;
+    stream.write_all(&[&size.to_be_bytes(), packet].concat()).await?;
     let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut buffer).await?;
     let answer = Message::from_vec(&buffer).map_err(|_| ForwardError::Message)?;
-    if fits(&answer, request) {
-        Ok(answer)
-    } else {
-        Err(ForwardError::Message)
-    }
+    if fits(&answer, request) { Ok(answer) } else { Err(ForwardError::Message) }
 }
 
 fn fits(answer: &Message, request: &Message) -> bool {
     let same = |a: &Query, b: &Query| {
-        a.query_type() == b.query_type()
-            && a.query_class() == b.query_class()
-            && lower(a) == lower(b)
+        a.query_type() == b.query_type() && a.query_class() == b.query_class() && lower(a) == lower(b)
     };
     answer.metadata.message_type == MessageType::Response
         && answer.metadata.id == request.metadata.id
         && answer.queries.len() == 1
-        && request
-            .queries
-            .first()
-            .is_some_and(|q| same(q, &answer.queries[0]))
+        && request.queries.first().is_some_and(|q| same(q, &answer.queries[0]))
 }
 
 fn lower(query: &Query) -> Name {
@@ -224,18 +186,11 @@ mod tests {
                 count.fetch_add(1, Ordering::Relaxed);
                 let mut answer = Message::from_vec(&buffer[..size]).unwrap().into_response();
                 let name = answer.queries[0].name().clone();
-                answer.add_answer(Record::from_rdata(
-                    name,
-                    60,
-                    RData::from(std::net::IpAddr::from([192, 0, 2, 7])),
-                ));
+                answer.add_answer(Record::from_rdata(name, 60, RData::from(std::net::IpAddr::from([192, 0, 2, 7]))));
                 let mut forged = answer.clone();
                 forged.metadata.id = forged.metadata.id.wrapping_add(1);
                 for message in [forged, answer] {
-                    socket
-                        .send_to(&message.to_vec().unwrap(), from)
-                        .await
-                        .unwrap();
+                    socket.send_to(&message.to_vec().unwrap(), from).await.unwrap();
                 }
             }
         });
@@ -260,27 +215,13 @@ mod tests {
 
     #[tokio::test]
     async fn without_resolver_there_is_no_answer() {
-        assert!(
-            Forwarder::new(Vec::new())
-                .ask(&query("a.example."))
-                .await
-                .is_none()
-        );
+        assert!(Forwarder::new(Vec::new()).ask(&query("a.example.")).await.is_none());
     }
 
     #[tokio::test]
     async fn the_next_resolver_is_asked_when_one_is_dead() {
         let (address, _) = resolver().await;
-        let dead = UdpSocket::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        assert!(
-            Forwarder::new(vec![dead, address])
-                .ask(&query("a.example."))
-                .await
-                .is_some()
-        );
+        let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        assert!(Forwarder::new(vec![dead, address]).ask(&query("a.example.")).await.is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! The DNS server of the cluster: names of Services and Pods for everybody inside it.
 //!
-//! It follows Services and EndpointSlices and answers as the Kubernetes DNS specification 1.1.0
+//! It follows Services and `EndpointSlices` and answers as the Kubernetes DNS specification 1.1.0
 //! says; every other name it passes on to the resolvers of its host.
 //!
 //! Invariants: [`zone::answer`] is pure and never blocks; a question is answered from the zone that

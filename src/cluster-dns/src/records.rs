@@ -63,18 +63,12 @@ pub fn read(service: &Service, slices: &[impl AsRef<EndpointSlice>]) -> Option<T
     if ips.is_empty() {
         return None;
     }
-    let ports = spec
-        .ports
-        .iter()
-        .flatten()
-        .filter_map(|p| port(p.name.as_deref(), p.protocol.as_deref(), Some(p.port)));
+    let ports =
+        spec.ports.iter().flatten().filter_map(|p| port(p.name.as_deref(), p.protocol.as_deref(), Some(p.port)));
     Some(Target::Cluster {
         ips: ips.into_iter().collect(),
         ports: ports.collect(),
-        backends: backends
-            .into_iter()
-            .filter(|b| b.label != address_label(b.ip))
-            .collect(),
+        backends: backends.into_iter().filter(|b| b.label != address_label(b.ip)).collect(),
     })
 }
 
@@ -90,38 +84,20 @@ fn backends(slices: &[impl AsRef<EndpointSlice>], unready: bool) -> Vec<Backend>
     let mut found: BTreeMap<(String, IpAddr), BTreeSet<Port>> = BTreeMap::new();
     for slice in slices.iter().map(AsRef::as_ref) {
         let ports = slice.ports.iter().flatten();
-        let ports: Vec<Port> = ports
-            .filter_map(|p| port(p.name.as_deref(), p.protocol.as_deref(), p.port))
-            .collect();
+        let ports: Vec<Port> = ports.filter_map(|p| port(p.name.as_deref(), p.protocol.as_deref(), p.port)).collect();
         for endpoint in &slice.endpoints {
-            let ready = endpoint
-                .conditions
-                .as_ref()
-                .and_then(|c| c.ready)
-                .unwrap_or(true);
+            let ready = endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
             if !ready && !unready {
                 continue;
             }
             for ip in endpoint.addresses.iter().filter_map(|ip| ip.parse().ok()) {
                 let label = endpoint.hostname.clone().filter(|h| !h.is_empty());
-                let label = label
-                    .unwrap_or_else(|| address_label(ip))
-                    .to_ascii_lowercase();
-                found
-                    .entry((label, ip))
-                    .or_default()
-                    .extend(ports.iter().cloned());
+                let label = label.unwrap_or_else(|| address_label(ip)).to_ascii_lowercase();
+                found.entry((label, ip)).or_default().extend(ports.iter().cloned());
             }
         }
     }
-    found
-        .into_iter()
-        .map(|((label, ip), ports)| Backend {
-            label,
-            ip,
-            ports: ports.into_iter().collect(),
-        })
-        .collect()
+    found.into_iter().map(|((label, ip), ports)| Backend { label, ip, ports: ports.into_iter().collect() }).collect()
 }
 
 /// The label of an endpoint without hostname: its address with dashes, all groups written out.
@@ -135,9 +111,7 @@ pub fn address_label(ip: IpAddr) -> String {
 /// The address that a pod's label means: `10-244-0-3`, or an IPv6 address with dashes for colons.
 pub fn label_address(label: &str) -> Option<IpAddr> {
     let four = label.replace('-', ".").parse::<std::net::Ipv4Addr>();
-    four.map(IpAddr::V4)
-        .or_else(|_| label.replace('-', ":").parse().map(IpAddr::V6))
-        .ok()
+    four.map(IpAddr::V4).or_else(|_| label.replace('-', ":").parse().map(IpAddr::V6)).ok()
 }
 
 #[cfg(test)]
@@ -146,10 +120,7 @@ mod tests {
 
     #[test]
     fn an_address_becomes_a_label_and_back() {
-        for (ip, label) in [
-            ("10.244.0.3", "10-244-0-3"),
-            ("fd00::a", "fd00-0-0-0-0-0-0-a"),
-        ] {
+        for (ip, label) in [("10.244.0.3", "10-244-0-3"), ("fd00::a", "fd00-0-0-0-0-0-0-a")] {
             let ip: IpAddr = ip.parse().unwrap();
             assert_eq!(address_label(ip), label);
             assert_eq!(label_address(label), Some(ip));
@@ -165,23 +136,20 @@ mod tests {
             "endpoints": [{"addresses": ["10.244.0.3"], "conditions": {"ready": false}, "hostname": "Web-0"}]}))
         .unwrap();
         let service = |publish: bool| -> Service {
-            serde_json::from_value(serde_json::json!({"spec": {"clusterIP": "None", "publishNotReadyAddresses": publish}})).unwrap()
+            serde_json::from_value(
+                serde_json::json!({"spec": {"clusterIP": "None", "publishNotReadyAddresses": publish}}),
+            )
+            .unwrap()
         };
         let slices = [Box::new(slice)];
-        assert_eq!(
-            read(&service(false), &slices),
-            Some(Target::Headless(Vec::new()))
-        );
-        let Some(Target::Headless(backends)) = read(&service(true), &slices) else {
-            panic!()
-        };
+        assert_eq!(read(&service(false), &slices), Some(Target::Headless(Vec::new())));
+        let Some(Target::Headless(backends)) = read(&service(true), &slices) else { panic!() };
         assert_eq!(backends[0].label, "web-0");
     }
 
     #[test]
     fn a_service_without_address_yet_has_no_name() {
-        let service: Service =
-            serde_json::from_value(serde_json::json!({"spec": {"type": "ClusterIP"}})).unwrap();
+        let service: Service = serde_json::from_value(serde_json::json!({"spec": {"type": "ClusterIP"}})).unwrap();
         assert_eq!(read(&service, &[] as &[Box<EndpointSlice>]), None);
     }
 }

@@ -80,24 +80,14 @@ impl Responder {
             Found::Done => reply(response, limit),
             Found::Elsewhere(query) => {
                 let is_alias = !response.answers.is_empty();
-                Step::Ask(Box::new(Pending {
-                    response,
-                    limit,
-                    query,
-                    is_alias,
-                }))
+                Step::Ask(Box::new(Pending { response, limit, query, is_alias }))
             }
         }
     }
 
     /// Answers with the help of another server.
     pub async fn finish(&self, pending: Pending) -> Option<Vec<u8>> {
-        let Pending {
-            mut response,
-            limit,
-            query,
-            is_alias,
-        } = pending;
+        let Pending { mut response, limit, query, is_alias } = pending;
         match self.forwarder.ask(&query).await {
             Some(found) => {
                 response.metadata.response_code = found.metadata.response_code;
@@ -128,10 +118,7 @@ fn follow(zone: &Zone, query: &Query, response: &mut Message) -> Found {
                 name = target;
                 continue;
             }
-            Answer::Records {
-                mut answers,
-                additionals,
-            } => {
+            Answer::Records { mut answers, additionals } => {
                 // Clients take the first address: spread them.
                 answers.shuffle(&mut rand::rng());
                 response.add_answers(answers);
@@ -156,11 +143,7 @@ fn follow(zone: &Zone, query: &Query, response: &mut Message) -> Found {
 }
 
 fn blank(request: &Message) -> Message {
-    let mut response = Message::new(
-        request.metadata.id,
-        MessageType::Response,
-        request.metadata.op_code,
-    );
+    let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
     response.metadata = Metadata::response_from_request(&request.metadata);
     response.metadata.recursion_available = true;
     response.add_queries(request.queries.iter().cloned());
@@ -183,9 +166,7 @@ fn refusal(request: &Message) -> Option<ResponseCode> {
     if request.edns.as_ref().is_some_and(|e| e.version() > 0) {
         return Some(ResponseCode::BADVERS);
     }
-    if query.query_class() != DNSClass::IN
-        || matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR)
-    {
+    if query.query_class() != DNSClass::IN || matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR) {
         return Some(ResponseCode::Refused);
     }
     None
@@ -207,11 +188,7 @@ fn malformed(packet: &[u8]) -> Step {
     if packet.len() < 12 || flags & 0x80 != 0 {
         return Step::Ignore;
     }
-    let response = Message::error_msg(
-        u16::from_be_bytes(*id),
-        OpCode::Query,
-        ResponseCode::FormErr,
-    );
+    let response = Message::error_msg(u16::from_be_bytes(*id), OpCode::Query, ResponseCode::FormErr);
     reply(response, usize::from(PLAIN))
 }
 

@@ -46,8 +46,7 @@ impl Sockets {
             if let Ok(sockets) = Self::bind_exactly(both).await {
                 return Ok(sockets);
             }
-            return Self::bind_exactly(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
-                .await;
+            return Self::bind_exactly(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))).await;
         }
         Self::bind_exactly(address).await
     }
@@ -139,9 +138,8 @@ async fn accept(listener: TcpListener, responder: Responder, token: Cancellation
 
 async fn converse(mut stream: TcpStream, responder: Responder) -> std::io::Result<()> {
     loop {
-        let question = tokio::time::timeout(IDLE, read(&mut stream))
-            .await
-            .map_err(|_| std::io::ErrorKind::TimedOut)??;
+        let question =
+            tokio::time::timeout(IDLE, read(&mut stream)).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
         let packet = match responder.begin(&question, Transport::Tcp) {
             Step::Ignore => return Ok(()),
             Step::Reply(packet) => Some(packet),
@@ -149,9 +147,7 @@ async fn converse(mut stream: TcpStream, responder: Responder) -> std::io::Resul
         };
         let Some(packet) = packet else { return Ok(()) };
         let size = u16::try_from(packet.len()).map_err(|_| std::io::ErrorKind::InvalidData)?;
-        stream
-            .write_all(&[&size.to_be_bytes(), packet.as_slice()].concat())
-            .await?;
+        stream.write_all(&[&size.to_be_bytes(), packet.as_slice()].concat()).await?;
     }
 }
 
@@ -178,12 +174,8 @@ mod tests {
     use crate::zone::Zone;
 
     async fn server() -> (SocketAddr, CancellationToken) {
-        let mut zone = Zone::new(Name::from_ascii("cluster.local.").unwrap());
-        let web = Target::Cluster {
-            ips: vec!["10.96.0.20".parse().unwrap()],
-            ports: Vec::new(),
-            backends: Vec::new(),
-        };
+        let mut zone = Zone::new(&Name::from_ascii("cluster.local.").unwrap());
+        let web = Target::Cluster { ips: vec!["10.96.0.20".parse().unwrap()], ports: Vec::new(), backends: Vec::new() };
         zone.set(("shop".to_owned(), "web".to_owned()), Some(web));
         let responder = Responder::new(Arc::new(RwLock::new(zone)), Forwarder::new(Vec::new()));
         let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -213,19 +205,12 @@ mod tests {
             socket.send(&question(name)).await.unwrap();
             let size = socket.recv(&mut buffer).await.unwrap();
             let answer = Message::from_vec(&buffer[..size]).unwrap();
-            assert_eq!(
-                (answer.metadata.id, answer.metadata.response_code),
-                (7, code),
-                "{name}"
-            );
+            assert_eq!((answer.metadata.id, answer.metadata.response_code), (7, code), "{name}");
         }
         let mut stream = TcpStream::connect(address).await.unwrap();
         for _ in 0..2 {
             let packet = question("web.shop.svc.cluster.local.");
-            stream
-                .write_u16(u16::try_from(packet.len()).unwrap())
-                .await
-                .unwrap();
+            stream.write_u16(u16::try_from(packet.len()).unwrap()).await.unwrap();
             stream.write_all(&packet).await.unwrap();
             let size = usize::from(stream.read_u16().await.unwrap());
             stream.read_exact(&mut buffer[..size]).await.unwrap();

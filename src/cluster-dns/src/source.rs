@@ -1,4 +1,4 @@
-//! Keeps the zone equal to the Services and EndpointSlices of the API server.
+//! Keeps the zone equal to the Services and `EndpointSlices` of the API server.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -34,10 +34,7 @@ struct Changed {
 
 impl Changed {
     fn note(&self, keys: impl IntoIterator<Item = ServiceKey>) {
-        self.services
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(keys);
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
         self.wake.notify_one();
     }
 
@@ -49,15 +46,9 @@ impl Changed {
 impl Source {
     /// Starts to follow.
     pub fn start(client: &kube::Client, token: &CancellationToken) -> Self {
-        let services = Informer::<Service>::new(Api::all(client.clone()))
-            .trim(|s| s.metadata.annotations = None);
+        let services = Informer::<Service>::new(Api::all(client.clone())).trim(|s| s.metadata.annotations = None);
         let slices = Informer::<EndpointSlice>::new(Api::all(client.clone()))
-            .index(BY_SERVICE, |slice| {
-                owner(slice)
-                    .map(|(ns, name)| format!("{ns}/{name}"))
-                    .into_iter()
-                    .collect()
-            })
+            .index(BY_SERVICE, |slice| owner(slice).map(|(ns, name)| format!("{ns}/{name}")).into_iter().collect())
             .trim(|slice| slice.metadata.annotations = None);
         Self::follow(services.start(token.clone()), slices.start(token.clone()))
     }
@@ -67,18 +58,11 @@ impl Source {
         let note = Arc::clone(&changed);
         services.on_event(move |event| {
             let meta = &event.object().metadata;
-            note.note([(
-                meta.namespace.clone().unwrap_or_default(),
-                meta.name.clone().unwrap_or_default(),
-            )]);
+            note.note([(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())]);
         });
         let note = Arc::clone(&changed);
         slices.on_event(move |event| note.note(event.states().filter_map(|s| owner(s))));
-        Self {
-            services,
-            slices,
-            changed,
-        }
+        Self { services, slices, changed }
     }
 
     /// Whether the first lists are complete.
@@ -87,12 +71,7 @@ impl Source {
     }
 
     /// Keeps the zone up to date until the token is cancelled; `loaded` is told once it is whole.
-    pub async fn run(
-        self,
-        zone: Arc<RwLock<Zone>>,
-        loaded: impl FnOnce(),
-        token: CancellationToken,
-    ) {
+    pub async fn run(self, zone: Arc<RwLock<Zone>>, loaded: impl FnOnce(), token: CancellationToken) {
         tokio::select! {
             () = token.cancelled() => return,
             () = async { self.services.synced().await; self.slices.synced().await; } => {}
@@ -115,9 +94,7 @@ impl Source {
             .into_iter()
             .map(|key| {
                 let service = self.services.get(&ObjectKey::new(&key.0, &key.1));
-                let slices = self
-                    .slices
-                    .by_index(BY_SERVICE, &format!("{}/{}", key.0, key.1));
+                let slices = self.slices.by_index(BY_SERVICE, &format!("{}/{}", key.0, key.1));
                 let target = service.and_then(|service| records::read(&service, &slices));
                 (key, target)
             })
@@ -130,11 +107,6 @@ impl Source {
 }
 
 fn owner(slice: &EndpointSlice) -> Option<ServiceKey> {
-    let name = slice
-        .metadata
-        .labels
-        .as_ref()?
-        .get(SERVICE_NAME_LABEL)?
-        .clone();
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?.clone();
     Some((slice.metadata.namespace.clone().unwrap_or_default(), name))
 }

@@ -9,20 +9,10 @@ use super::*;
 use crate::records::{Backend, Target};
 
 fn responder() -> Responder {
-    let mut zone = Zone::new(Name::from_ascii("cluster.local.").unwrap());
-    let backend = |i: u8| Backend {
-        label: format!("pod-{i}"),
-        ip: IpAddr::from([10, 244, 0, i]),
-        ports: Vec::new(),
-    };
-    zone.set(
-        ("shop".to_owned(), "many".to_owned()),
-        Some(Target::Headless((1..=200).map(backend).collect())),
-    );
-    zone.set(
-        ("shop".to_owned(), "out".to_owned()),
-        Some(Target::External("many.shop.svc.cluster.local".to_owned())),
-    );
+    let mut zone = Zone::new(&Name::from_ascii("cluster.local.").unwrap());
+    let backend = |i: u8| Backend { label: format!("pod-{i}"), ip: IpAddr::from([10, 244, 0, i]), ports: Vec::new() };
+    zone.set(("shop".to_owned(), "many".to_owned()), Some(Target::Headless((1..=200).map(backend).collect())));
+    zone.set(("shop".to_owned(), "out".to_owned()), Some(Target::External("many.shop.svc.cluster.local".to_owned())));
     zone.set(
         ("shop".to_owned(), "round".to_owned()),
         Some(Target::External("round.shop.svc.cluster.local".to_owned())),
@@ -48,10 +38,7 @@ fn reply_to(packet: &[u8], transport: Transport) -> (Message, usize) {
 fn an_answer_that_does_not_fit_says_so_and_gives_what_it_can() {
     let plain = question("many.shop.svc.cluster.local.", |_| ());
     let (answer, size) = reply_to(&plain, Transport::Udp);
-    assert!(
-        answer.metadata.truncation && size <= 512 && answer.answers.len() > 10,
-        "{size}"
-    );
+    assert!(answer.metadata.truncation && size <= 512 && answer.answers.len() > 10, "{size}");
     let (answer, _) = reply_to(&plain, Transport::Tcp);
     assert!(!answer.metadata.truncation);
     assert_eq!(answer.answers.len(), 200);
@@ -86,28 +73,16 @@ fn what_is_no_plain_question_is_refused() {
             }),
             ResponseCode::Refused,
         ),
-        (
-            question(name, |m| m.metadata.op_code = OpCode::Status),
-            ResponseCode::NotImp,
-        ),
-        (
-            vec![0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xff],
-            ResponseCode::FormErr,
-        ),
+        (question(name, |m| m.metadata.op_code = OpCode::Status), ResponseCode::NotImp),
+        (vec![0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xff], ResponseCode::FormErr),
     ] {
-        assert_eq!(
-            reply_to(&packet, Transport::Udp).0.metadata.response_code,
-            code
-        );
+        assert_eq!(reply_to(&packet, Transport::Udp).0.metadata.response_code, code);
     }
 }
 
 #[test]
 fn absence_comes_with_the_authority_that_says_so() {
-    let (answer, _) = reply_to(
-        &question("none.shop.svc.cluster.local.", |_| ()),
-        Transport::Udp,
-    );
+    let (answer, _) = reply_to(&question("none.shop.svc.cluster.local.", |_| ()), Transport::Udp);
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
     assert!(answer.metadata.authoritative);
     assert_eq!(answer.authorities[0].record_type(), RecordType::SOA);
@@ -115,30 +90,18 @@ fn absence_comes_with_the_authority_that_says_so() {
 
 #[test]
 fn an_alias_within_the_zone_is_followed_but_not_for_ever() {
-    let (answer, _) = reply_to(
-        &question("out.shop.svc.cluster.local.", |_| ()),
-        Transport::Tcp,
-    );
+    let (answer, _) = reply_to(&question("out.shop.svc.cluster.local.", |_| ()), Transport::Tcp);
     assert_eq!(answer.answers.len(), 201);
     assert_eq!(answer.answers[0].record_type(), RecordType::CNAME);
-    let (answer, _) = reply_to(
-        &question("round.shop.svc.cluster.local.", |_| ()),
-        Transport::Tcp,
-    );
+    let (answer, _) = reply_to(&question("round.shop.svc.cluster.local.", |_| ()), Transport::Tcp);
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
 }
 
 #[test]
 fn answers_are_not_answered() {
     let packet = question("a.", |m| m.metadata.message_type = MessageType::Response);
-    assert!(matches!(
-        responder().begin(&packet, Transport::Udp),
-        Step::Ignore
-    ));
-    assert!(matches!(
-        responder().begin(b"short", Transport::Udp),
-        Step::Ignore
-    ));
+    assert!(matches!(responder().begin(&packet, Transport::Udp), Step::Ignore));
+    assert!(matches!(responder().begin(b"short", Transport::Udp), Step::Ignore));
 }
 
 proptest! {

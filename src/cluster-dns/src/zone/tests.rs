@@ -1,20 +1,17 @@
 //! The Kubernetes DNS specification, name by name.
 
 use super::*;
+use crate::records::{Backend, Port};
 
 fn zone() -> Zone {
     let ip = |text: &str| text.parse().unwrap();
-    let port = |name: &str, number| Port {
-        name: name.to_owned(),
-        protocol: "tcp".to_owned(),
-        number,
-    };
+    let port = |name: &str, number| Port { name: name.to_owned(), protocol: "tcp".to_owned(), number };
     let backend = |label: &str, address: &str| Backend {
         label: label.to_owned(),
         ip: ip(address),
         ports: vec![port("http", 8080)],
     };
-    let mut zone = Zone::new(Name::from_ascii("cluster.local.").unwrap());
+    let mut zone = Zone::new(&Name::from_ascii("cluster.local.").unwrap());
     let key = |name: &str| ("shop".to_owned(), name.to_owned());
     let web = Target::Cluster {
         ips: vec![ip("10.96.0.20"), ip("fd00::20")],
@@ -24,10 +21,7 @@ fn zone() -> Zone {
     zone.set(key("web"), Some(web));
     zone.set(
         key("db"),
-        Some(Target::Headless(vec![
-            backend("db-0", "10.244.0.3"),
-            backend("10-244-1-4", "10.244.1.4"),
-        ])),
+        Some(Target::Headless(vec![backend("db-0", "10.244.0.3"), backend("10-244-1-4", "10.244.1.4")])),
     );
     zone.set(key("empty"), Some(Target::Headless(Vec::new())));
     zone.set(key("out"), Some(Target::External("www.example".to_owned())));
@@ -37,50 +31,28 @@ fn zone() -> Zone {
 fn ask(name: &str, kind: RecordType) -> Vec<String> {
     let name = Name::from_ascii(name).unwrap();
     let data = |records: &[Record]| -> Vec<String> {
-        let mut texts: Vec<String> = records
-            .iter()
-            .map(|r| format!("{} {}", r.name, r.data))
-            .collect();
+        let mut texts: Vec<String> = records.iter().map(|r| format!("{} {}", r.name, r.data)).collect();
         texts.sort();
         texts
     };
     match answer(&zone(), Question { name: &name, kind }) {
-        Answer::Records {
-            answers,
-            additionals,
-        } => [
-            data(&answers),
-            data(&additionals)
-                .into_iter()
-                .map(|t| format!("+ {t}"))
-                .collect(),
-        ]
-        .concat(),
+        Answer::Records { answers, additionals } => {
+            [data(&answers), data(&additionals).into_iter().map(|t| format!("+ {t}")).collect()].concat()
+        }
         Answer::Alias { record, target } => vec![format!("{} -> {target}", record.name)],
         other => vec![format!("{other:?}")],
     }
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of names")]
 fn names_mean_what_the_specification_says() {
     use RecordType::{A, AAAA, MX, NS, PTR, SOA, SRV, TXT};
     for (name, kind, expected) in [
-        (
-            "web.shop.svc.cluster.local.",
-            A,
-            &["web.shop.svc.cluster.local. 10.96.0.20"][..],
-        ),
-        (
-            "web.shop.svc.cluster.local.",
-            AAAA,
-            &["web.shop.svc.cluster.local. fd00::20"],
-        ),
+        ("web.shop.svc.cluster.local.", A, &["web.shop.svc.cluster.local. 10.96.0.20"][..]),
+        ("web.shop.svc.cluster.local.", AAAA, &["web.shop.svc.cluster.local. fd00::20"]),
         ("web.shop.svc.cluster.local.", MX, &["NoData"]),
-        (
-            "WeB.Shop.svc.cluster.LOCAL.",
-            A,
-            &["WeB.Shop.svc.cluster.LOCAL. 10.96.0.20"],
-        ),
+        ("WeB.Shop.svc.cluster.LOCAL.", A, &["WeB.Shop.svc.cluster.LOCAL. 10.96.0.20"]),
         (
             "_http._tcp.web.shop.svc.cluster.local.",
             SRV,
@@ -98,21 +70,10 @@ fn names_mean_what_the_specification_says() {
         (
             "db.shop.svc.cluster.local.",
             A,
-            &[
-                "db.shop.svc.cluster.local. 10.244.0.3",
-                "db.shop.svc.cluster.local. 10.244.1.4",
-            ],
+            &["db.shop.svc.cluster.local. 10.244.0.3", "db.shop.svc.cluster.local. 10.244.1.4"],
         ),
-        (
-            "db-0.db.shop.svc.cluster.local.",
-            A,
-            &["db-0.db.shop.svc.cluster.local. 10.244.0.3"],
-        ),
-        (
-            "10-244-1-4.db.shop.svc.cluster.local.",
-            A,
-            &["10-244-1-4.db.shop.svc.cluster.local. 10.244.1.4"],
-        ),
+        ("db-0.db.shop.svc.cluster.local.", A, &["db-0.db.shop.svc.cluster.local. 10.244.0.3"]),
+        ("10-244-1-4.db.shop.svc.cluster.local.", A, &["10-244-1-4.db.shop.svc.cluster.local. 10.244.1.4"]),
         ("db-0.db.shop.svc.cluster.local.", AAAA, &["NoData"]),
         (
             "_http._tcp.db.shop.svc.cluster.local.",
@@ -125,42 +86,18 @@ fn names_mean_what_the_specification_says() {
             ],
         ),
         ("empty.shop.svc.cluster.local.", A, &["NoName"]),
-        (
-            "out.shop.svc.cluster.local.",
-            A,
-            &["out.shop.svc.cluster.local. -> www.example."],
-        ),
-        (
-            "10-244-0-3.shop.pod.cluster.local.",
-            A,
-            &["10-244-0-3.shop.pod.cluster.local. 10.244.0.3"],
-        ),
+        ("out.shop.svc.cluster.local.", A, &["out.shop.svc.cluster.local. -> www.example."]),
+        ("10-244-0-3.shop.pod.cluster.local.", A, &["10-244-0-3.shop.pod.cluster.local. 10.244.0.3"]),
         ("10-244-0-3.none.pod.cluster.local.", A, &["NoName"]),
         ("rubbish.shop.pod.cluster.local.", A, &["NoName"]),
-        (
-            "dns-version.cluster.local.",
-            TXT,
-            &["dns-version.cluster.local. 1.1.0"],
-        ),
-        (
-            "20.0.96.10.in-addr.arpa.",
-            PTR,
-            &["20.0.96.10.in-addr.arpa. web.shop.svc.cluster.local."],
-        ),
-        (
-            "3.0.244.10.in-addr.arpa.",
-            PTR,
-            &["3.0.244.10.in-addr.arpa. db-0.db.shop.svc.cluster.local."],
-        ),
+        ("dns-version.cluster.local.", TXT, &["dns-version.cluster.local. 1.1.0"]),
+        ("20.0.96.10.in-addr.arpa.", PTR, &["20.0.96.10.in-addr.arpa. web.shop.svc.cluster.local."]),
+        ("3.0.244.10.in-addr.arpa.", PTR, &["3.0.244.10.in-addr.arpa. db-0.db.shop.svc.cluster.local."]),
         ("1.1.1.1.in-addr.arpa.", PTR, &["NotOurs"]),
         ("www.example.", A, &["NotOurs"]),
         ("local.", A, &["NotOurs"]),
         ("cluster.local.", A, &["NoData"]),
-        (
-            "cluster.local.",
-            NS,
-            &["cluster.local. ns.dns.cluster.local."],
-        ),
+        ("cluster.local.", NS, &["cluster.local. ns.dns.cluster.local."]),
         ("svc.cluster.local.", A, &["NoData"]),
         ("shop.svc.cluster.local.", A, &["NoData"]),
         ("none.svc.cluster.local.", A, &["NoName"]),
@@ -169,8 +106,7 @@ fn names_mean_what_the_specification_says() {
         assert_eq!(ask(name, kind), expected, "{name} {kind}");
     }
     assert!(
-        ask("cluster.local.", SOA)[0]
-            .starts_with("cluster.local. ns.dns.cluster.local. hostmaster.cluster.local.")
+        ask("cluster.local.", SOA)[0].starts_with("cluster.local. ns.dns.cluster.local. hostmaster.cluster.local.")
     );
 }
 
