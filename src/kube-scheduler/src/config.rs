@@ -165,8 +165,8 @@ impl TryFrom<Args> for Config {
             _ => anyhow::bail!("--tls-cert-file and --tls-private-key-file: give both or neither"),
         };
         let election = election(&args, &file.leader_election)?;
-        let named = file.profiles.into_iter().map(|p| p.scheduler_name.unwrap_or_else(|| DEFAULT_NAME.to_owned()));
-        let mut names: BTreeSet<String> = named.collect();
+        let name = |p: Profile| p.scheduler_name.unwrap_or_else(|| DEFAULT_NAME.to_owned());
+        let mut names: BTreeSet<String> = file.profiles.into_iter().map(name).collect();
         if names.is_empty() {
             names.insert(DEFAULT_NAME.to_owned());
         }

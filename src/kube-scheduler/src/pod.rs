@@ -57,9 +57,10 @@ pub struct PodInfo {
 impl PodInfo {
     /// Takes a pod apart.
     pub fn new(pod: Arc<Pod>) -> Self {
+        let object = Arc::clone(&pod);
         let empty = PodSpec::default();
-        let spec = pod.spec.as_ref().unwrap_or(&empty);
-        let meta = &pod.metadata;
+        let spec = object.spec.as_ref().unwrap_or(&empty);
+        let meta = &object.metadata;
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             namespace: meta.namespace.clone().unwrap_or_default(),
@@ -73,7 +74,7 @@ impl PodInfo {
                 .as_ref()
                 .is_some_and(|a| a.pod_affinity.is_some() || a.pod_anti_affinity.is_some()),
             created: meta.creation_timestamp.as_ref().map(|t| t.0),
-            pod: Arc::clone(&pod),
+            pod,
         }
     }
 

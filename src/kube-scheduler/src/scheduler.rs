@@ -173,6 +173,7 @@ impl<B: Binder> Scheduler<B> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use std::sync::Mutex;
 

@@ -160,7 +160,9 @@ pub(crate) mod tests {
 
     pub(crate) fn cluster(nodes: &[Arc<Node>]) -> Snapshot {
         let mut snapshot = Snapshot::default();
-        nodes.iter().for_each(|n| snapshot.set_node(Arc::clone(n)));
+        for node in nodes {
+            snapshot.set_node(Arc::clone(node));
+        }
         snapshot
     }
 

@@ -183,6 +183,7 @@ impl Judge for Minding<'_> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use std::sync::Arc;
 

@@ -97,6 +97,7 @@ fn could_ever_fit(requests: &Requests, node: &NodeInfo) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use serde_json::json;
 

@@ -68,6 +68,7 @@ impl Judge for Tolerant<'_> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use serde_json::json;
 
