@@ -70,7 +70,7 @@ pub enum DecodeError {
 }
 
 /// The deepest nesting that is read.
-pub const MAX_DEPTH: usize = 400;
+pub const MAX_DEPTH: usize = 200;
 
 /// How to read.
 #[derive(Clone, Copy, Debug, Default)]

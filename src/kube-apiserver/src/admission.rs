@@ -1,5 +1,6 @@
 //! What changes and checks objects on their way in. The order of the list is the order of work.
 
+mod certificates;
 mod default_storage_class;
 mod default_tolerations;
 mod limit_ranger;
@@ -8,6 +9,7 @@ mod node_restriction;
 mod priority;
 mod service_account;
 mod service_addresses;
+mod taint_nodes;
 
 use std::sync::Arc;
 
@@ -32,6 +34,10 @@ const PLUGINS: &[Plugin] = &[
     default_tolerations::PLUGIN,
     default_storage_class::PLUGIN,
     service_addresses::PLUGIN,
+    taint_nodes::PLUGIN,
+    certificates::APPROVAL,
+    certificates::SIGNING,
+    certificates::SUBJECT,
 ];
 
 /// What is done to an object.
@@ -120,9 +126,6 @@ pub struct Admission {
 /// Names upstream knows and this build has no plugin for; naming them does no harm.
 const ACCEPTED: &[&str] = &[
     "AlwaysAdmit",
-    "CertificateApproval",
-    "CertificateSigning",
-    "CertificateSubjectRestriction",
     "ClusterTrustBundleAttest",
     "DefaultIngressClass",
     "MutatingAdmissionPolicy",
@@ -133,7 +136,6 @@ const ACCEPTED: &[&str] = &[
     "ResourceQuota",
     "RuntimeClass",
     "StorageObjectInUseProtection",
-    "TaintNodesByCondition",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];

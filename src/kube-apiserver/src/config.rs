@@ -85,6 +85,7 @@ pub struct EtcdArgs {
 
 /// Who may come in and what they may do.
 #[derive(ClapArgs, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct AccessArgs {
     /// Requests without credentials are let through as system:anonymous.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
@@ -232,14 +233,13 @@ pub struct PortRange(pub RangeInclusive<u16>);
 
 fn port_range(text: &str) -> Result<PortRange, String> {
     let wrong = || "expected a range of ports such as 30000-32767".to_owned();
-    let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?),
-        None => {
-            let (base, size) = text.split_once('+').ok_or_else(wrong)?;
-            let base: u16 = base.parse().map_err(|_| wrong())?;
-            let size: u16 = size.parse().map_err(|_| wrong())?;
-            (base, base.checked_add(size).ok_or_else(wrong)?)
-        }
+    let number = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+    let (first, last) = if let Some((first, last)) = text.split_once('-') {
+        (number(first)?, number(last)?)
+    } else {
+        let (base, size) = text.split_once('+').ok_or_else(wrong)?;
+        let base = number(base)?;
+        (base, base.checked_add(number(size)?).ok_or_else(wrong)?)
     };
     if first == 0 || first > last { Err(wrong()) } else { Ok(PortRange(first..=last)) }
 }

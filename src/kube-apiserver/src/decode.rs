@@ -59,7 +59,8 @@ pub fn conform(object: &Object, of: TypeId, validation: FieldValidation) -> Resu
         .map_err(|error| refused(&error, object.kind(), object.api_version()))
 }
 
-fn refused(error: &DecodeError, kind: &str, api_version: &str) -> Status {
+/// What a client is told of a body that cannot be read.
+pub fn refused(error: &DecodeError, kind: &str, api_version: &str) -> Status {
     match error {
         DecodeError::Strict(_) => Status::bad_request(error.to_string()),
         _ => unreadable(error, kind, api_version),

@@ -16,7 +16,7 @@ use crate::reply::{self, Response};
 /// Answers a path below `/api` or `/apis` that names no resource; `None` if it is no discovery path.
 pub fn respond(app: &App, path: &str, headers: &HeaderMap) -> Option<Result<Response, Status>> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    if let (["api"] | ["apis"], Some(version)) = (segments.as_slice(), aggregated::wanted(headers)) {
+    if let (["api" | "apis"], Some(version)) = (segments.as_slice(), aggregated::wanted(headers)) {
         let document = aggregated::document(&app.registry, segments[0] == "api", version);
         return Some(Ok(tagged(&document, version, headers)));
     }

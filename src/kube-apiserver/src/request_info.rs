@@ -47,18 +47,18 @@ impl RequestInfo {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let rest = match segments.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => {
-                info.version = (*version).to_owned();
+                (*version).clone_into(&mut info.version);
                 rest
             }
             ["apis", group, version, rest @ ..] if !rest.is_empty() => {
-                info.group = (*group).to_owned();
-                info.version = (*version).to_owned();
+                (*group).clone_into(&mut info.group);
+                (*version).clone_into(&mut info.version);
                 rest
             }
             _ => return info,
         };
         info.is_resource = true;
-        info.verb = verb_of(method).to_owned();
+        verb_of(method).clone_into(&mut info.verb);
         info.read_resource(rest);
         info.refine_verb();
         info
@@ -94,10 +94,11 @@ impl RequestInfo {
             "watch".clone_into(&mut self.verb);
         }
         // Clients may watch or list one object by a field selector; RBAC with resourceNames sees its name.
-        if self.name.is_empty() && matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
-            if let Some(name) = self.query.get("fieldSelector").and_then(selected_name) {
-                self.name = name.to_owned();
-            }
+        if self.name.is_empty()
+            && matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
+            && let Some(name) = self.query.get("fieldSelector").and_then(selected_name)
+        {
+            name.clone_into(&mut self.name);
         }
     }
 

@@ -8,6 +8,7 @@ mod delete_collection;
 mod eviction;
 mod get;
 mod list;
+mod managers;
 mod metadata;
 mod options;
 mod page;

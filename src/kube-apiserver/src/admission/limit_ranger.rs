@@ -58,39 +58,42 @@ fn fill(pod: &mut Object, limit: &Value) {
     for list in ["containers", "initContainers"] {
         let Some(containers) = pod.at_mut(&["spec", list]).and_then(Value::as_list_mut) else { continue };
         for container in containers {
-            for (field, defaults) in [("limits", "default"), ("requests", "defaultRequest")] {
-                let Some(defaults) = limit.get(defaults).and_then(Value::as_map) else { continue };
-                for (name, amount) in defaults.iter() {
-                    let path = ["resources", field, name.as_str()];
-                    // A limit without a request is the request; a default must not make it less.
-                    let limited = container.at(&["resources", "limits", name.as_str()]).is_some();
-                    let asked = field == "requests" && limited;
-                    if container.at(&path).is_none() && !asked {
-                        container.set_at(&path, amount.clone());
-                    }
-                }
+            fill_container(container, limit);
+        }
+    }
+}
+
+fn fill_container(container: &mut Value, limit: &Value) {
+    for (field, defaults) in [("limits", "default"), ("requests", "defaultRequest")] {
+        let Some(defaults) = limit.get(defaults).and_then(Value::as_map) else { continue };
+        for (name, amount) in defaults.iter() {
+            let path = ["resources", field, name.as_str()];
+            // A limit without a request is the request; a default must not make it less.
+            let limited = container.at(&["resources", "limits", name.as_str()]).is_some();
+            let asked = field == "requests" && limited;
+            if container.at(&path).is_none() && !asked {
+                container.set_at(&path, amount.clone());
             }
         }
     }
 }
 
+/// A bound of a limit: its name, what it bounds, what breaks it, and the word for it.
+const BOUNDS: [(&str, &str, Ordering, &str); 2] =
+    [("max", "limits", Ordering::Greater, "maximum"), ("min", "requests", Ordering::Less, "minimum")];
+
 fn check(pod: &Object, limit: &Value, wrong: &mut Vec<String>) {
     let lists = ["containers", "initContainers"];
     for container in lists.iter().flat_map(|list| pod.list_at(&["spec", list])) {
-        for (bound, field, order, word) in
-            [("max", "limits", Ordering::Greater, "maximum"), ("min", "requests", Ordering::Less, "minimum")]
-        {
+        for (bound, field, order, word) in BOUNDS {
             let Some(bounds) = limit.get(bound).and_then(Value::as_map) else { continue };
             for (name, amount) in bounds.strings() {
                 let given = container.at(&["resources", field, name]).and_then(Value::as_str);
                 let verb = field.trim_end_matches('s');
+                let told = format!("{word} {name} usage per Container is {amount}");
                 match given.map(|given| (given, compare(given, amount))) {
-                    None => {
-                        wrong.push(format!("{word} {name} usage per Container is {amount}.  No {verb} is specified"))
-                    }
-                    Some((given, Some(seen))) if seen == order => {
-                        wrong.push(format!("{word} {name} usage per Container is {amount}, but {verb} is {given}"))
-                    }
+                    None => wrong.push(format!("{told}.  No {verb} is specified")),
+                    Some((given, Some(seen))) if seen == order => wrong.push(format!("{told}, but {verb} is {given}")),
                     Some(_) => {}
                 }
             }

@@ -20,6 +20,9 @@ pub fn carry_over(new: &mut Object, old: &Object) {
             }
         }
     }
+    if super::node_ports::wants_ports(old) && !super::node_ports::wants_ports(new) {
+        forget_node_ports(new, old.list_at(&["spec", "ports"]));
+    }
     if super::node_ports::wants_ports(new) && super::node_ports::wants_ports(old) {
         keep_node_ports(new, old.list_at(&["spec", "ports"]));
         if new.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0) == 0 && super::node_ports::wants_health_port(new) {
@@ -49,6 +52,19 @@ fn keep_node_ports(new: &mut Object, old: &[Value]) {
             port.set_at(&["nodePort"], number);
         }
     }
+}
+
+/// A Service that is no longer reached at nodes loses the ports it did not ask for anew.
+fn forget_node_ports(new: &mut Object, old: &[Value]) {
+    if let Some(ports) = new.at_mut(&["spec", "ports"]).and_then(Value::as_list_mut) {
+        for port in ports {
+            let number = port.get("nodePort").cloned();
+            if number.is_some() && old.iter().any(|known| known.get("nodePort") == number.as_ref()) {
+                port.remove_at(&["nodePort"]);
+            }
+        }
+    }
+    new.remove_at(&["spec", "healthCheckNodePort"]);
 }
 
 fn protocol(port: &Value) -> &str {

@@ -77,7 +77,7 @@ async fn withdraw(app: &Arc<App>) -> Result<(), Status> {
     reconcile(app).await
 }
 
-/// Brings Endpoints and EndpointSlice in line with the servers that are alive.
+/// Brings Endpoints and `EndpointSlice` in line with the servers that are alive.
 async fn reconcile(app: &Arc<App>) -> Result<(), Status> {
     let folder = folder(app);
     let page = app.etcd.list(&folder, ListOptions::default()).await;

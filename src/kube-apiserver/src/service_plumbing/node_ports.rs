@@ -41,7 +41,6 @@ impl NodePorts {
         taken: &mut BTreeSet<u16>,
     ) -> Result<(), Refusal> {
         if !wants_ports(service) {
-            forget_ports(service);
             return Ok(());
         }
         let named = Holdings::of(service).ports;
@@ -242,19 +241,6 @@ fn fill_ports(service: &mut Object, chosen: &[u16]) {
     {
         service.set_at(&["spec", "healthCheckNodePort"], number);
     }
-}
-
-/// A Service that no longer has node ports shows none.
-fn forget_ports(service: &mut Object) {
-    if type_of(service) != "ClusterIP" {
-        return;
-    }
-    if let Some(ports) = service.at_mut(&["spec", "ports"]).and_then(Value::as_list_mut) {
-        for port in ports {
-            port.remove_at(&["nodePort"]);
-        }
-    }
-    service.remove_at(&["spec", "healthCheckNodePort"]);
 }
 
 #[cfg(test)]

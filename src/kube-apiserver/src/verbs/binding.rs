@@ -5,7 +5,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::options::WriteOptions;
-use super::update::{Change, Part};
+use super::update::{Change, Part, Source};
 use super::{Call, Warnings, body};
 use crate::reply;
 use crate::reply::Response;
@@ -34,7 +34,7 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
         warnings: Warnings::default(),
     };
     let candidate = |old: &Object| bound(old, &binding);
-    Change { part: Part::Scale, options: &options, candidate: &candidate, replaces: false }.run(&on_pod).await?;
+    Change { part: Part::Scale, options: &options, candidate: &candidate, source: Source::Patch }.run(&on_pod).await?;
     Ok(reply::json(StatusCode::CREATED, crate::error::encode(&Status::success())))
 }
 

@@ -8,7 +8,7 @@ use http::StatusCode;
 use storage::StorageError;
 
 use super::options::WriteOptions;
-use super::{Call, body, metadata};
+use super::{Call, body, managers, metadata};
 use crate::admission::{Attributes, Operation};
 use crate::app::App;
 use crate::error;
@@ -24,7 +24,12 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
     call.accept()?;
     let options = WriteOptions::parse(&call.info.query)?;
     let object = body::object(call)?;
-    match create(call, &options, object).await? {
+    answer(call, create(call, &options, object).await?)
+}
+
+/// Answers with what a create came to.
+pub(super) fn answer(call: &Call<'_>, created: Created) -> Result<Response, Status> {
+    match created {
         Created::Stored(object) => call.written(StatusCode::CREATED, &object),
         Created::Dry(mut object) => {
             present::to_served(call.resource, &mut object);
@@ -126,6 +131,10 @@ async fn prepare(call: &Call<'_>, options: &WriteOptions, object: &mut Object) -
     call.app.admission.mutate(&mut attributes).await?;
     let object = attributes.object.take().ok_or_else(|| Status::internal("admission lost the object"))?;
     (strategy.default)(object);
+    // What was applied brings its account with it.
+    if call.info.verb != "patch" {
+        *object = managers::track(call, options, std::mem::take(object), None);
+    }
     let mut errors = metadata::check(object, descriptor);
     errors.extend((strategy.validate)(object));
     if !errors.is_empty() {

@@ -153,7 +153,10 @@ fn plan(old: &Object, options: &DeleteOptions, now: Timestamp) -> Next {
 
 fn mark(object: &mut Object, asked: Timestamp, grace: i64) {
     object.set_deletion_timestamp(&time::format(asked + SignedDuration::from_secs(grace)));
-    object.metadata_mut().insert("deletionGracePeriodSeconds", grace);
+    // A namespace ends when it is empty, not after a time.
+    if object.kind() != "Namespace" {
+        object.metadata_mut().insert("deletionGracePeriodSeconds", grace);
+    }
     if object.generation() > 0 {
         object.set_generation(object.generation() + 1);
     }

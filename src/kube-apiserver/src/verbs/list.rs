@@ -123,31 +123,41 @@ impl Pinned<'_> {
             let options = ListOptions { limit: chunk, revision: self.revision, continue_after: self.after.take() };
             let page = store.cacher.etcd().list(self.folder, options).await?;
             self.revision = page.revision;
-            listed.revision = page.revision;
-            let count = page.items.len();
-            for (index, item) in page.items.into_iter().enumerate() {
-                self.after = Some(item.key.clone());
-                let object = store
-                    .codec
-                    .stored(&item.value, item.mod_revision)
-                    .map_err(|_| StorageError::Malformed("a value cannot be decoded"))?;
-                if !selection.matches(&object) {
-                    continue;
-                }
-                listed.items.push(Arc::new(object));
-                if listed.items.len() == limit {
-                    if page.more || index + 1 < count {
-                        listed.last = Some(item.key);
-                    }
-                    listed.remaining =
-                        (selection.is_all() && page.more).then_some(usize::try_from(page.remaining).unwrap_or(0));
-                    return Ok(listed);
-                }
-            }
-            if !page.more {
+            self.after = page.items.last().map(|item| item.key.clone());
+            let more = page.more;
+            if listed.take(store, page, limit, selection)? || !more {
                 return Ok(listed);
             }
         }
+    }
+}
+
+impl Listed {
+    /// Takes in what matches; true if the limit is reached.
+    fn take(
+        &mut self,
+        store: &Store,
+        page: storage::Page,
+        limit: usize,
+        selection: &Selection,
+    ) -> Result<bool, StorageError> {
+        self.revision = page.revision;
+        let count = page.items.len();
+        for (index, item) in page.items.into_iter().enumerate() {
+            let object = store.codec.stored(&item.value, item.mod_revision);
+            let object = object.map_err(|_| StorageError::Malformed("a value cannot be decoded"))?;
+            if !selection.matches(&object) {
+                continue;
+            }
+            self.items.push(Arc::new(object));
+            if self.items.len() == limit {
+                self.last = (page.more || index + 1 < count).then_some(item.key);
+                let rest = usize::try_from(page.remaining).unwrap_or(0);
+                self.remaining = (selection.is_all() && page.more).then_some(rest);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

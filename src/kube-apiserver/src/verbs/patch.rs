@@ -1,24 +1,36 @@
 //! Changes an object by a patch: JSON patch, merge patch, strategic merge patch, apply.
 
+use apimachinery::field::FieldError;
 use apimachinery::patch::{self, PatchError};
 use apimachinery::{Object, Status, Value, json};
 
+use super::managers::Configuration;
 use super::options::{FieldValidation, WriteOptions};
-use super::update::{self, Change, Part};
-use super::{Call, metadata};
+use super::update::{self, Change, Part, Source};
+use super::{Call, create, metadata};
 use crate::decode;
 use crate::negotiate;
 use crate::present;
 use crate::registry::Resource;
 use crate::reply::Response;
 
+/// The media type of a configuration to be applied.
+const APPLY: &str = "application/apply-patch+yaml";
+
 /// The media types of patches.
 const PATCH_TYPES: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", APPLY];
 
 pub(super) async fn run(call: &Call<'_>, part: Part) -> Result<Response, Status> {
     call.accept()?;
     let options = WriteOptions::parse(&call.info.query)?;
+    if negotiate::body_type(call.headers) == APPLY {
+        return apply(call, part, &options).await;
+    }
+    if options.force {
+        let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![error]));
+    }
     let patch = Patch::of(call)?;
     let candidate = |old: &Object| {
         let mut object = old.clone();
@@ -29,8 +41,31 @@ pub(super) async fn run(call: &Call<'_>, part: Part) -> Result<Response, Status>
         present::to_stored(call.resource, &mut patched);
         Ok(patched)
     };
-    let change = Change { part, options: &options, candidate: &candidate, replaces: false };
+    let change = Change { part, options: &options, candidate: &candidate, source: Source::Patch };
     update::answer(call, change.run(call).await?)
+}
+
+/// Applies a configuration, making the object if there is none.
+async fn apply(call: &Call<'_>, part: Part, options: &WriteOptions) -> Result<Response, Status> {
+    let configuration = Configuration::read(call, options)?;
+    let finish = |mut object: Object| {
+        metadata::place(call, &mut object)?;
+        present::to_stored(call.resource, &mut object);
+        Ok(object)
+    };
+    let candidate = |old: &Object| {
+        let mut live = old.clone();
+        present::to_served(call.resource, &mut live);
+        finish(configuration.apply(call, options, Some(&live))?)
+    };
+    let change = Change { part, options, candidate: &candidate, source: Source::Apply };
+    match change.run(call).await {
+        Err(status) if status.code() == 404 && part == Part::Main => {
+            let object = configuration.apply(call, options, None)?;
+            create::answer(call, create::create(call, options, object).await?)
+        }
+        outcome => update::answer(call, outcome?),
+    }
 }
 
 /// Drops what the schema does not know, and tells of it.

@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::options::WriteOptions;
 use super::patch::Patch;
 use super::store::Cursor;
-use super::update::{Change, Part, Updated};
+use super::update::{Change, Part, Source, Updated};
 use super::{Call, body};
 use crate::reply::Response;
 
@@ -40,7 +40,7 @@ async fn change(
     options: &WriteOptions,
     candidate: super::update::Candidate<'_>,
 ) -> Result<Updated, Status> {
-    Change { part: Part::Scale, options, candidate, replaces: false }.run(call).await
+    Change { part: Part::Scale, options, candidate, source: Source::Patch }.run(call).await
 }
 
 /// The scale of a workload.

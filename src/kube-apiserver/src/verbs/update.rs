@@ -6,10 +6,10 @@ use apimachinery::field::FieldError;
 use apimachinery::{Object, Status};
 use http::StatusCode;
 
-use super::create::{self, Created};
+use super::create;
 use super::options::WriteOptions;
 use super::store::Cursor;
-use super::{Call, body, metadata};
+use super::{Call, body, managers, metadata};
 use crate::admission::{Attributes, Operation};
 use crate::present;
 use crate::reply::Response;
@@ -45,15 +45,12 @@ pub(super) async fn put(call: &Call<'_>, part: Part) -> Result<Response, Status>
     }
     present::to_stored(call.resource, &mut object);
     let candidate = |_: &Object| Ok(object.clone());
-    let change = Change { part, options: &options, candidate: &candidate, replaces: true };
+    let change = Change { part, options: &options, candidate: &candidate, source: Source::Whole };
     match change.run(call).await {
         Err(status) if status.code() == 404 && may_create(call, part, &object) => {
             present::to_served(call.resource, &mut object);
             object.set_resource_version("");
-            match create::create(call, &options, object).await? {
-                Created::Stored(object) => call.written(StatusCode::CREATED, &object),
-                Created::Dry(object) => call.shown(StatusCode::CREATED, &object),
-            }
+            create::answer(call, create::create(call, &options, object).await?)
         }
         Ok(updated) => answer(call, updated),
         Err(status) => Err(status),
@@ -81,8 +78,18 @@ pub(super) struct Change<'a> {
     pub(super) part: Part,
     pub(super) options: &'a WriteOptions,
     pub(super) candidate: Candidate<'a>,
-    /// The client sent the whole object, so a kind may insist on its resourceVersion.
-    pub(super) replaces: bool,
+    pub(super) source: Source,
+}
+
+/// Where the wanted object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The client sent all of it, so a kind may insist on its resourceVersion.
+    Whole,
+    /// The client sent a change, or it is made here.
+    Patch,
+    /// The client sent a configuration; the account of its fields is kept already.
+    Apply,
 }
 
 impl Change<'_> {
@@ -180,7 +187,10 @@ impl Change<'_> {
         }
         attributes.object = Some(object);
         call.app.admission.validate(&attributes).await?;
-        Ok(new)
+        if self.source == Source::Apply {
+            return Ok(new);
+        }
+        Ok(managers::track(call, self.options, new, Some(old)))
     }
 
     fn check_preconditions(&self, call: &Call<'_>, new: &Object, old: &Object) -> Result<(), Status> {
@@ -193,7 +203,7 @@ impl Change<'_> {
         }
         let version = new.resource_version();
         if version.is_empty() || version == "0" {
-            if self.replaces && !call.resource.descriptor.strategy.unconditional_update {
+            if self.source == Source::Whole && !call.resource.descriptor.strategy.unconditional_update {
                 let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
                 let descriptor = call.resource.descriptor;
                 return Err(Status::invalid(descriptor.group, descriptor.kind, old.name(), vec![error]));

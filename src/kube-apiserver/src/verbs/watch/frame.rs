@@ -99,9 +99,8 @@ impl Framer {
         if self.form.encoding != Encoding::Protobuf {
             return frame(batch, kind, &present::to_json(tree));
         }
-        match present::to_protobuf(tree) {
-            Some(bytes) => batch.extend_from_slice(&protobuf::encode_watch_event(kind, &bytes)),
-            None => tracing::error!(kind, "an event has no protobuf form"),
+        if let Some(bytes) = present::to_protobuf(tree) {
+            batch.extend_from_slice(&protobuf::encode_watch_event(kind, &bytes));
         }
     }
 

@@ -1,0 +1,247 @@
+//! A server of its own for each test: certificates, etcd, ports, all gone afterwards.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Parser;
+use component_base::serving::Listener;
+use jiff::Timestamp;
+use kube_apiserver::config::{Args, Config};
+use pki::{CertificateAuthority, KeyPair, LeafRequest, SubjectAltName, Usage};
+use reqwest::{Certificate, Client, Identity, Method, RequestBuilder};
+use serde_json::Value;
+use storage::testing::EtcdServer;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const DAY: Duration = Duration::from_secs(86400);
+
+/// A running server.
+pub(crate) struct Server {
+    address: SocketAddr,
+    authority: CertificateAuthority,
+    files: TempDir,
+    stop: CancellationToken,
+    running: Option<JoinHandle<anyhow::Result<()>>>,
+    pub(crate) etcd: EtcdServer,
+}
+
+/// Somebody who talks to the server.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    client: Client,
+    base: String,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Server {
+    /// Starts etcd and the server with RBAC, and waits until it is ready.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// [`Server::start`] with more flags.
+    pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let etcd = EtcdServer::start().await;
+        // History older than the server, for tests that ask for what is gone.
+        let client = etcd.connect().await;
+        for key in ["/before/1", "/before/2"] {
+            client.create(key, "x".into(), None).await.unwrap();
+        }
+        let files = tempfile::tempdir().unwrap();
+        let authority = CertificateAuthority::generate("kubernetes", Timestamp::now(), DAY).unwrap();
+        write_pki(files.path(), &authority);
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.address();
+        let config = config(files.path(), &etcd, flags);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(kube_apiserver::app::serve(config, listener, stop.clone()));
+        let server = Self { address, authority, files, stop, running: Some(running), etcd };
+        server.wait_ready().await;
+        server
+    }
+
+    async fn wait_ready(&self) {
+        let admin = self.admin();
+        for _ in 0..500 {
+            if let Ok(response) = admin.request(Method::GET, "/readyz").send().await
+                && response.status().is_success()
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the server is not ready");
+    }
+
+    /// A member of system:masters.
+    pub(crate) fn admin(&self) -> Caller {
+        self.user("kubernetes-admin", &["system:masters"])
+    }
+
+    /// Somebody with a client certificate.
+    pub(crate) fn user(&self, name: &str, groups: &[&str]) -> Caller {
+        let request = LeafRequest {
+            common_name: name.to_owned(),
+            organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
+            sans: Vec::new(),
+            usages: vec![Usage::ClientAuth],
+            lifetime: DAY,
+        };
+        let pair = self.authority.issue(&request, Timestamp::now()).unwrap();
+        let identity = Identity::from_pem(format!("{}{}", pair.cert_pem, pair.key_pem).as_bytes()).unwrap();
+        self.caller(Client::builder().identity(identity))
+    }
+
+    /// Somebody without any credentials.
+    pub(crate) fn anonymous(&self) -> Caller {
+        self.caller(Client::builder())
+    }
+
+    fn caller(&self, builder: reqwest::ClientBuilder) -> Caller {
+        let root = Certificate::from_pem(self.authority.cert_pem().as_bytes()).unwrap();
+        let client = builder.tls_certs_only([root]).build().unwrap();
+        Caller { client, base: format!("https://{}", self.address) }
+    }
+
+    /// Ends the server as SIGTERM does, and waits for it.
+    pub(crate) async fn stop(&mut self) {
+        self.stop.cancel();
+        if let Some(running) = self.running.take() {
+            tokio::time::timeout(Duration::from_secs(30), running).await.unwrap().unwrap().unwrap();
+        }
+    }
+
+    /// A file of the server's PKI.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.files.path().join(name)).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn write_pki(folder: &Path, authority: &CertificateAuthority) {
+    let request = LeafRequest {
+        common_name: "kube-apiserver".to_owned(),
+        organizations: Vec::new(),
+        sans: vec![SubjectAltName::parse("127.0.0.1")],
+        usages: vec![Usage::ServerAuth],
+        lifetime: DAY,
+    };
+    let server = authority.issue(&request, Timestamp::now()).unwrap();
+    let signer = KeyPair::generate().unwrap();
+    for (name, text) in [
+        ("ca.crt", authority.cert_pem().to_owned()),
+        ("server.crt", server.cert_pem),
+        ("server.key", server.key_pem),
+        ("sa.key", signer.to_pem()),
+        ("sa.pub", signer.public_key_pem()),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+fn config(folder: &Path, etcd: &EtcdServer, more: &[&str]) -> Config {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let mut flags = vec![
+        "kube-apiserver".to_owned(),
+        "--advertise-address=192.0.2.10".to_owned(),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        "--allow-privileged=true".to_owned(),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        format!("--etcd-servers={}", etcd.endpoint()),
+        format!("--client-ca-file={}", file("ca.crt")),
+        format!("--tls-cert-file={}", file("server.crt")),
+        format!("--tls-private-key-file={}", file("server.key")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", file("sa.pub")),
+        format!("--service-account-signing-key-file={}", file("sa.key")),
+        "--service-cluster-ip-range=10.96.0.0/24".to_owned(),
+        "--service-node-port-range=30000-30009".to_owned(),
+    ];
+    flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+    Config::try_from(Args::try_parse_from(flags).unwrap()).unwrap()
+}
+
+impl Caller {
+    /// A request to be added to.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn create(&self, path: &str, body: Value) -> Answer {
+        answer(json(self.request(Method::POST, path), &body)).await
+    }
+
+    pub(crate) async fn update(&self, path: &str, body: &Value) -> Answer {
+        answer(json(self.request(Method::PUT, path), body)).await
+    }
+
+    /// A patch; the kind is `json`, `merge` or `strategic-merge`.
+    pub(crate) async fn patch(&self, path: &str, kind: &str, body: &Value) -> Answer {
+        let request = self.request(Method::PATCH, path);
+        let request = request.header("content-type", format!("application/{kind}-patch+json"));
+        answer(request.body(body.to_string())).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        answer(self.request(Method::DELETE, path)).await
+    }
+
+    pub(crate) async fn delete_with(&self, path: &str, body: &Value) -> Answer {
+        answer(json(self.request(Method::DELETE, path), body)).await
+    }
+}
+
+fn json(request: RequestBuilder, body: &Value) -> RequestBuilder {
+    request.header("content-type", "application/json").body(body.to_string())
+}
+
+/// Sends a request and takes in its answer.
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (code, headers) = (response.status().as_u16(), response.headers().clone());
+    let bytes = response.bytes().await.unwrap();
+    let body =
+        serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+    Answer { code, headers, body }
+}
+
+impl Answer {
+    /// The body of a success.
+    pub(crate) fn ok(self) -> Value {
+        assert!((200..300).contains(&self.code), "{} {}", self.code, self.body);
+        self.body
+    }
+
+    /// The message of a failure with this code.
+    pub(crate) fn failed(self, code: u16) -> String {
+        assert_eq!(self.code, code, "{}", self.body);
+        assert_eq!(self.body["kind"], "Status", "{}", self.body);
+        self.body["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// The path of a namespaced core resource in `default`.
+pub(crate) fn core(rest: &str) -> String {
+    format!("/api/v1/namespaces/default/{rest}")
+}
