@@ -15,8 +15,10 @@ pub type Program = fn(Vec<OsString>) -> ExitCode;
 
 /// Every program, by the name it is called by.
 pub const PROGRAMS: &[(&str, Program)] = &[
+    ("kube-apiserver", kube_apiserver::main_with_args),
     ("kube-scheduler", kube_scheduler::main_with_args),
     ("kube-controller-manager", kube_controller_manager::main_with_args),
+    ("kubelet", kubelet::main_with_args),
     ("kube-proxy", kube_proxy::main_with_args),
     ("cluster-dns", cluster_dns::main_with_args),
     ("pause", pause::main_with_args),
