@@ -91,20 +91,16 @@ where
             let mut events = pin!(watcher(self.api.clone(), self.config.clone()));
             let mut listed = Vec::new();
             while let Some(event) = events.next().await {
-                match event {
-                    Ok(event) => {
-                        wait = FIRST_RETRY;
-                        self.take(store, event, &mut listed);
-                    }
-                    Err(error) => {
-                        tracing::debug!(resource = self.api.resource_url(), ?error, "watch failed");
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(LAST_RETRY);
-                        if is_gone(&error) {
-                            // The library would ask for the same revision again.
-                            break;
-                        }
-                    }
+                let Err(error) = event.map(|event| self.take(store, event, &mut listed)) else {
+                    wait = FIRST_RETRY;
+                    continue;
+                };
+                tracing::debug!(resource = self.api.resource_url(), ?error, "watch failed");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LAST_RETRY);
+                if is_gone(&error) {
+                    // The library would ask for the same revision again.
+                    break;
                 }
             }
         }

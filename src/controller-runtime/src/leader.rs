@@ -228,7 +228,7 @@ impl LeaderElector {
         match written {
             Ok(Ok(_)) => tracing::info!(lease = self.name, "released the lease"),
             Ok(Err(error)) => {
-                tracing::warn!(lease = self.name, %error, "the lease was not released")
+                tracing::warn!(lease = self.name, %error, "the lease was not released");
             }
             Err(_) => tracing::warn!(lease = self.name, "the lease was not released in time"),
         }

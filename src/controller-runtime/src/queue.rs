@@ -46,6 +46,14 @@ struct State<T> {
     closed: bool,
 }
 
+/// What a worker finds.
+enum Look<T> {
+    Closed,
+    Item(T),
+    /// When the earliest delayed item is due.
+    Nothing(Option<Instant>),
+}
+
 impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// An empty queue; the name appears in logs.
     pub fn new(name: &'static str) -> Self {
@@ -121,21 +129,10 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         loop {
             // Registered before the look, so that an add between look and wait is not missed.
             let woken = self.0.wake.notified();
-            let earliest = {
-                let mut state = self.lock();
-                if state.closed {
-                    // Pass the end on to the next sleeper.
-                    self.0.wake.notify_one();
-                    return None;
-                }
-                state.promote(Instant::now());
-                if let Some(item) = state.take() {
-                    if !state.ready.is_empty() || !state.delayed.is_empty() {
-                        self.0.wake.notify_one();
-                    }
-                    return Some(item);
-                }
-                state.delayed.keys().next().map(|(time, _)| *time)
+            let earliest = match self.look() {
+                Look::Closed => return None,
+                Look::Item(item) => return Some(item),
+                Look::Nothing(earliest) => earliest,
             };
             match earliest {
                 None => woken.await,
@@ -147,6 +144,23 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
                 }
             }
         }
+    }
+
+    fn look(&self) -> Look<T> {
+        let mut state = self.lock();
+        if state.closed {
+            // Pass the end on to the next sleeper.
+            self.0.wake.notify_one();
+            return Look::Closed;
+        }
+        state.promote(Instant::now());
+        let Some(item) = state.take() else {
+            return Look::Nothing(state.delayed.keys().next().map(|(time, _)| *time));
+        };
+        if !state.ready.is_empty() || !state.delayed.is_empty() {
+            self.0.wake.notify_one();
+        }
+        Look::Item(item)
     }
 
     /// Gives an item back.
@@ -251,14 +265,14 @@ mod tests {
     async fn the_earlier_of_two_delays_counts() {
         let queue = WorkQueue::new("test");
         let start = Instant::now();
-        queue.add_after("a", Duration::from_secs(60));
+        queue.add_after("a", Duration::from_mins(1));
         queue.add_after("a", Duration::from_secs(5));
         queue.add_after("a", Duration::from_secs(30));
         assert_eq!(queue.next().await, Some("a"));
         assert_eq!(start.elapsed().as_secs(), 5);
         queue.done(&"a");
         assert!(
-            tokio::time::timeout(Duration::from_secs(600), queue.next()).await.is_err(),
+            tokio::time::timeout(Duration::from_mins(10), queue.next()).await.is_err(),
             "the later delays are void"
         );
     }
@@ -298,20 +312,7 @@ mod tests {
     #[tokio::test]
     async fn many_items_reach_many_workers() {
         let queue = WorkQueue::new("test");
-        let workers: Vec<_> = (0..4)
-            .map(|_| {
-                let queue = queue.clone();
-                tokio::spawn(async move {
-                    let mut seen = 0;
-                    while let Some(item) = queue.next().await {
-                        seen += 1;
-                        tokio::task::yield_now().await;
-                        queue.done(&item);
-                    }
-                    seen
-                })
-            })
-            .collect();
+        let workers: Vec<_> = (0..4).map(|_| tokio::spawn(count_items(queue.clone()))).collect();
         for item in 0..1000 {
             queue.add(item);
         }
@@ -324,5 +325,15 @@ mod tests {
             total += worker.await.unwrap();
         }
         assert_eq!(total, 1000);
+    }
+
+    async fn count_items(queue: WorkQueue<i32>) -> i32 {
+        let mut seen = 0;
+        while let Some(item) = queue.next().await {
+            seen += 1;
+            tokio::task::yield_now().await;
+            queue.done(&item);
+        }
+        seen
     }
 }

@@ -360,7 +360,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (reader, log) = (store.clone(), Arc::clone(&seen));
         store.on_event(move |event| {
-            log.lock().unwrap().push(reader.get(&ObjectKey::of(event.object().as_ref())).is_some())
+            log.lock().unwrap().push(reader.get(&ObjectKey::of(event.object().as_ref())).is_some());
         });
         store.apply(pod("a", "one", 1));
         store.delete(pod("a", "one", 2));

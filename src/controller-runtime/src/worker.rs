@@ -75,44 +75,55 @@ where
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use tokio::time::Instant;
+
     use super::*;
+
+    #[derive(Clone)]
+    struct World {
+        queue: WorkQueue<&'static str>,
+        tries: Arc<AtomicU32>,
+        start: Instant,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let queue = WorkQueue::new("test");
+            queue.add("a");
+            Self { queue, tries: Arc::default(), start: Instant::now() }
+        }
+
+        #[expect(clippy::unused_async, reason = "a worker is asynchronous")]
+        async fn succeed_at_the_sixth_try(self) -> Result<Requeue, &'static str> {
+            if self.tries.fetch_add(1, Ordering::SeqCst) < 5 {
+                return Err("not yet");
+            }
+            self.queue.close();
+            Ok(Requeue::No)
+        }
+
+        #[expect(clippy::unused_async, reason = "a worker is asynchronous")]
+        async fn ask_for_half_a_minute(self) -> Result<Requeue, &'static str> {
+            if self.start.elapsed() >= Duration::from_secs(30) {
+                self.queue.close();
+            }
+            Ok(Requeue::After(Duration::from_secs(30)))
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_item_is_tried_until_it_succeeds() {
-        let queue = WorkQueue::new("test");
-        let tries = Arc::new(AtomicU32::new(0));
-        let (closing, counter) = (queue.clone(), Arc::clone(&tries));
-        queue.add("a");
-        run_workers(queue, 2, move |_| {
-            let (closing, counter) = (closing.clone(), Arc::clone(&counter));
-            async move {
-                if counter.fetch_add(1, Ordering::SeqCst) < 5 {
-                    return Err("not yet");
-                }
-                closing.close();
-                Ok(Requeue::No)
-            }
-        })
-        .await;
-        assert_eq!(tries.load(Ordering::SeqCst), 6);
+        let world = World::new();
+        let working = world.clone();
+        run_workers(world.queue.clone(), 2, move |_| working.clone().succeed_at_the_sixth_try()).await;
+        assert_eq!(world.tries.load(Ordering::SeqCst), 6);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_item_comes_back_after_the_time_it_asked_for() {
-        let queue = WorkQueue::new("test");
-        let start = tokio::time::Instant::now();
-        let closing = queue.clone();
-        queue.add("a");
-        run_workers(queue, 1, move |_| {
-            let closing = closing.clone();
-            async move {
-                if start.elapsed() >= Duration::from_secs(30) {
-                    closing.close();
-                }
-                Ok::<_, String>(Requeue::After(Duration::from_secs(30)))
-            }
-        })
-        .await;
-        assert_eq!(start.elapsed().as_secs(), 30);
+        let world = World::new();
+        let working = world.clone();
+        run_workers(world.queue.clone(), 1, move |_| working.clone().ask_for_half_a_minute()).await;
+        assert_eq!(world.start.elapsed().as_secs(), 30);
     }
 }

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 /// The flags of `kube-controller-manager`, named as upstream's.
 #[derive(Debug, Parser)]
 #[command(name = "kube-controller-manager", disable_version_flag = true, args_override_self = true)]
+#[expect(clippy::struct_excessive_bools, reason = "they are upstream's flags")]
 pub(crate) struct Args {
     /// How to reach the API server.
     #[arg(long)]

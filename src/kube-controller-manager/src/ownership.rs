@@ -57,11 +57,11 @@ pub(crate) struct Claim<K> {
 pub(crate) fn claim<O: Resource, K: Resource>(
     owner: &O,
     selector: &Selector,
-    owned: Vec<Arc<K>>,
+    held: Vec<Arc<K>>,
     orphans: Vec<Arc<K>>,
 ) -> Claim<K> {
     let fits = |object: &Arc<K>| selector.matches(labels(object.as_ref()));
-    let (mine, release): (Vec<_>, Vec<_>) = owned.into_iter().partition(fits);
+    let (mine, release): (Vec<_>, Vec<_>) = held.into_iter().partition(fits);
     if is_deleting(owner) {
         return Claim { mine, adopt: Vec::new(), release: Vec::new() };
     }

@@ -26,15 +26,15 @@ impl Target {
         }
         let mut rest = rest.into_iter();
         target.resource = format!("/{}/{}", segments.join("/"), rest.next().unwrap_or_default());
-        target.name = rest.next().unwrap_or_default().to_owned();
-        target.subresource = rest.next().unwrap_or_default().to_owned();
+        rest.next().unwrap_or_default().clone_into(&mut target.name);
+        rest.next().unwrap_or_default().clone_into(&mut target.subresource);
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("watch", "true" | "1")) => target.watch = true,
                 Some(("resourceVersion", value)) => target.since = value.parse().unwrap_or(0),
                 Some(("fieldSelector", value)) if target.name.is_empty() => {
                     let name = value.strip_prefix("metadata.name%3D").or_else(|| value.strip_prefix("metadata.name="));
-                    target.name = name.unwrap_or_default().to_owned();
+                    name.unwrap_or_default().clone_into(&mut target.name);
                 }
                 _ => {}
             }

@@ -40,7 +40,7 @@ async fn a_second_candidate_waits_and_follows_a_release_soon() {
     let one = tokio::spawn(lead(candidate(&api, "one"), first.clone()));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let _two = tokio::spawn(lead(candidate(&api, "two"), second.clone()));
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(holder_of(&api), "one");
     first.cancel();
     one.await.unwrap().unwrap();

@@ -36,9 +36,9 @@ async fn reconcile(scope: Scope, key: ObjectKey) -> Result<Requeue, kube::Error>
     };
     let rules = aggregated(&role, scope.stores.cluster_roles.list());
     if role.rules.clone().unwrap_or_default() != rules {
-        let roles: Api<ClusterRole> = Api::all(scope.client.clone());
+        let api: Api<ClusterRole> = Api::all(scope.client.clone());
         let changed = ClusterRole { rules: Some(rules), ..ClusterRole::clone(&role) };
-        roles.replace(&key.name, &PostParams::default(), &changed).await?;
+        api.replace(&key.name, &PostParams::default(), &changed).await?;
     }
     Ok(Requeue::No)
 }

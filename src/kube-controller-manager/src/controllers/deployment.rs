@@ -64,7 +64,9 @@ fn feed_sets(scope: &Scope, queue: &WorkQueue<ObjectKey>) {
             let deployment = sets
                 .get(&ObjectKey::new(namespace, &owner.name))
                 .and_then(|set| controller_of(set.as_ref()).map(|owner| owner.name.clone()));
-            deployment.into_iter().for_each(|name| pods_queue.add(ObjectKey::new(namespace, name)));
+            if let Some(name) = deployment {
+                pods_queue.add(ObjectKey::new(namespace, name));
+            }
         }
     });
 }
@@ -103,8 +105,9 @@ async fn reconcile(scope: Scope, fresh: Fresh, key: ObjectKey) -> Result<Requeue
     let observed = Observed { deployment: &deployment, sets: &sets, occupied: &occupied, now: Timestamp::now() };
     let plan = plan::plan(&observed);
     let acting = Acting { scope: &scope, deployment: &deployment, fresh: (&fresh, &key) };
+    let mut current = Deployment::clone(&deployment);
     for action in plan.actions {
-        acting.act(action).await?;
+        acting.act(action, &mut current).await?;
     }
     Ok(plan.recheck.map_or(Requeue::No, Requeue::After))
 }
@@ -116,8 +119,10 @@ struct Acting<'a> {
 }
 
 impl Acting<'_> {
-    async fn act(&self, action: Action) -> Result<(), kube::Error> {
-        let namespace = &self.fresh.1.namespace;
+    /// `current` is the deployment as the last act left it.
+    async fn act(&self, action: Action, current: &mut Deployment) -> Result<(), kube::Error> {
+        let (namespace, name) = (&self.fresh.1.namespace, self.fresh.1.name.as_str());
+        let deployments = self.scope.api::<Deployment>(namespace);
         match action {
             Action::Create(set) => self.create(*set).await,
             Action::Scale { set, replicas, annotations } => self.scale(&set, replicas, annotations).await,
@@ -127,23 +132,15 @@ impl Acting<'_> {
                 gone_is_fine(outcome)
             }
             Action::SetRevision(revision) => {
-                let patch = json!({"metadata": {"uid": self.deployment.metadata.uid, "annotations": {history::REVISION: revision}}});
-                let name = self.deployment.metadata.name.as_deref().unwrap_or_default();
-                self.scope
-                    .api::<Deployment>(namespace)
-                    .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-                    .await
-                    .map(|_| ())
+                let annotations = current.metadata.annotations.get_or_insert_default();
+                annotations.insert(history::REVISION.to_owned(), revision);
+                *current = deployments.replace(name, &PostParams::default(), current).await?;
+                Ok(())
             }
             Action::Status(status) => {
-                let mut changed = self.deployment.clone();
-                changed.status = Some(*status);
-                let name = self.deployment.metadata.name.as_deref().unwrap_or_default();
-                self.scope
-                    .api::<Deployment>(namespace)
-                    .replace_status(name, &PostParams::default(), &changed)
-                    .await
-                    .map(|_| ())
+                current.status = Some(*status);
+                *current = deployments.replace_status(name, &PostParams::default(), current).await?;
+                Ok(())
             }
         }
     }

@@ -118,7 +118,9 @@ impl Collector {
                 Event::Deleted(_) => collector.graph().remove(uid(object.as_ref())),
                 Event::Added(_) | Event::Updated { .. } => collector.graph().observe(Node::of(object, &kind)),
             };
-            touched.into_iter().for_each(|uid| collector.queue.add(uid));
+            for uid in touched {
+                collector.queue.add(uid);
+            }
         });
     }
 
@@ -130,7 +132,9 @@ impl Collector {
         else {
             // Gone before its event came: what hangs on it is looked at now.
             let touched = self.graph().remove(&uid);
-            touched.into_iter().for_each(|uid| self.queue.add(uid));
+            for uid in touched {
+                self.queue.add(uid);
+            }
             return Ok(Requeue::No);
         };
         if is_deleting(&live) {

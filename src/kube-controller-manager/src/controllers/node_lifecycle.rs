@@ -196,6 +196,7 @@ async fn mark_pods(scope: &Scope, node: &str) -> Result<(), kube::Error> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "a JSON literal reads best at the call")]
     fn node(ready: &str, unschedulable: bool, taints: serde_json::Value) -> Node {
         serde_json::from_value(json!({
             "metadata": {"name": "a"},

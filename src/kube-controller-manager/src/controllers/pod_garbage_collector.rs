@@ -44,7 +44,7 @@ pub(super) async fn run(scope: Scope) {
             "" if is_deleting(pod.as_ref()) => changed.add(Item::Unbound(ObjectKey::of(pod.as_ref()))),
             "" => {}
             node if nodes.get(&ObjectKey::cluster(node)).is_none() => {
-                changed.add_after(Item::Node(node.to_owned()), QUARANTINE)
+                changed.add_after(Item::Node(node.to_owned()), QUARANTINE);
             }
             _ => {}
         }

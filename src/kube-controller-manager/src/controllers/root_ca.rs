@@ -24,7 +24,7 @@ pub(super) async fn run(scope: Scope) {
     Scope::feed(&scope.stores.namespaces, &queue);
     let changed = queue.clone();
     scope.stores.root_cas.on_event(move |event| {
-        changed.add(ObjectKey::cluster(event.object().metadata.namespace.clone().unwrap_or_default()))
+        changed.add(ObjectKey::cluster(event.object().metadata.namespace.clone().unwrap_or_default()));
     });
     scope.stores.root_cas.synced().await;
     let reconciling = scope.clone();

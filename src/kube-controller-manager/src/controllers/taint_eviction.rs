@@ -20,7 +20,9 @@ pub(super) async fn run(scope: Scope) {
         let node = event.object();
         if event.old().map(|old| no_execute(old)).unwrap_or_default() != no_execute(node) {
             let on_node = pods.by_index(BY_NODE, node.metadata.name.as_deref().unwrap_or_default());
-            on_node.iter().for_each(|pod| by_node.add(ObjectKey::of(pod.as_ref())));
+            for pod in on_node {
+                by_node.add(ObjectKey::of(pod.as_ref()));
+            }
         }
     });
     let (by_pod, nodes) = (queue.clone(), scope.stores.nodes.clone());

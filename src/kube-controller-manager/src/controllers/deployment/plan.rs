@@ -134,8 +134,8 @@ impl Rollout<'_> {
             let annotations = self.annotations(Some(&set));
             let has = set.metadata.annotations.clone().unwrap_or_default();
             let told = annotations.iter().all(|(key, value)| has.get(key) == Some(value));
-            let sized = history::replicas(&set) == replicas;
-            (!told || !sized).then_some(Action::Scale { set, replicas, annotations })
+            let fits = history::replicas(&set) == replicas;
+            (!told || !fits).then_some(Action::Scale { set, replicas, annotations })
         });
         changed.collect()
     }

@@ -21,14 +21,11 @@ pub(super) fn status(rollout: &Rollout<'_>, actions: &[Action]) -> (DeploymentSt
     status.observed_generation = deployment.metadata.generation;
     let mut conditions = Conditions { all: before.conditions.clone().unwrap_or_default(), now: rollout.observed.now };
     let enough = status.available_replicas.unwrap_or(0) >= rollout.wanted - rollout.limits.unavailable;
-    match enough {
-        true => conditions.set("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability."),
-        false => conditions.set(
-            "Available",
-            "False",
-            "MinimumReplicasUnavailable",
-            "Deployment does not have minimum availability.",
-        ),
+    if enough {
+        conditions.set("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.");
+    } else {
+        let message = "Deployment does not have minimum availability.";
+        conditions.set("Available", "False", "MinimumReplicasUnavailable", message);
     }
     let recheck = progress(rollout, (&before, &status), actions, &mut conditions);
     failure(rollout, &mut conditions);

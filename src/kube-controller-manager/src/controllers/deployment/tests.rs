@@ -5,6 +5,7 @@ use k8s_openapi::api::apps::v1::ReplicaSetStatus;
 use super::plan::Plan;
 use super::*;
 
+#[expect(clippy::needless_pass_by_value, reason = "a JSON literal reads best at the call")]
 fn deployment(image: &str, replicas: i32, strategy: serde_json::Value) -> Deployment {
     serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "default", "uid": "d", "generation": 1},

@@ -1,6 +1,6 @@
 //! How many pods, which go first, and what the status says.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,12 +45,10 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let wanted = observed.set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let wanted = usize::try_from(wanted).unwrap_or(0);
     let have = observed.active.len();
-    let action = if have < wanted {
-        Action::Create((wanted - have).min(BURST))
-    } else if have > wanted {
-        Action::Delete(victims(observed, (have - wanted).min(BURST)))
-    } else {
-        Action::Nothing
+    let action = match have.cmp(&wanted) {
+        Ordering::Less => Action::Create((wanted - have).min(BURST)),
+        Ordering::Greater => Action::Delete(victims(observed, (have - wanted).min(BURST))),
+        Ordering::Equal => Action::Nothing,
     };
     let (status, recheck) = status(observed);
     Plan { action, status, recheck }
@@ -101,16 +99,16 @@ fn status(observed: &Observed<'_>) -> (ReplicaSetStatus, Option<Duration>) {
     let template = template.and_then(|meta| meta.labels.clone()).unwrap_or_default();
     let labelled = |pod: &&Arc<Pod>| template.iter().all(|(key, value)| labels(pod.as_ref()).get(key) == Some(value));
     let min_ready = spec.and_then(|spec| spec.min_ready_seconds);
-    let states: Vec<Availability> =
+    let seen: Vec<Availability> =
         observed.active.iter().map(|pod| pods::availability(pod, min_ready, observed.now)).collect();
     let soonest =
-        states.iter().filter_map(|state| if let Availability::Soon(left) = state { Some(*left) } else { None }).min();
+        seen.iter().filter_map(|state| if let Availability::Soon(left) = state { Some(*left) } else { None }).min();
     let count = |number: usize| Some(i32::try_from(number).unwrap_or(i32::MAX)).filter(|number| *number > 0);
     let status = ReplicaSetStatus {
         replicas: i32::try_from(observed.active.len()).unwrap_or(i32::MAX),
         fully_labeled_replicas: count(observed.active.iter().filter(labelled).count()),
-        ready_replicas: count(states.iter().filter(|state| **state != Availability::NotReady).count()),
-        available_replicas: count(states.iter().filter(|state| **state == Availability::Available).count()),
+        ready_replicas: count(seen.iter().filter(|state| **state != Availability::NotReady).count()),
+        available_replicas: count(seen.iter().filter(|state| **state == Availability::Available).count()),
         observed_generation: observed.set.metadata.generation,
         conditions: observed.set.status.as_ref().and_then(|status| status.conditions.clone()),
         terminating_replicas: None,

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 
+#[expect(clippy::needless_pass_by_value, reason = "a JSON literal reads best at the call")]
 fn set(spec: serde_json::Value, unavailable: i32) -> DaemonSet {
     serde_json::from_value(json!({
         "metadata": {"name": "agent", "namespace": "kube-system", "uid": "d", "generation": 2},
@@ -17,6 +18,7 @@ fn plain() -> DaemonSet {
     set(json!({"containers": []}), 1)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a JSON literal reads best at the call")]
 fn node(name: &str, taints: serde_json::Value) -> Arc<Node> {
     Arc::new(
         serde_json::from_value(

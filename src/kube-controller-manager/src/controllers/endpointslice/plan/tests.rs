@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 
+#[expect(clippy::needless_pass_by_value, reason = "a JSON literal reads best at the call")]
 fn service(target: serde_json::Value) -> Service {
     serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "default", "uid": "s"},
