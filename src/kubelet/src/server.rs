@@ -1,6 +1,7 @@
 //! The HTTPS server of the node: logs, commands and ports of containers, and what the node is doing.
 
 pub mod auth;
+pub mod listen;
 pub mod logs;
 pub mod stats;
 pub mod streaming;

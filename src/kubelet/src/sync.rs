@@ -165,6 +165,10 @@ impl PodLoop {
             }
         }
         self.tell();
+        if status::is_terminal(self.status.phase.as_deref()) && !self.ended {
+            // The next pass gives back what the node lent.
+            return Flow::Again;
+        }
         Flow::Wait(self.next_time())
     }
 
