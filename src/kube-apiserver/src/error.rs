@@ -2,7 +2,7 @@
 
 use apimachinery::Status;
 use http::{HeaderValue, StatusCode, header};
-use storage::{ReadError, StorageError, WaitError};
+use storage::{LatestError, ReadError, StorageError, WaitError};
 
 use crate::reply::{self, Response};
 
@@ -55,6 +55,14 @@ pub fn from_read(error: &ReadError) -> Status {
             tracing::error!(%error, "an object cannot be read");
             Status::internal(error)
         }
+    }
+}
+
+/// What a client is told when one object cannot be read.
+pub fn from_latest(error: &LatestError) -> Status {
+    match error {
+        LatestError::Storage(error) => from_storage(error),
+        LatestError::Read(error) => from_read(error),
     }
 }
 

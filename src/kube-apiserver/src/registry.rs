@@ -115,8 +115,7 @@ impl Registry {
             return Some(found);
         }
         let store = self.stored(group, plural)?.store.as_ref()?;
-        store.cacher.consistent().await.ok()?;
-        self.get(group, plural, namespace, name)
+        store.cacher.latest(&store.key(namespace, name)).await.ok()?.0
     }
 
     /// The objects of a namespace (all namespaces if empty) as the cache knows them now.

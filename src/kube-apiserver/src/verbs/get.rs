@@ -27,11 +27,8 @@ async fn read(call: &Call<'_>) -> Result<Option<Arc<Stored>>, Status> {
     let cacher = &store.cacher;
     match call.info.query.get("resourceVersion") {
         None | Some("") => {
-            if !cacher.etcd().has_dependable_progress() {
-                return store.read(&key).await.map_err(|error| error::from_storage(&error));
-            }
-            let snapshot = cacher.consistent().await.map_err(|error| error::from_storage(&error))?;
-            snapshot.get(&key).map_err(|error| error::from_read(&error))
+            let latest = cacher.latest(&key).await;
+            latest.map(|(found, _)| found).map_err(|error| error::from_latest(&error))
         }
         Some("0") => {
             cacher.ready().await;

@@ -55,7 +55,7 @@ async fn roles_give_what_they_say() {
 #[tokio::test]
 async fn nobody_grants_what_they_do_not_have() {
     let server = Server::start().await;
-    let (admin, writer) = (server.admin(), server.user("writer", &[]));
+    let (admin, somebody) = (server.admin(), server.user("writer", &[]));
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
     let role = json!({
         "metadata": {"name": "writer"},
@@ -71,16 +71,16 @@ async fn nobody_grants_what_they_do_not_have() {
     };
     admin.create(&format!("{rbac}/clusterrolebindings"), bind("writer", "writer")).await.ok();
     for _ in 0..100 {
-        if writer.get(&format!("{rbac}/clusterroles/writer")).await.code == 200 {
+        if somebody.get(&format!("{rbac}/clusterroles/writer")).await.code == 200 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let more = bind("more", "cluster-admin");
-    writer.create(&format!("{rbac}/clusterrolebindings"), more).await.failed(403);
-    let rule = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
-    let role = json!({"metadata": {"name": "secrets"}, "rules": [rule]});
-    writer.create(&format!("{rbac}/clusterroles"), role).await.failed(403);
+    somebody.create(&format!("{rbac}/clusterrolebindings"), more).await.failed(403);
+    let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+    let role = json!({"metadata": {"name": "secrets"}, "rules": [secrets]});
+    somebody.create(&format!("{rbac}/clusterroles"), role).await.failed(403);
 }
 
 #[tokio::test]

@@ -1,8 +1,14 @@
 //! The whole server over TLS with a real etcd behind it, as a client sees it.
 
+#[cfg(test)]
 mod access;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
 mod lists;
+#[cfg(test)]
 mod objects;
+#[cfg(test)]
 mod services;
+#[cfg(test)]
 mod watches;
