@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 mod check;
+mod column;
 mod fill;
 mod groups;
 mod pod_spec;
