@@ -49,33 +49,22 @@ pub struct Client {
 impl Client {
     /// A client of `endpoint` (`unix:///path` or a path). It does not dial yet.
     pub fn new(endpoint: &str) -> Result<Self, CriError> {
-        let path = socket_path(endpoint).ok_or_else(|| CriError::Endpoint {
-            endpoint: endpoint.to_owned(),
-        })?;
+        let path = socket_path(endpoint).ok_or_else(|| CriError::Endpoint { endpoint: endpoint.to_owned() })?;
         let connector = tower::service_fn(move |_: Uri| {
             let path = path.clone();
-            async move {
-                tokio::net::UnixStream::connect(path)
-                    .await
-                    .map(hyper_util::rt::TokioIo::new)
-            }
+            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
         });
         // The authority is required by HTTP/2 and means nothing on a socket.
-        let channel =
-            Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
         Ok(Self {
-            runtime: RuntimeServiceClient::new(channel.clone())
-                .max_decoding_message_size(MESSAGE_LIMIT),
+            runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_LIMIT),
             images: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT),
         })
     }
 }
 
 fn socket_path(endpoint: &str) -> Option<PathBuf> {
-    let path = endpoint
-        .strip_prefix("unix://")
-        .or_else(|| endpoint.strip_prefix("unix:"))
-        .unwrap_or(endpoint);
+    let path = endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("unix:")).unwrap_or(endpoint);
     path.starts_with('/').then(|| PathBuf::from(path))
 }
 
@@ -95,10 +84,7 @@ fn error(call: &'static str, status: &Status) -> CriError {
 }
 
 fn present<T>(value: Option<T>, call: &'static str) -> Result<T, CriError> {
-    value.ok_or_else(|| CriError::NotFound {
-        call,
-        message: "the runtime answered nothing".to_owned(),
-    })
+    value.ok_or_else(|| CriError::NotFound { call, message: "the runtime answered nothing".to_owned() })
 }
 
 /// Absence is what removal wants.
@@ -111,92 +97,55 @@ fn gone(result: Result<(), CriError>) -> Result<(), CriError> {
 
 impl Runtime for Client {
     fn version(&self) -> Reply<'_, api::VersionResponse> {
-        call!(
-            self.runtime.version(api::VersionRequest {
-                version: "0.1.0".to_owned()
-            }),
-            CALL,
-            Ok
-        )
+        call!(self.runtime.version(api::VersionRequest { version: "0.1.0".to_owned() }), CALL, Ok)
     }
 
     fn status(&self) -> Reply<'_, Vec<api::RuntimeCondition>> {
-        call!(
-            self.runtime.status(api::StatusRequest { verbose: false }),
-            CALL,
-            |answer: api::StatusResponse| Ok(answer.status.unwrap_or_default().conditions)
-        )
+        call!(self.runtime.status(api::StatusRequest { verbose: false }), CALL, |answer: api::StatusResponse| Ok(
+            answer.status.unwrap_or_default().conditions
+        ))
     }
 
     fn update_pod_cidr(&self, pod_cidr: String) -> Reply<'_, ()> {
-        let config = api::RuntimeConfig {
-            network_config: Some(api::NetworkConfig { pod_cidr }),
-        };
+        let config = api::RuntimeConfig { network_config: Some(api::NetworkConfig { pod_cidr }) };
         call!(
-            self.runtime
-                .update_runtime_config(api::UpdateRuntimeConfigRequest {
-                    runtime_config: Some(config)
-                }),
+            self.runtime.update_runtime_config(api::UpdateRuntimeConfigRequest { runtime_config: Some(config) }),
             CALL,
             |_| Ok(())
         )
     }
 
     fn run_pod_sandbox(&self, config: api::PodSandboxConfig, handler: String) -> Reply<'_, String> {
-        let request = api::RunPodSandboxRequest {
-            config: Some(config),
-            runtime_handler: handler,
-        };
-        call!(
-            self.runtime.run_pod_sandbox(request),
-            SANDBOX,
-            |answer: api::RunPodSandboxResponse| Ok(answer.pod_sandbox_id)
-        )
+        let request = api::RunPodSandboxRequest { config: Some(config), runtime_handler: handler };
+        call!(self.runtime.run_pod_sandbox(request), SANDBOX, |answer: api::RunPodSandboxResponse| Ok(
+            answer.pod_sandbox_id
+        ))
     }
 
     fn stop_pod_sandbox(&self, id: String) -> Reply<'_, ()> {
-        call!(
-            self.runtime
-                .stop_pod_sandbox(api::StopPodSandboxRequest { pod_sandbox_id: id }),
-            SANDBOX,
-            |_| Ok(())
-        )
-        .map(gone)
-        .boxed()
+        call!(self.runtime.stop_pod_sandbox(api::StopPodSandboxRequest { pod_sandbox_id: id }), SANDBOX, |_| Ok(()))
+            .map(gone)
+            .boxed()
     }
 
     fn remove_pod_sandbox(&self, id: String) -> Reply<'_, ()> {
-        call!(
-            self.runtime
-                .remove_pod_sandbox(api::RemovePodSandboxRequest { pod_sandbox_id: id }),
-            CALL,
-            |_| Ok(())
-        )
-        .map(gone)
-        .boxed()
+        call!(self.runtime.remove_pod_sandbox(api::RemovePodSandboxRequest { pod_sandbox_id: id }), CALL, |_| Ok(()))
+            .map(gone)
+            .boxed()
     }
 
     fn pod_sandbox_status(&self, id: String) -> Reply<'_, api::PodSandboxStatus> {
-        let request = api::PodSandboxStatusRequest {
-            pod_sandbox_id: id,
-            verbose: false,
-        };
-        call!(
-            self.runtime.pod_sandbox_status(request),
-            CALL,
-            |answer: api::PodSandboxStatusResponse| present(answer.status, "pod_sandbox_status")
-        )
+        let request = api::PodSandboxStatusRequest { pod_sandbox_id: id, verbose: false };
+        call!(self.runtime.pod_sandbox_status(request), CALL, |answer: api::PodSandboxStatusResponse| present(
+            answer.status,
+            "pod_sandbox_status"
+        ))
     }
 
     fn list_pod_sandboxes(&self, labels: Labels) -> Reply<'_, Vec<api::PodSandbox>> {
-        let filter = api::PodSandboxFilter {
-            label_selector: labels,
-            ..Default::default()
-        };
+        let filter = api::PodSandboxFilter { label_selector: labels, ..Default::default() };
         call!(
-            self.runtime.list_pod_sandbox(api::ListPodSandboxRequest {
-                filter: Some(filter)
-            }),
+            self.runtime.list_pod_sandbox(api::ListPodSandboxRequest { filter: Some(filter) }),
             CALL,
             |answer: api::ListPodSandboxResponse| { Ok(answer.items) }
         )
@@ -213,144 +162,78 @@ impl Runtime for Client {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         };
-        call!(
-            self.runtime.create_container(request),
-            CALL,
-            |answer: api::CreateContainerResponse| Ok(answer.container_id)
-        )
+        call!(self.runtime.create_container(request), CALL, |answer: api::CreateContainerResponse| Ok(
+            answer.container_id
+        ))
     }
 
     fn start_container(&self, id: String) -> Reply<'_, ()> {
-        call!(
-            self.runtime
-                .start_container(api::StartContainerRequest { container_id: id }),
-            CALL,
-            |_| Ok(())
-        )
+        call!(self.runtime.start_container(api::StartContainerRequest { container_id: id }), CALL, |_| Ok(()))
     }
 
     fn stop_container(&self, id: String, grace: Duration) -> Reply<'_, ()> {
-        let request = api::StopContainerRequest {
-            container_id: id,
-            timeout: whole_seconds(grace),
-        };
-        call!(self.runtime.stop_container(request), CALL + grace, |_| Ok(
-            ()
-        ))
-        .map(gone)
-        .boxed()
+        let request = api::StopContainerRequest { container_id: id, timeout: whole_seconds(grace) };
+        call!(self.runtime.stop_container(request), CALL + grace, |_| Ok(())).map(gone).boxed()
     }
 
     fn remove_container(&self, id: String) -> Reply<'_, ()> {
-        call!(
-            self.runtime
-                .remove_container(api::RemoveContainerRequest { container_id: id }),
-            CALL,
-            |_| Ok(())
-        )
-        .map(gone)
-        .boxed()
+        call!(self.runtime.remove_container(api::RemoveContainerRequest { container_id: id }), CALL, |_| Ok(()))
+            .map(gone)
+            .boxed()
     }
 
     fn list_containers(&self, labels: Labels) -> Reply<'_, Vec<api::Container>> {
-        let filter = api::ContainerFilter {
-            label_selector: labels,
-            ..Default::default()
-        };
+        let filter = api::ContainerFilter { label_selector: labels, ..Default::default() };
         call!(
-            self.runtime.list_containers(api::ListContainersRequest {
-                filter: Some(filter)
-            }),
+            self.runtime.list_containers(api::ListContainersRequest { filter: Some(filter) }),
             CALL,
             |answer: api::ListContainersResponse| { Ok(answer.containers) }
         )
     }
 
     fn container_status(&self, id: String) -> Reply<'_, api::ContainerStatus> {
-        let request = api::ContainerStatusRequest {
-            container_id: id,
-            verbose: false,
-        };
-        call!(
-            self.runtime.container_status(request),
-            CALL,
-            |answer: api::ContainerStatusResponse| present(answer.status, "container_status")
-        )
+        let request = api::ContainerStatusRequest { container_id: id, verbose: false };
+        call!(self.runtime.container_status(request), CALL, |answer: api::ContainerStatusResponse| present(
+            answer.status,
+            "container_status"
+        ))
     }
 
     fn reopen_container_log(&self, id: String) -> Reply<'_, ()> {
-        call!(
-            self.runtime
-                .reopen_container_log(api::ReopenContainerLogRequest { container_id: id }),
-            CALL,
-            |_| Ok(())
-        )
+        call!(self.runtime.reopen_container_log(api::ReopenContainerLogRequest { container_id: id }), CALL, |_| Ok(()))
     }
 
-    fn exec_sync(
-        &self,
-        id: String,
-        command: Vec<String>,
-        timeout: Duration,
-    ) -> Reply<'_, api::ExecSyncResponse> {
+    fn exec_sync(&self, id: String, command: Vec<String>, timeout: Duration) -> Reply<'_, api::ExecSyncResponse> {
         // The runtime ends the command at its time limit; our own limit only guards against a dead runtime.
-        let limit = if timeout.is_zero() {
-            PULL
-        } else {
-            timeout + CALL
-        };
-        let request = api::ExecSyncRequest {
-            container_id: id,
-            cmd: command,
-            timeout: whole_seconds(timeout),
-        };
+        let limit = if timeout.is_zero() { PULL } else { timeout + CALL };
+        let request = api::ExecSyncRequest { container_id: id, cmd: command, timeout: whole_seconds(timeout) };
         call!(self.runtime.exec_sync(request), limit, Ok)
     }
 
     fn exec(&self, request: api::ExecRequest) -> Reply<'_, String> {
-        call!(
-            self.runtime.exec(request),
-            CALL,
-            |answer: api::ExecResponse| Ok(answer.url)
-        )
+        call!(self.runtime.exec(request), CALL, |answer: api::ExecResponse| Ok(answer.url))
     }
 
     fn attach(&self, request: api::AttachRequest) -> Reply<'_, String> {
-        call!(
-            self.runtime.attach(request),
-            CALL,
-            |answer: api::AttachResponse| Ok(answer.url)
-        )
+        call!(self.runtime.attach(request), CALL, |answer: api::AttachResponse| Ok(answer.url))
     }
 
     fn port_forward(&self, request: api::PortForwardRequest) -> Reply<'_, String> {
-        call!(
-            self.runtime.port_forward(request),
-            CALL,
-            |answer: api::PortForwardResponse| Ok(answer.url)
-        )
+        call!(self.runtime.port_forward(request), CALL, |answer: api::PortForwardResponse| Ok(answer.url))
     }
 
     fn list_container_stats(&self) -> Reply<'_, Vec<api::ContainerStats>> {
-        let request = api::ListContainerStatsRequest {
-            filter: Some(api::ContainerStatsFilter::default()),
-        };
-        call!(
-            self.runtime.list_container_stats(request),
-            CALL,
-            |answer: api::ListContainerStatsResponse| Ok(answer.stats)
-        )
+        let request = api::ListContainerStatsRequest { filter: Some(api::ContainerStatsFilter::default()) };
+        call!(self.runtime.list_container_stats(request), CALL, |answer: api::ListContainerStatsResponse| Ok(
+            answer.stats
+        ))
     }
 
     fn list_pod_sandbox_stats(&self) -> Reply<'_, Vec<api::PodSandboxStats>> {
-        let request = api::ListPodSandboxStatsRequest {
-            filter: Some(api::PodSandboxStatsFilter::default()),
-        };
-        call!(
-            self.runtime.list_pod_sandbox_stats(request),
-            CALL,
-            |answer: api::ListPodSandboxStatsResponse| Ok(answer.stats)
-        )
+        let request = api::ListPodSandboxStatsRequest { filter: Some(api::PodSandboxStatsFilter::default()) };
+        call!(self.runtime.list_pod_sandbox_stats(request), CALL, |answer: api::ListPodSandboxStatsResponse| Ok(
+            answer.stats
+        ))
     }
 
     fn events(&self) -> Reply<'_, Events> {
@@ -361,10 +244,7 @@ impl Runtime for Client {
                 .get_container_events(api::GetEventsRequest {})
                 .await
                 .map_err(|status| error("get_container_events", &status))?;
-            Ok(stream
-                .into_inner()
-                .map(|event| event.map_err(|status| error("get_container_events", &status)))
-                .boxed())
+            Ok(stream.into_inner().map(|event| event.map_err(|status| error("get_container_events", &status))).boxed())
         }
         .boxed()
     }
@@ -382,11 +262,7 @@ mod tests {
     #[test]
     fn endpoints_with_and_without_scheme_name_a_socket() {
         for endpoint in ["unix:///run/c.sock", "unix:/run/c.sock", "/run/c.sock"] {
-            assert_eq!(
-                socket_path(endpoint),
-                Some(PathBuf::from("/run/c.sock")),
-                "{endpoint}"
-            );
+            assert_eq!(socket_path(endpoint), Some(PathBuf::from("/run/c.sock")), "{endpoint}");
         }
         assert_eq!(socket_path("tcp://127.0.0.1:1"), None);
     }
@@ -394,13 +270,7 @@ mod tests {
     #[test]
     fn absent_things_are_told_apart_from_absent_programs() {
         assert!(error("x", &Status::unknown("container \"a\": not found")).is_not_found());
-        assert!(
-            !error(
-                "x",
-                &Status::unknown("exec: \"a\": executable file not found in $PATH")
-            )
-            .is_not_found()
-        );
+        assert!(!error("x", &Status::unknown("exec: \"a\": executable file not found in $PATH")).is_not_found());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use tokio::sync::broadcast;
 
 use crate::CriError;
 use crate::api::{
-    ContainerConfig, ContainerEventResponse, ContainerEventType, ContainerState, ContainerStatus,
-    ExecSyncResponse, Image, ImageSpec, PodSandboxConfig, PodSandboxState, PodSandboxStatus,
+    ContainerConfig, ContainerEventResponse, ContainerEventType, ContainerState, ContainerStatus, ExecSyncResponse,
+    Image, ImageSpec, PodSandboxConfig, PodSandboxState, PodSandboxStatus,
 };
 
 mod answers;
@@ -38,14 +38,8 @@ struct State {
 
 impl Default for FakeRuntime {
     fn default() -> Self {
-        let state = State {
-            conditions: [("RuntimeReady", true), ("NetworkReady", true)].into(),
-            ..State::default()
-        };
-        Self {
-            state: Mutex::new(state),
-            events: broadcast::channel(1024).0,
-        }
+        let state = State { conditions: [("RuntimeReady", true), ("NetworkReady", true)].into(), ..State::default() };
+        Self { state: Mutex::new(state), events: broadcast::channel(1024).0 }
     }
 }
 
@@ -98,20 +92,12 @@ impl FakeRuntime {
 
     /// The configurations of all containers, by id.
     pub fn container_configs(&self) -> Vec<(String, ContainerConfig)> {
-        self.lock()
-            .containers
-            .iter()
-            .map(|(id, (_, config, _))| (id.clone(), config.clone()))
-            .collect()
+        self.lock().containers.iter().map(|(id, (_, config, _))| (id.clone(), config.clone())).collect()
     }
 
     /// The configurations of all sandboxes, by id.
     pub fn sandbox_configs(&self) -> Vec<(String, PodSandboxConfig)> {
-        self.lock()
-            .sandboxes
-            .iter()
-            .map(|(id, (_, config))| (id.clone(), config.clone()))
-            .collect()
+        self.lock().sandboxes.iter().map(|(id, (_, config))| (id.clone(), config.clone())).collect()
     }
 
     /// Ids of the running containers of this name.
@@ -119,10 +105,7 @@ impl FakeRuntime {
         let state = self.lock();
         let found = state.containers.values().filter(|(status, config, _)| {
             status.state == ContainerState::ContainerRunning as i32
-                && config
-                    .metadata
-                    .as_ref()
-                    .is_some_and(|metadata| metadata.name == container)
+                && config.metadata.as_ref().is_some_and(|metadata| metadata.name == container)
         });
         found.map(|(status, _, _)| status.id.clone()).collect()
     }
@@ -154,10 +137,7 @@ impl FakeRuntime {
             container_id: container.to_owned(),
             container_event_type: kind as i32,
             created_at: state.clock,
-            pod_sandbox_status: state
-                .sandboxes
-                .get(sandbox)
-                .map(|(status, _)| status.clone()),
+            pod_sandbox_status: state.sandboxes.get(sandbox).map(|(status, _)| status.clone()),
             containers_statuses: Vec::new(),
         };
         drop(state);
@@ -170,20 +150,11 @@ impl FakeRuntime {
     }
 
     /// Records a call and answers what it was told to fail with, if anything.
-    fn record(
-        &self,
-        call: &'static str,
-        argument: &str,
-    ) -> Result<MutexGuard<'_, State>, CriError> {
+    fn record(&self, call: &'static str, argument: &str) -> Result<MutexGuard<'_, State>, CriError> {
         let mut state = self.lock();
-        state
-            .calls
-            .push(format!("{call} {argument}").trim_end().to_owned());
+        state.calls.push(format!("{call} {argument}").trim_end().to_owned());
         match state.failures.get(call) {
-            Some(message) => Err(CriError::Failed {
-                call,
-                message: message.clone(),
-            }),
+            Some(message) => Err(CriError::Failed { call, message: message.clone() }),
             None => Ok(state),
         }
     }
@@ -209,9 +180,7 @@ impl State {
 }
 
 fn now_nanos() -> i64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -221,10 +190,7 @@ fn fake_image(name: &str) -> Image {
         repo_tags: vec![name.to_owned()],
         repo_digests: vec![format!("{name}@sha256:0")],
         size: 1,
-        spec: Some(ImageSpec {
-            image: name.to_owned(),
-            ..Default::default()
-        }),
+        spec: Some(ImageSpec { image: name.to_owned(), ..Default::default() }),
         ..Default::default()
     }
 }
@@ -241,41 +207,20 @@ mod tests {
     async fn a_container_lives_and_its_end_is_told() {
         let runtime = FakeRuntime::new();
         let mut events = runtime.events().await.unwrap();
-        let metadata = PodSandboxMetadata {
-            name: "p".to_owned(),
-            uid: "u".to_owned(),
-            namespace: "n".to_owned(),
-            attempt: 0,
-        };
-        let sandbox_config = PodSandboxConfig {
-            metadata: Some(metadata),
-            ..Default::default()
-        };
-        let sandbox = runtime
-            .run_pod_sandbox(sandbox_config.clone(), String::new())
-            .await
-            .unwrap();
+        let metadata =
+            PodSandboxMetadata { name: "p".to_owned(), uid: "u".to_owned(), namespace: "n".to_owned(), attempt: 0 };
+        let sandbox_config = PodSandboxConfig { metadata: Some(metadata), ..Default::default() };
+        let sandbox = runtime.run_pod_sandbox(sandbox_config.clone(), String::new()).await.unwrap();
         let config = ContainerConfig {
-            metadata: Some(ContainerMetadata {
-                name: "c".to_owned(),
-                attempt: 0,
-            }),
+            metadata: Some(ContainerMetadata { name: "c".to_owned(), attempt: 0 }),
             ..Default::default()
         };
-        let id = runtime
-            .create_container(sandbox, config, sandbox_config)
-            .await
-            .unwrap();
+        let id = runtime.create_container(sandbox, config, sandbox_config).await.unwrap();
         runtime.start_container(id.clone()).await.unwrap();
         assert_eq!(runtime.running("c"), std::slice::from_ref(&id));
         runtime.exit(&id, 3);
         assert_eq!(runtime.container_status(id).await.unwrap().exit_code, 3);
-        let kinds: Vec<i32> = events
-            .by_ref()
-            .take(3)
-            .map(|event| event.unwrap().container_event_type)
-            .collect()
-            .await;
+        let kinds: Vec<i32> = events.by_ref().take(3).map(|event| event.unwrap().container_event_type).collect().await;
         assert_eq!(kinds, [1, 1, 2]);
     }
 

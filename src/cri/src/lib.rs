@@ -20,10 +20,9 @@ pub use client::Client;
 pub use k8s_cri::v1 as api;
 
 use api::{
-    AttachRequest, Container, ContainerConfig, ContainerEventResponse, ContainerStats,
-    ContainerStatus, ExecRequest, ExecSyncResponse, FilesystemUsage, Image, PodSandbox,
-    PodSandboxConfig, PodSandboxStats, PodSandboxStatus, PortForwardRequest, RuntimeCondition,
-    VersionResponse,
+    AttachRequest, Container, ContainerConfig, ContainerEventResponse, ContainerStats, ContainerStatus, ExecRequest,
+    ExecSyncResponse, FilesystemUsage, Image, PodSandbox, PodSandboxConfig, PodSandboxStats, PodSandboxStatus,
+    PortForwardRequest, RuntimeCondition, VersionResponse,
 };
 
 /// Why a runtime did not do what it was asked.
@@ -128,12 +127,7 @@ pub trait Runtime: Images {
     /// Opens the log file of a container anew, after it was rotated.
     fn reopen_container_log(&self, id: String) -> Reply<'_, ()>;
     /// Runs a command in a container and waits for it; a zero `timeout` waits for ever.
-    fn exec_sync(
-        &self,
-        id: String,
-        command: Vec<String>,
-        timeout: Duration,
-    ) -> Reply<'_, ExecSyncResponse>;
+    fn exec_sync(&self, id: String, command: Vec<String>, timeout: Duration) -> Reply<'_, ExecSyncResponse>;
     /// Prepares a command in a container; answers the address of its stream.
     fn exec(&self, request: ExecRequest) -> Reply<'_, String>;
     /// Prepares a connection to a container's main process; answers the address of its stream.
@@ -155,12 +149,7 @@ pub trait Images: Send + Sync + 'static {
     /// Every image of the node.
     fn list_images(&self) -> Reply<'_, Vec<Image>>;
     /// Fetches an image; answers the reference that containers use.
-    fn pull_image(
-        &self,
-        image: String,
-        auth: Option<AuthConfig>,
-        sandbox: PodSandboxConfig,
-    ) -> Reply<'_, String>;
+    fn pull_image(&self, image: String, auth: Option<AuthConfig>, sandbox: PodSandboxConfig) -> Reply<'_, String>;
     /// Removes an image.
     fn remove_image(&self, image: String) -> Reply<'_, ()>;
     /// Use of the file systems that hold images.

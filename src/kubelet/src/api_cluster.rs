@@ -76,18 +76,8 @@ impl ApiCluster {
         tokio::spawn(async move {
             loop {
                 match key.0 {
-                    Kind::ConfigMap => {
-                        follow(&client, &key, &state, &wake, |state, key, object| {
-                            drop(state.config_maps.insert(key, object))
-                        })
-                        .await
-                    }
-                    Kind::Secret => {
-                        follow(&client, &key, &state, &wake, |state, key, object| {
-                            drop(state.secrets.insert(key, object))
-                        })
-                        .await
-                    }
+                    Kind::ConfigMap => follow(&client, &key, &state, &wake, keep_config_map).await,
+                    Kind::Secret => follow(&client, &key, &state, &wake, keep_secret).await,
                 }
                 tokio::time::sleep(RETRY).await;
             }
@@ -118,6 +108,14 @@ impl ApiCluster {
         let life = Duration::from_secs(u64::try_from(life).unwrap_or(0) * STALE / 100).min(LONGEST);
         Ok(Token { value: status.token, refresh_at: Instant::now() + life })
     }
+}
+
+fn keep_config_map(state: &mut State, key: Key, object: Option<Arc<ConfigMap>>) {
+    state.config_maps.insert(key, object);
+}
+
+fn keep_secret(state: &mut State, key: Key, object: Option<Arc<Secret>>) {
+    state.secrets.insert(key, object);
 }
 
 async fn follow<K>(

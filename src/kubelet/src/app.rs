@@ -98,22 +98,15 @@ async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<(
     let pods = Pods::new(node.clone());
     let (changed, _) = broadcast::channel(256);
     let state = follow_network(&config, runtime.clone(), followed.as_ref(), (pods.clone(), network_sender), &token);
-    let static_pods = match &config.pods.static_path {
-        Some(path) => files::follow(path.clone(), config.identity.name.clone()),
-        None => watch::channel(StaticPods::new()).1,
-    };
+    let static_pods = static_pods(&config);
     tokio::spawn(flow::apply_static(static_pods.clone(), pods.clone()));
     tokio::spawn(flow::pass_on(woken, pods.clone()));
     tokio::spawn(
         RuntimeEvents { runtime: runtime.clone(), pods: pods.clone(), changed: changed.clone() }.run(token.clone()),
     );
-    listen::serve(
-        &config,
-        Arc::new(Server { pods: pods.clone(), node: node.clone(), gate: gate(&config, client.clone()), changed }),
-        (client, ips.clone()),
-        &token,
-    )
-    .await?;
+    let gate = gate(&config, client.clone());
+    let server = Arc::new(Server { pods: pods.clone(), node: node.clone(), gate, changed });
+    listen::serve(&config, server, (client, ips.clone()), &token).await?;
     match followed {
         Some(followed) => {
             let registration = Registration {
@@ -128,10 +121,17 @@ async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<(
             tokio::spawn(registration.run(token.clone()));
             flow::with_api(&config, followed, (pods, node), (updates, static_pods), token.clone()).await;
         }
-        None => flow::without_api(updates, &pods, &node).await,
+        None => flow::without_api(updates, &pods, &node),
     }
     token.cancelled().await;
     Ok(())
+}
+
+fn static_pods(config: &Config) -> watch::Receiver<StaticPods> {
+    match &config.pods.static_path {
+        Some(path) => files::follow(path.clone(), config.identity.name.clone()),
+        None => watch::channel(StaticPods::new()).1,
+    }
 }
 
 async fn runtime_version(runtime: &dyn Runtime) -> cri::api::VersionResponse {

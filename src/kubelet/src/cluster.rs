@@ -1,4 +1,4 @@
-//! What pods need of the API: ConfigMaps, Secrets, Services and tokens.
+//! What pods need of the API: `ConfigMaps`, Secrets, Services and tokens.
 //!
 //! A trait, because a node also starts its static pods while no API server answers, and because tests have none.
 

@@ -23,7 +23,7 @@ const ENDPOINT: &str = "unix:///run/containerd/containerd.sock";
 #[derive(Debug, Parser)]
 #[command(name = "kubelet", about = "Runs the pods of a node", disable_version_flag = true)]
 pub struct Args {
-    /// KubeletConfiguration file.
+    /// `KubeletConfiguration` file.
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// Kubeconfig file; without it and without --bootstrap-kubeconfig only static pods run.

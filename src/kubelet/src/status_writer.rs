@@ -109,7 +109,7 @@ impl StatusWriter {
             match forgive(patched.map(drop)) {
                 Ok(()) => {}
                 Err(kube::Error::Api(status)) if status.code == 422 => {
-                    tracing::warn!(pod = %key, error = %status, "the status was refused")
+                    tracing::warn!(pod = %key, error = %status, "the status was refused");
                 }
                 Err(error) => return Err(error),
             }

@@ -33,11 +33,11 @@ use crate::volumes::Mounted;
 pub const STEPS: [Step; 7] = [
     Step { name: "look at the runtime", run: |pod| Box::pin(look(pod)) },
     Step { name: "finish what is deleted or over", run: |pod| Box::pin(finish::finish(pod)) },
-    Step { name: "admit", run: |pod| Box::pin(prepare::admit(pod)) },
+    Step { name: "admit", run: |pod| Box::pin(std::future::ready(prepare::admit(pod))) },
     Step { name: "prepare folders and control group", run: |pod| Box::pin(prepare::ground(pod)) },
     Step { name: "set up volumes", run: |pod| Box::pin(prepare::volumes(pod)) },
     Step { name: "run sandbox and containers", run: |pod| Box::pin(act::act(pod)) },
-    Step { name: "probe", run: |pod| Box::pin(act::probe(pod)) },
+    Step { name: "probe", run: |pod| Box::pin(std::future::ready(act::probe(pod))) },
 ];
 
 /// One step of the story.

@@ -1,7 +1,7 @@
 //! Volumes: what each kind puts into a folder of the node, and taking it away again.
 //!
 //! Setting up is repeated on every pass of the pod loop: what is as it should be is left alone, and changed
-//! ConfigMaps, Secrets and tokens are exchanged atomically under the eyes of running containers.
+//! `ConfigMaps`, Secrets and tokens are exchanged atomically under the eyes of running containers.
 
 pub mod atomic_writer;
 pub mod empty_dir;
@@ -153,7 +153,7 @@ async fn write(path: PathBuf, payload: Payload, group: Option<u32>, in_memory: b
     }
 }
 
-/// The names of the objects that a pod's volumes are made from: ConfigMaps, then Secrets.
+/// The names of the objects that a pod's volumes are made from: `ConfigMaps`, then Secrets.
 pub fn references(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut config_maps, mut secrets) = (BTreeSet::new(), BTreeSet::new());
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {

@@ -4,11 +4,6 @@
 #[path = "containerd/lab.rs"]
 mod lab;
 
-use std::time::Duration;
-
-use lab::Lab;
-use serde_json::Value;
-
 const POD: &str = "
 apiVersion: v1
 kind: Pod
@@ -41,46 +36,56 @@ spec:
   - {name: main, image: 'test.local/busybox:1', command: [/bin/busybox, sh, -c, 'echo bye > /dev/termination-log; exit 3']}
 ";
 
-#[test]
-fn static_pods_run_survive_a_restart_and_leave_nothing() {
-    let Some(mut lab) = Lab::start() else { return };
-    lab.start_kubelet();
-    lab.manifest("web.yaml", Some(POD));
-    lab.manifest("crash.yaml", Some(CRASH));
-    let container = lab.until("the container runs", |lab| lab.container("main", "web-n1"));
-    lab.until("the log is served", |lab| {
-        let log = lab.get("/containerLogs/shop/web-n1/main")?;
-        (log == "hello ready\n").then_some(())
-    });
-    assert!(lab.exec(&container, &["/bin/busybox", "cat", "/info/labels"]).contains("app=\"web\""));
-    assert!(lab.exec(&container, &["/bin/busybox", "cat", "/etc/hosts"]).contains("\tweb-n1"));
-    let pods: Value = serde_json::from_str(&lab.get("/pods").expect("pods are served")).expect("pods are JSON");
-    assert_eq!(pods["items"].as_array().map(Vec::len), Some(2));
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-    // The crashing pod comes back at once the first time and waits afterwards.
-    lab.until("a second run", |lab| (lab.containers("crash-n1") >= 2).then_some(()));
+    use serde_json::Value;
 
-    lab.stop_kubelet();
-    lab.start_kubelet();
-    lab.until("the server is back", |lab| lab.get("/healthz"));
-    std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(lab.container("main", "web-n1").as_deref(), Some(container.as_str()), "a restart restarts nothing");
+    use super::lab::Lab;
+    use super::{CRASH, POD};
 
-    lab.manifest("web.yaml", None);
-    lab.manifest("crash.yaml", None);
-    lab.until("nothing is left in the runtime", |lab| (lab.containers("") == 0 && lab.tasks() == 0).then_some(()));
-    lab.until("nothing is left on the disk", |lab| lab.pod_folders().is_empty().then_some(()));
-}
+    #[test]
+    fn static_pods_run_survive_a_restart_and_leave_nothing() {
+        let Some(mut lab) = Lab::start() else { return };
+        lab.start_kubelet();
+        lab.manifest("web.yaml", Some(POD));
+        lab.manifest("crash.yaml", Some(CRASH));
+        let container = lab.until("the container runs", |lab| lab.container("main", "web-n1"));
+        lab.until("the log is served", |lab| {
+            let log = lab.get("/containerLogs/shop/web-n1/main")?;
+            (log == "hello ready\n").then_some(())
+        });
+        assert!(lab.exec(&container, &["/bin/busybox", "cat", "/info/labels"]).contains("app=\"web\""));
+        assert!(lab.exec(&container, &["/bin/busybox", "cat", "/etc/hosts"]).contains("\tweb-n1"));
+        let pods: Value = serde_json::from_str(&lab.get("/pods").expect("pods are served")).expect("pods are JSON");
+        assert_eq!(pods["items"].as_array().map(Vec::len), Some(2));
 
-#[test]
-fn a_pod_whose_manifest_vanished_while_no_kubelet_ran_is_removed() {
-    let Some(mut lab) = Lab::start() else { return };
-    lab.manifest("web.yaml", Some(POD));
-    lab.start_kubelet();
-    lab.until("the container runs", |lab| lab.container("main", "web-n1"));
-    lab.stop_kubelet();
-    lab.manifest("web.yaml", None);
-    lab.start_kubelet();
-    lab.until("nothing is left in the runtime", |lab| (lab.containers("") == 0 && lab.tasks() == 0).then_some(()));
-    lab.until("nothing is left on the disk", |lab| lab.pod_folders().is_empty().then_some(()));
+        // The crashing pod comes back at once the first time and waits afterwards.
+        lab.until("a second run", |lab| (lab.containers("crash-n1") >= 2).then_some(()));
+
+        lab.stop_kubelet();
+        lab.start_kubelet();
+        lab.until("the server is back", |lab| lab.get("/healthz"));
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(lab.container("main", "web-n1").as_deref(), Some(container.as_str()), "a restart restarts nothing");
+
+        lab.manifest("web.yaml", None);
+        lab.manifest("crash.yaml", None);
+        lab.until("nothing is left in the runtime", |lab| (lab.containers("") == 0 && lab.tasks() == 0).then_some(()));
+        lab.until("nothing is left on the disk", |lab| lab.pod_folders().is_empty().then_some(()));
+    }
+
+    #[test]
+    fn a_pod_whose_manifest_vanished_while_no_kubelet_ran_is_removed() {
+        let Some(mut lab) = Lab::start() else { return };
+        lab.manifest("web.yaml", Some(POD));
+        lab.start_kubelet();
+        lab.until("the container runs", |lab| lab.container("main", "web-n1"));
+        lab.stop_kubelet();
+        lab.manifest("web.yaml", None);
+        lab.start_kubelet();
+        lab.until("nothing is left in the runtime", |lab| (lab.containers("") == 0 && lab.tasks() == 0).then_some(()));
+        lab.until("nothing is left on the disk", |lab| lab.pod_folders().is_empty().then_some(()));
+    }
 }

@@ -9,10 +9,10 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::{FakeRuntime, fake_image};
 use crate::api::{
-    AttachRequest, AuthConfig, Container, ContainerConfig, ContainerEventType, ContainerState,
-    ContainerStats, ContainerStatus, ExecRequest, ExecSyncResponse, FilesystemUsage, Image,
-    PodSandbox, PodSandboxConfig, PodSandboxNetworkStatus, PodSandboxState, PodSandboxStats,
-    PodSandboxStatus, PortForwardRequest, RuntimeCondition, VersionResponse,
+    AttachRequest, AuthConfig, Container, ContainerConfig, ContainerEventType, ContainerState, ContainerStats,
+    ContainerStatus, ExecRequest, ExecSyncResponse, FilesystemUsage, Image, PodSandbox, PodSandboxConfig,
+    PodSandboxNetworkStatus, PodSandboxState, PodSandboxStats, PodSandboxStatus, PortForwardRequest, RuntimeCondition,
+    VersionResponse,
 };
 use crate::{CriError, Events, Images, Labels, Reply, Runtime};
 
@@ -21,10 +21,7 @@ fn matches(labels: &Labels, of: &HashMap<String, String>) -> bool {
 }
 
 fn absent(call: &'static str, id: &str) -> CriError {
-    CriError::NotFound {
-        call,
-        message: id.to_owned(),
-    }
+    CriError::NotFound { call, message: id.to_owned() }
 }
 
 fn reply<'a, T: Send + 'a>(result: Result<T, CriError>) -> Reply<'a, T> {
@@ -70,10 +67,7 @@ impl Runtime for FakeRuntime {
                 metadata: config.metadata.clone(),
                 state: PodSandboxState::SandboxReady as i32,
                 created_at,
-                network: Some(PodSandboxNetworkStatus {
-                    ip: format!("10.244.0.{number}"),
-                    additional_ips: Vec::new(),
-                }),
+                network: Some(PodSandboxNetworkStatus { ip: format!("10.244.0.{number}"), additional_ips: Vec::new() }),
                 labels: config.labels.clone(),
                 annotations: config.annotations.clone(),
                 ..Default::default()
@@ -114,20 +108,13 @@ impl Runtime for FakeRuntime {
 
     fn pod_sandbox_status(&self, id: String) -> Reply<'_, PodSandboxStatus> {
         reply(self.record("pod_sandbox_status", &id).and_then(|state| {
-            state
-                .sandboxes
-                .get(&id)
-                .map(|(status, _)| status.clone())
-                .ok_or_else(|| absent("pod_sandbox_status", &id))
+            state.sandboxes.get(&id).map(|(status, _)| status.clone()).ok_or_else(|| absent("pod_sandbox_status", &id))
         }))
     }
 
     fn list_pod_sandboxes(&self, labels: Labels) -> Reply<'_, Vec<PodSandbox>> {
         reply(self.record("list_pod_sandboxes", "").map(|state| {
-            let found = state
-                .sandboxes
-                .values()
-                .filter(|(status, _)| matches(&labels, &status.labels));
+            let found = state.sandboxes.values().filter(|(status, _)| matches(&labels, &status.labels));
             let item = |(status, _): &(PodSandboxStatus, PodSandboxConfig)| PodSandbox {
                 id: status.id.clone(),
                 metadata: status.metadata.clone(),
@@ -141,39 +128,30 @@ impl Runtime for FakeRuntime {
         }))
     }
 
-    fn create_container(
-        &self,
-        sandbox: String,
-        config: ContainerConfig,
-        _: PodSandboxConfig,
-    ) -> Reply<'_, String> {
+    fn create_container(&self, sandbox: String, config: ContainerConfig, _: PodSandboxConfig) -> Reply<'_, String> {
         let name = config.metadata.clone().unwrap_or_default().name;
-        let created = self
-            .record("create_container", &name)
-            .and_then(|mut state| {
-                if !state.sandboxes.contains_key(&sandbox) {
-                    return Err(absent("create_container", &sandbox));
-                }
-                let created_at = state.tick();
-                let id = format!("container-{created_at}-{name}");
-                let status = ContainerStatus {
-                    id: id.clone(),
-                    metadata: config.metadata.clone(),
-                    state: ContainerState::ContainerCreated as i32,
-                    created_at,
-                    image: config.image.clone(),
-                    image_ref: config.image.clone().unwrap_or_default().image,
-                    labels: config.labels.clone(),
-                    annotations: config.annotations.clone(),
-                    mounts: config.mounts.clone(),
-                    log_path: config.log_path.clone(),
-                    ..Default::default()
-                };
-                state
-                    .containers
-                    .insert(id.clone(), (status, config, sandbox));
-                Ok(id)
-            });
+        let created = self.record("create_container", &name).and_then(|mut state| {
+            if !state.sandboxes.contains_key(&sandbox) {
+                return Err(absent("create_container", &sandbox));
+            }
+            let created_at = state.tick();
+            let id = format!("container-{created_at}-{name}");
+            let status = ContainerStatus {
+                id: id.clone(),
+                metadata: config.metadata.clone(),
+                state: ContainerState::ContainerCreated as i32,
+                created_at,
+                image: config.image.clone(),
+                image_ref: config.image.clone().unwrap_or_default().image,
+                labels: config.labels.clone(),
+                annotations: config.annotations.clone(),
+                mounts: config.mounts.clone(),
+                log_path: config.log_path.clone(),
+                ..Default::default()
+            };
+            state.containers.insert(id.clone(), (status, config, sandbox));
+            Ok(id)
+        });
         reply(created)
     }
 
@@ -181,10 +159,7 @@ impl Runtime for FakeRuntime {
         let name = id.rsplit('-').next().unwrap_or_default().to_owned();
         let started = self.record("start_container", &name).and_then(|mut state| {
             let now = state.tick();
-            let (status, _, sandbox) = state
-                .containers
-                .get_mut(&id)
-                .ok_or_else(|| absent("start_container", &id))?;
+            let (status, _, sandbox) = state.containers.get_mut(&id).ok_or_else(|| absent("start_container", &id))?;
             status.state = ContainerState::ContainerRunning as i32;
             status.started_at = now;
             Ok(sandbox.clone())
@@ -215,22 +190,18 @@ impl Runtime for FakeRuntime {
 
     fn list_containers(&self, labels: Labels) -> Reply<'_, Vec<Container>> {
         reply(self.record("list_containers", "").map(|state| {
-            let found = state
-                .containers
-                .values()
-                .filter(|(status, _, _)| matches(&labels, &status.labels));
-            let item =
-                |(status, _, sandbox): &(ContainerStatus, ContainerConfig, String)| Container {
-                    id: status.id.clone(),
-                    pod_sandbox_id: sandbox.clone(),
-                    metadata: status.metadata.clone(),
-                    image: status.image.clone(),
-                    state: status.state,
-                    created_at: status.created_at,
-                    labels: status.labels.clone(),
-                    annotations: status.annotations.clone(),
-                    ..Default::default()
-                };
+            let found = state.containers.values().filter(|(status, _, _)| matches(&labels, &status.labels));
+            let item = |(status, _, sandbox): &(ContainerStatus, ContainerConfig, String)| Container {
+                id: status.id.clone(),
+                pod_sandbox_id: sandbox.clone(),
+                metadata: status.metadata.clone(),
+                image: status.image.clone(),
+                state: status.state,
+                created_at: status.created_at,
+                labels: status.labels.clone(),
+                annotations: status.annotations.clone(),
+                ..Default::default()
+            };
             found.map(item).collect()
         }))
     }
@@ -249,19 +220,11 @@ impl Runtime for FakeRuntime {
         reply(self.record("reopen_container_log", &id).map(drop))
     }
 
-    fn exec_sync(
-        &self,
-        _: String,
-        command: Vec<String>,
-        _: Duration,
-    ) -> Reply<'_, ExecSyncResponse> {
-        reply(self.record("exec_sync", &command.join(" ")).map(|state| {
-            state
-                .exec
-                .as_ref()
-                .map(|exec| exec(&command))
-                .unwrap_or_default()
-        }))
+    fn exec_sync(&self, _: String, command: Vec<String>, _: Duration) -> Reply<'_, ExecSyncResponse> {
+        reply(
+            self.record("exec_sync", &command.join(" "))
+                .map(|state| state.exec.as_ref().map(|exec| exec(&command)).unwrap_or_default()),
+        )
     }
 
     fn exec(&self, request: ExecRequest) -> Reply<'_, String> {
@@ -290,41 +253,26 @@ impl Runtime for FakeRuntime {
     }
 
     fn list_pod_sandbox_stats(&self) -> Reply<'_, Vec<PodSandboxStats>> {
-        reply(
-            self.record("list_pod_sandbox_stats", "")
-                .map(|_| Vec::new()),
-        )
+        reply(self.record("list_pod_sandbox_stats", "").map(|_| Vec::new()))
     }
 
     fn events(&self) -> Reply<'_, Events> {
-        let stream = BroadcastStream::new(self.events.subscribe())
-            .filter_map(|event| ready(event.ok().map(Ok)))
-            .boxed();
+        let stream =
+            BroadcastStream::new(self.events.subscribe()).filter_map(|event| ready(event.ok().map(Ok))).boxed();
         reply(self.record("events", "").map(|_| stream))
     }
 }
 
 impl Images for FakeRuntime {
     fn image_status(&self, image: String) -> Reply<'_, Option<Image>> {
-        reply(
-            self.record("image_status", &image)
-                .map(|state| state.images.get(&image).cloned()),
-        )
+        reply(self.record("image_status", &image).map(|state| state.images.get(&image).cloned()))
     }
 
     fn list_images(&self) -> Reply<'_, Vec<Image>> {
-        reply(
-            self.record("list_images", "")
-                .map(|state| state.images.values().cloned().collect()),
-        )
+        reply(self.record("list_images", "").map(|state| state.images.values().cloned().collect()))
     }
 
-    fn pull_image(
-        &self,
-        image: String,
-        _: Option<AuthConfig>,
-        _: PodSandboxConfig,
-    ) -> Reply<'_, String> {
+    fn pull_image(&self, image: String, _: Option<AuthConfig>, _: PodSandboxConfig) -> Reply<'_, String> {
         reply(self.record("pull_image", &image).and_then(|mut state| {
             if !state.registry.contains(&image) {
                 return Err(absent("pull_image", &image));

@@ -123,15 +123,18 @@ fn take(pods: &Arc<Pods>, store: &Store<Pod>, event: &Event<Pod>) {
     match event {
         Event::Deleted(pod) => pods.remove(identity::uid(pod)),
         // An event may be older than what was applied from the first list.
-        _ => match store.get(&ObjectKey::of(event.object().as_ref())) {
-            Some(newest) => apply(pods, &newest),
-            None => tracing::trace!("the pod is gone already"),
-        },
+        _ => {
+            if let Some(newest) = store.get(&ObjectKey::of(event.object().as_ref())) {
+                apply(pods, &newest);
+            } else {
+                tracing::trace!("the pod is gone already");
+            }
+        }
     }
 }
 
 /// Tells nobody.
-pub(super) async fn without_api(
+pub(super) fn without_api(
     mut updates: mpsc::UnboundedReceiver<StatusUpdate>,
     pods: &Arc<Pods>,
     node: &Arc<NodeContext>,

@@ -1,4 +1,4 @@
-//! The KubeletConfiguration file, `kubelet.config.k8s.io/v1beta1`.
+//! The `KubeletConfiguration` file, `kubelet.config.k8s.io/v1beta1`.
 //!
 //! Fields that upstream knows and this kubelet does not need are accepted, because files are shared between them;
 //! fields that nobody knows are refused with their path.

@@ -31,7 +31,7 @@ pub fn parse(text: &str) -> DnsConfig {
             Some("nameserver") => config.servers.extend(words.next().map(str::to_owned)),
             // The last search line wins; `domain` is its older form.
             Some("search" | "domain") => {
-                config.searches = words.filter(|word| *word != ".").map(str::to_owned).collect()
+                config.searches = words.filter(|word| *word != ".").map(str::to_owned).collect();
             }
             Some("options") => config.options = words.map(str::to_owned).collect(),
             _ => {}

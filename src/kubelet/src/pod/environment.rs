@@ -52,7 +52,7 @@ pub struct Objects {
     pub services: Vec<Arc<Service>>,
 }
 
-/// The names that a container's environment refers to: ConfigMaps, then Secrets.
+/// The names that a container's environment refers to: `ConfigMaps`, then Secrets.
 pub fn references(container: &Container) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut config_maps, mut secrets) = (BTreeSet::new(), BTreeSet::new());
     for from in container.env_from.iter().flatten() {

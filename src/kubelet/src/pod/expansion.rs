@@ -13,7 +13,7 @@ pub fn expand(input: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
             match lookup(name) {
                 Some(value) => output.push_str(&value),
-                None => output.push_str(&format!("$({name})")),
+                None => output.extend(["$(", name, ")"]),
             }
             rest = after;
         } else {

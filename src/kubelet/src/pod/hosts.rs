@@ -19,8 +19,8 @@ pub fn file(pod: &Pod, pod_ips: &[String], hostname: &str, node_file: &str) -> S
         let domain = domain_name(pod, hostname);
         for ip in pod_ips {
             match &domain {
-                Some(domain) => text.push_str(&format!("{ip}\t{domain}\t{hostname}\n")),
-                None => text.push_str(&format!("{ip}\t{hostname}\n")),
+                Some(domain) => text.extend([ip, "\t", domain, "\t", hostname, "\n"]),
+                None => text.extend([ip, "\t", hostname, "\n"]),
             }
         }
     }
@@ -28,7 +28,8 @@ pub fn file(pod: &Pod, pod_ips: &[String], hostname: &str, node_file: &str) -> S
     if !aliases.is_empty() {
         text.push_str("\n# Entries added by HostAliases.\n");
         for alias in aliases {
-            text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.as_deref().unwrap_or_default().join("\t")));
+            let names = alias.hostnames.as_deref().unwrap_or_default().join("\t");
+            text.extend([&alias.ip, "\t", &names, "\n"]);
         }
     }
     text

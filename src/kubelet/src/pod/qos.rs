@@ -97,6 +97,7 @@ mod tests {
     use super::*;
     use crate::pod::sandbox::tests::pod;
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write the resources in place")]
     fn class(resources: serde_json::Value) -> &'static str {
         Qos::of(&pod(serde_json::json!({"containers": [{"name": "c", "resources": resources}]}))).as_str()
     }

@@ -67,6 +67,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A pod `shop/web` with this spec.
+    #[expect(clippy::needless_pass_by_value, reason = "tests write the spec in place")]
     pub(crate) fn pod(spec: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u-1"}, "spec": spec}))
             .unwrap()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cri::api::{KeyValue, PodSandboxConfig};
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
@@ -184,14 +185,20 @@ async fn after_start(place: &Place<'_>, container: &Container, id: &str) -> Resu
         return Ok(());
     };
     let ip = place.facts.pod_ips.first().cloned().unwrap_or_default();
-    let target = Target { runtime: place.node.runtime.clone(), id: id.to_owned(), ip, container: container.clone() };
+    let target = Target {
+        runtime: place.node.runtime.clone(),
+        id: id.to_owned(),
+        ip,
+        age: Duration::ZERO,
+        container: container.clone(),
+    };
     let Err(message) = run_hook(hook, &target).await else {
         return Ok(());
     };
     let about = reference(place.pod, Some(format!("spec.containers{{{}}}", container.name)));
     let message = format!("PostStartHook failed: {message}");
     place.node.reporter.report(&about, true, "FailedPostStartHook", &message);
-    let grace = std::time::Duration::from_secs(u64::try_from(identity::grace_period(place.pod)).unwrap_or(30));
+    let grace = Duration::from_secs(u64::try_from(identity::grace_period(place.pod)).unwrap_or(30));
     if let Err(error) = place.node.runtime.stop_container(id.to_owned(), grace).await {
         tracing::warn!(container = id, %error, "a container with a failed hook was not stopped");
     }
@@ -204,7 +211,7 @@ pub async fn run_hook(hook: &LifecycleHandler, target: &Target) -> Result<(), St
         let command = exec.command.clone().unwrap_or_default();
         let answer = target
             .runtime
-            .exec_sync(target.id.clone(), command, std::time::Duration::ZERO)
+            .exec_sync(target.id.clone(), command, Duration::ZERO)
             .await
             .map_err(|error| error.to_string())?;
         return if answer.exit_code == 0 { Ok(()) } else { Err(format!("command exited with {}", answer.exit_code)) };
@@ -213,7 +220,7 @@ pub async fn run_hook(hook: &LifecycleHandler, target: &Target) -> Result<(), St
         return ask::get(http, target).await;
     }
     if let Some(sleep) = &hook.sleep {
-        tokio::time::sleep(std::time::Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
+        tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
     }
     Ok(())
 }

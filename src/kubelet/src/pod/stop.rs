@@ -31,12 +31,17 @@ pub async fn container(
     let hook = spec.and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref());
     if let (Some(hook), Some(container), true) = (hook, spec, grace > Duration::ZERO) {
         let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
-        let target =
-            Target { runtime: node.runtime.clone(), id: seen.status.id.clone(), ip, container: container.clone() };
+        let target = Target {
+            runtime: node.runtime.clone(),
+            id: seen.status.id.clone(),
+            ip,
+            age: Duration::ZERO,
+            container: container.clone(),
+        };
         match tokio::time::timeout(grace, run_hook(hook, &target)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                node.reporter.report(&about, true, "FailedPreStopHook", &format!("PreStopHook failed: {error}"))
+                node.reporter.report(&about, true, "FailedPreStopHook", &format!("PreStopHook failed: {error}"));
             }
             Err(_) => node.reporter.report(
                 &about,

@@ -19,6 +19,8 @@ pub struct Target {
     pub id: String,
     /// The address of the pod.
     pub ip: String,
+    /// How long it has been running.
+    pub age: Duration,
     /// The container, for its named ports.
     pub container: Container,
 }
@@ -140,6 +142,7 @@ mod tests {
             runtime: Arc::new(cri::fake::FakeRuntime::new()),
             id: "id".to_owned(),
             ip: "127.0.0.1".to_owned(),
+            age: Duration::ZERO,
             container,
         }
     }

@@ -12,6 +12,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::ask::{Target, ask};
 use super::{Kind, Verdicts};
 
+/// Told of a failed question: the kind and the sentence.
+pub type Complain = dyn Fn(Kind, &str) + Send + Sync;
+
 /// What probes tell their pod.
 #[derive(Clone)]
 pub struct Listener {
@@ -20,7 +23,7 @@ pub struct Listener {
     /// Wakes the pod loop.
     pub wake: Arc<Notify>,
     /// Tells of a failed question: kind and sentence.
-    pub unhealthy: Arc<dyn Fn(Kind, &str) + Send + Sync>,
+    pub unhealthy: Arc<Complain>,
 }
 
 /// The running probes of one pod.
@@ -36,12 +39,11 @@ impl Drop for Running {
 }
 
 impl Probes {
-    /// Starts a probe unless it runs already; `age` is how long the container has been running.
-    pub fn ensure(&mut self, kind: Kind, probe: &Probe, target: &Target, age: Duration, listener: &Listener) {
+    /// Starts a probe unless it runs already.
+    pub fn ensure(&mut self, kind: Kind, probe: &Probe, target: &Target, listener: &Listener) {
         let key = (target.id.clone(), kind);
-        self.0
-            .entry(key)
-            .or_insert_with(|| Running(tokio::spawn(run(kind, probe.clone(), target.clone(), age, listener.clone()))));
+        let start = || Running(tokio::spawn(run(kind, probe.clone(), target.clone(), listener.clone())));
+        self.0.entry(key).or_insert_with(start);
     }
 
     /// Stops the probes of containers that no longer run.
@@ -59,8 +61,8 @@ fn seconds(value: Option<i32>, default: u64) -> Duration {
     Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default))
 }
 
-async fn run(kind: Kind, probe: Probe, target: Target, age: Duration, listener: Listener) {
-    let delay = seconds(probe.initial_delay_seconds, 0).saturating_sub(age);
+async fn run(kind: Kind, probe: Probe, target: Target, listener: Listener) {
+    let delay = seconds(probe.initial_delay_seconds, 0).saturating_sub(target.age);
     let mut ticks = tokio::time::interval_at(Instant::now() + delay, seconds(probe.period_seconds, 10));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut last, mut count) = (None, 0);
@@ -127,7 +129,13 @@ mod tests {
         };
         let listener = Listener { verdicts: Arc::default(), wake: Arc::default(), unhealthy: Arc::new(unhealthy) };
         let container = serde_json::from_value(json!({"name": "c"})).unwrap();
-        let target = Target { runtime: Arc::new(runtime), id: "id".to_owned(), ip: String::new(), container };
+        let target = Target {
+            runtime: Arc::new(runtime),
+            id: "id".to_owned(),
+            ip: String::new(),
+            age: Duration::ZERO,
+            container,
+        };
         Bench { listener, target, healthy, complaints }
     }
 
@@ -143,7 +151,7 @@ mod tests {
             json!({"exec": {"command": ["x"]}, "initialDelaySeconds": 5, "periodSeconds": 2, "failureThreshold": 3}),
         );
         let begin = Instant::now();
-        probes.ensure(Kind::Readiness, &probe, &bench.target, Duration::ZERO, &bench.listener);
+        probes.ensure(Kind::Readiness, &probe, &bench.target, &bench.listener);
         bench.listener.wake.notified().await;
         assert_eq!(begin.elapsed().as_secs(), 5);
         assert_eq!(bench.listener.verdicts.lock().unwrap().of("id").ready, Some(true));
@@ -160,7 +168,7 @@ mod tests {
         bench.healthy.store(false, Ordering::SeqCst);
         let mut probes = Probes::default();
         let probe = probe(json!({"exec": {"command": ["x"]}, "periodSeconds": 1, "failureThreshold": 2}));
-        probes.ensure(Kind::Startup, &probe, &bench.target, Duration::ZERO, &bench.listener);
+        probes.ensure(Kind::Startup, &probe, &bench.target, &bench.listener);
         bench.listener.wake.notified().await;
         assert!(bench.listener.verdicts.lock().unwrap().of("id").startup_failed);
         tokio::time::sleep(Duration::from_mins(1)).await;
@@ -172,7 +180,7 @@ mod tests {
         let bench = bench();
         let mut probes = Probes::default();
         let probe = probe(json!({"exec": {"command": ["x"]}, "periodSeconds": 1}));
-        probes.ensure(Kind::Liveness, &probe, &bench.target, Duration::ZERO, &bench.listener);
+        probes.ensure(Kind::Liveness, &probe, &bench.target, &bench.listener);
         bench.listener.wake.notified().await;
         probes.retain(|_| false);
         bench.healthy.store(false, Ordering::SeqCst);

@@ -41,8 +41,8 @@ pub async fn serve(
             let token = token.clone();
             tokio::spawn(async move {
                 let made = bootstrap::serving_certificate(&client, &config.cert_dir, &config.identity.name, &ips).await;
-                let served = made.and_then(|(cert, key)| Ok(tls::server_config(TlsFiles { cert, key, client_ca })?));
-                match served {
+                let ready = made.and_then(|(cert, key)| Ok(tls::server_config(TlsFiles { cert, key, client_ca })?));
+                match ready {
                     Ok(tls) => listener.serve_https(tls, service, token).await,
                     Err(error) => tracing::error!("no serving certificate: {error:#}"),
                 }

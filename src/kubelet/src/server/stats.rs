@@ -60,8 +60,8 @@ fn node(server: &Server) -> Value {
 }
 
 fn container(stats: &ContainerStats) -> Value {
-    let cpu = stats.cpu.clone().unwrap_or_default();
-    let memory = stats.memory.clone().unwrap_or_default();
+    let cpu = stats.cpu.unwrap_or_default();
+    let memory = stats.memory.unwrap_or_default();
     let disk = stats.writable_layer.clone().unwrap_or_default();
     json!({
         "name": label(stats, identity::CONTAINER_NAME),

@@ -50,7 +50,7 @@ pub(super) async fn act(pod: &mut PodLoop) -> Flow {
     match wait {
         // Probes of what runs must not wait for what does not.
         Some(wait) => {
-            probe(pod).await;
+            probe(pod);
             Flow::Wait(Some(wait))
         }
         None => Flow::Next,
@@ -220,7 +220,7 @@ fn write_hosts(pod: &PodLoop, pod_ips: &[String]) {
 }
 
 /// Starts the probes of what runs and stops those of what does not.
-pub(super) async fn probe(pod: &mut PodLoop) -> Flow {
+pub(super) fn probe(pod: &mut PodLoop) -> Flow {
     let running: Vec<Seen> = pod.observed.containers.iter().filter(|seen| seen.running()).cloned().collect();
     let ip = pod.facts().pod_ips.first().cloned().unwrap_or_default();
     let wanted = pod.desired.pod.clone();
@@ -233,6 +233,7 @@ pub(super) async fn probe(pod: &mut PodLoop) -> Flow {
             runtime: pod.node.runtime.clone(),
             id: seen.status.id.clone(),
             ip: ip.clone(),
+            age: age(seen),
             container: container.clone(),
         };
         let started =
@@ -245,7 +246,7 @@ pub(super) async fn probe(pod: &mut PodLoop) -> Flow {
         let listener = listener(pod, container);
         for (kind, probe) in all {
             if let (Some(probe), true) = (probe, (kind == Kind::Startup) != started) {
-                pod.probes.ensure(kind, probe, &target, age(seen), &listener);
+                pod.probes.ensure(kind, probe, &target, &listener);
             }
         }
     }
@@ -281,7 +282,7 @@ fn listener(pod: &PodLoop, container: &Container) -> Listener {
     let about = reference(&pod.desired.pod, Some(format!("spec.containers{{{}}}", container.name)));
     let reporter = pod.node.reporter.clone();
     let unhealthy = move |kind: Kind, message: &str| {
-        reporter.report(&about, true, "Unhealthy", &format!("{} probe failed: {message}", kind.word()))
+        reporter.report(&about, true, "Unhealthy", &format!("{} probe failed: {message}", kind.word()));
     };
     Listener { verdicts: pod.verdicts.clone(), wake: pod.wake.clone(), unhealthy: Arc::new(unhealthy) }
 }

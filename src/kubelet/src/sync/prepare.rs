@@ -6,7 +6,7 @@ use crate::pod::status::{Waiting, is_terminal};
 use crate::volumes::{self, Workshop};
 
 /// Books the pod, or fails it for good if the node cannot take it.
-pub(super) async fn admit(pod: &mut PodLoop) -> Flow {
+pub(super) fn admit(pod: &mut PodLoop) -> Flow {
     if pod.admitted || pod.failed.is_some() {
         return Flow::Next;
     }
@@ -62,7 +62,10 @@ pub(super) async fn volumes(pod: &mut PodLoop) -> Flow {
             Flow::Next
         }
         // What runs goes on with the volumes it has; a token is asked for again soon enough.
-        Err(error) if pod.observed.containers.iter().any(|seen| seen.running()) && !pod.mounted.paths.is_empty() => {
+        Err(error)
+            if pod.observed.containers.iter().any(super::super::pod::observed::Seen::running)
+                && !pod.mounted.paths.is_empty() =>
+        {
             tracing::warn!(pod = identity::full_name(&wanted), %error, "volumes were not brought up to date");
             pod.mounted.refresh_at = Some(tokio::time::Instant::now() + std::time::Duration::from_secs(10));
             Flow::Next

@@ -14,7 +14,7 @@ pub fn set_up(source: &HostPathVolumeSource) -> Result<PathBuf, VolumeError> {
     let io = |source| VolumeError::Io { path: path.clone(), source };
     match source.type_.as_deref().unwrap_or_default() {
         "DirectoryOrCreate" if !path.exists() => {
-            DirBuilder::new().recursive(true).mode(0o755).create(&path).map_err(io)?
+            DirBuilder::new().recursive(true).mode(0o755).create(&path).map_err(io)?;
         }
         "FileOrCreate" if !path.exists() => {
             drop(OpenOptions::new().create(true).append(true).mode(0o644).open(&path).map_err(io)?);

@@ -1,4 +1,4 @@
-//! The files that ConfigMaps, Secrets and the downward API become.
+//! The files that `ConfigMaps`, Secrets and the downward API become.
 
 use std::collections::BTreeMap;
 

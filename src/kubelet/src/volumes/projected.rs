@@ -1,4 +1,4 @@
-//! Projected volumes: tokens, ConfigMaps, Secrets and the downward API in one folder.
+//! Projected volumes: tokens, `ConfigMaps`, Secrets and the downward API in one folder.
 
 use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource, ServiceAccountTokenProjection};
 use tokio::time::Instant;

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Tells the labs of one process apart.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
@@ -30,14 +33,13 @@ impl Lab {
             .into_iter()
             .find(|path| !Path::new(path).exists());
         if let Some(missing) = missing {
-            println!("skipped: {missing} is not installed");
+            eprintln!("skipped: {missing} is not installed");
             return None;
         }
         if !nix::unistd::Uid::effective().is_root() {
-            println!("skipped: needs root");
+            eprintln!("skipped: needs root");
             return None;
         }
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("kubelet-{}-{number}", std::process::id());
         run("ip", &["netns", "add", &namespace]);
@@ -175,9 +177,9 @@ impl Lab {
             std::thread::sleep(Duration::from_millis(50));
         }
         for name in ["containerd.log", "kubelet.log"] {
-            let text = fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-            let tail: Vec<&str> = text.lines().rev().take(40).collect();
-            println!("--- {name}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            let log = fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("--- {name}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
         panic!("never: {what}");
     }

@@ -18,6 +18,7 @@ fn objects() -> Objects {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "tests write the container in place")]
 fn compute(container: serde_json::Value) -> Result<BTreeMap<String, String>, EnvironmentError> {
     let pod = pod(json!({"containers": [container], "nodeName": "n1"}));
     let variables = environment(&pod, &identity::containers(&pod)[0], &objects(), &Facts::default())?;

@@ -39,6 +39,7 @@ fn observed(containers: Vec<Seen>) -> Observed {
     Observed { sandboxes: vec![sandbox(true, 0)], containers, ..Observed::default() }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "tests write the spec in place")]
 fn check(spec: serde_json::Value, observed: &Observed, expected: &Plan) {
     assert_eq!(&plan(&pod(spec.clone()), observed, &Verdicts::default()), expected, "{spec}");
 }
