@@ -14,6 +14,7 @@ pub mod app;
 pub mod cache;
 pub mod config;
 pub mod forward;
+pub mod lookup;
 pub mod records;
 pub mod respond;
 pub mod server;
@@ -21,10 +22,15 @@ pub mod source;
 pub mod zone;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Runs the program; `args[0]` is its name.
-pub fn main_with_args(args: Vec<OsString>) -> ExitCode {
+/// Runs the program; `args[0]` is its name. `lookup` as the first argument asks a server instead of being one.
+pub fn main_with_args(mut args: Vec<OsString>) -> ExitCode {
+    if args.get(1).is_some_and(|word| word == "lookup") {
+        args.remove(1);
+        return look_up(args);
+    }
     let args = match component_base::flags::parse::<config::Args>(args) {
         Ok(args) => args,
         Err(code) => return code,
@@ -33,5 +39,18 @@ pub fn main_with_args(args: Vec<OsString>) -> ExitCode {
     component_base::runtime::block_on("cluster-dns", async move {
         let config = config::Config::try_from(args)?;
         app::run(config, component_base::shutdown::signal_token()).await
+    })
+}
+
+fn look_up(args: Vec<OsString>) -> ExitCode {
+    let args = match component_base::flags::parse::<lookup::Args>(args) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    component_base::runtime::block_on("cluster-dns lookup", async move {
+        for address in lookup::run(&args).await? {
+            writeln!(std::io::stdout().lock(), "{address}")?;
+        }
+        Ok(())
     })
 }

@@ -38,7 +38,9 @@ pub fn init(args: &LoggingArgs) {
         .into_iter()
         .fold(Targets::new().with_default(LevelFilter::from_level(level)), |targets, name| {
             targets.with_target(name, quiet)
-        });
+        })
+        // Who makes a request says what became of it; a failed connection need not be said twice.
+        .with_target("kube_client::client::builder", LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(targets);
     let layer =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());

@@ -18,7 +18,7 @@ use crate::store::IndexFn;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
 /// Longest wait between two tries.
-const LAST_RETRY: Duration = Duration::from_secs(10);
+const LAST_RETRY: Duration = Duration::from_millis(500);
 
 /// A description of what to follow; [`Informer::start`] makes it run.
 pub struct Informer<K> {
@@ -91,8 +91,12 @@ where
             let mut events = pin!(watcher(self.api.clone(), self.config.clone()));
             let mut listed = Vec::new();
             while let Some(event) = events.next().await {
+                // Every try begins with `Init`, also one that then fails.
+                let is_progress = !matches!(event, Ok(watcher::Event::Init));
                 let Err(error) = event.map(|event| self.take(store, event, &mut listed)) else {
-                    wait = FIRST_RETRY;
+                    if is_progress {
+                        wait = FIRST_RETRY;
+                    }
                     continue;
                 };
                 tracing::debug!(resource = self.api.resource_url(), ?error, "watch failed");

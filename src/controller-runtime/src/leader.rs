@@ -119,8 +119,9 @@ impl LeaderElector {
     }
 
     async fn acquire(&self, observed: &mut Observed) {
+        // Faster than a renewal: at the start of a cluster everybody waits for the first leader.
         while !self.try_lease(observed).await {
-            tokio::time::sleep(self.times.retry_period).await;
+            tokio::time::sleep(self.times.retry_period / 4).await;
         }
     }
 

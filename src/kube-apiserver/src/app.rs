@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use component_base::health::Checks;
@@ -11,7 +12,7 @@ use component_base::tls::{self, TlsFiles};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use storage::{Etcd, EtcdConfig};
+use storage::{Etcd, EtcdConfig, StorageError};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
@@ -24,6 +25,11 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::service_plumbing::{Allocators, bootstrap, endpoints};
 use crate::token::issuer::Issuer;
+
+/// How long etcd may take to come up before we give up and are started anew.
+const ETCD_PATIENCE: Duration = Duration::from_mins(1);
+/// How often a port that nobody listens on yet is tried: there is no event to wait for.
+const ETCD_RETRY: Duration = Duration::from_millis(100);
 
 /// Everything a request may need; shared by all connections.
 pub struct App {
@@ -106,15 +112,28 @@ pub async fn serve(config: Config, listener: Listener, stop: CancellationToken) 
     Ok(())
 }
 
+/// Connects to etcd, which may be starting beside us; a mistake in the configuration is not waited for.
+async fn connect(config: &Config) -> anyhow::Result<Etcd> {
+    let deadline = tokio::time::Instant::now() + ETCD_PATIENCE;
+    loop {
+        let attempt = Etcd::connect(EtcdConfig {
+            ca: config.etcd.etcd_cafile.clone(),
+            cert: config.etcd.etcd_certfile.clone(),
+            key: config.etcd.etcd_keyfile.clone(),
+            ..EtcdConfig::new(config.etcd.etcd_servers.clone())
+        });
+        match attempt.await {
+            Ok(etcd) => return Ok(etcd),
+            Err(StorageError::Unavailable(_) | StorageError::Timeout) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(ETCD_RETRY).await;
+            }
+            Err(error) => return Err(error).context("cannot connect to etcd"),
+        }
+    }
+}
+
 async fn build(config: Config, progress: &Arc<Progress>, end: &CancellationToken) -> anyhow::Result<Arc<App>> {
-    let etcd = Etcd::connect(EtcdConfig {
-        ca: config.etcd.etcd_cafile.clone(),
-        cert: config.etcd.etcd_certfile.clone(),
-        key: config.etcd.etcd_keyfile.clone(),
-        ..EtcdConfig::new(config.etcd.etcd_servers.clone())
-    })
-    .await
-    .context("cannot connect to etcd")?;
+    let etcd = connect(&config).await?;
     let registry = Arc::new(Registry::start(&etcd, &config.etcd.etcd_prefix, end));
     let authenticator = Authenticator::new(&config.access, Box::new(Arc::clone(&registry)))?;
     let issuer = Issuer::load(&config.access, authenticator.service_accounts.audiences())?;
