@@ -25,7 +25,7 @@ use crate::config::Config;
 /// First wait after a failed registration.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest wait after a failed registration.
-const LAST_RETRY: Duration = Duration::from_secs(7);
+const LAST_RETRY: Duration = Duration::from_millis(500);
 
 /// The node as its own kubelet tells it.
 pub struct Registration {

@@ -111,6 +111,14 @@ fn bind(host: &Path, container: &str) -> Mount {
     Mount { host_path: host.display().to_string(), container_path: container.to_owned(), ..Default::default() }
 }
 
+/// Whether a volume shows what the API holds: containers must not write to it.
+pub fn is_shown_by_api(pod: &Pod, volume: &str) -> bool {
+    let volume = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).find(|own| own.name == volume);
+    volume.is_some_and(|own| {
+        own.config_map.is_some() || own.secret.is_some() || own.downward_api.is_some() || own.projected.is_some()
+    })
+}
+
 fn volume_mount(mount: &VolumeMount, making: &Making) -> Result<Mount, ContainerError> {
     let volume = making.volumes.get(&mount.name).ok_or_else(|| ContainerError::Volume { name: mount.name.clone() })?;
     let host_path = match sub_path(mount, &making.environment)? {

@@ -97,6 +97,9 @@ async fn describe(
 fn mount_sub_paths(place: &Place<'_>, container: &Container, making: &mut Making) -> Result<Container, String> {
     let mut container = container.clone();
     for (index, mount) in container.volume_mounts.iter_mut().flatten().enumerate() {
+        if container::is_shown_by_api(place.pod, &mount.name) {
+            mount.read_only = Some(true);
+        }
         let environment: &[KeyValue] = &making.environment;
         let Some(part) = container::sub_path(mount, environment).map_err(|error| error.to_string())? else {
             continue;

@@ -15,7 +15,7 @@ use super::files::StaticPods;
 use crate::pod::identity;
 
 /// How long to wait after the API refused.
-const RETRY: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Keeps the mirrors of static pods.
 pub struct Mirrors {
