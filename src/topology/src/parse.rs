@@ -78,6 +78,9 @@ fn syntax(error: &serde_saphyr::Error) -> Problem {
     let (line, column) = error.location().map_or((0, 0), |place| (place.line(), place.column()));
     let text = error.without_snippet().to_string();
     // The place is a field of its own here; the parser repeats it at the end of its message.
-    let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let message = text.split(" at line ").next().unwrap_or(&text);
+    // What the parser advises is for programmers.
+    let message = message.split(", set ").next().unwrap_or(message);
+    let message = message.split("; use from_").next().unwrap_or(message).to_owned();
     Problem { line, column, path: String::new(), message }
 }

@@ -12,6 +12,8 @@ const LEAST_SERVICE_ADDRESSES_BITS: u8 = 4;
 const MOST_SERVICE_ADDRESSES_BITS: u8 = 20;
 const LEAST_MEMORY: Bytes = Bytes(768 << 20);
 const LEAST_DISK: Bytes = Bytes(3 << 30);
+/// The first ten addresses of the machines' network are the gateway's and virtual ones, the last is for broadcast.
+const NOT_FOR_MACHINES: u64 = 11;
 /// Host names are DNS labels of 63 characters: the longest suffix is a pool name and a number.
 const LONGEST_NAME: usize = 40;
 
@@ -117,7 +119,7 @@ fn machine_network(cluster: &Cluster, report: &mut Report) {
         return;
     };
     let host_bits = net.net().max_prefix_len() - net.net().prefix_len();
-    let room = (1_u64 << u32::from(host_bits).min(32)).saturating_sub(4);
+    let room = (1_u64 << u32::from(host_bits).min(32)).saturating_sub(NOT_FOR_MACHINES);
     let machines = machine_count(cluster);
     if machines > room {
         let message = format!("{net} has room for {room} machines, and the topology asks for {machines}");
