@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 use topology::Topology;
@@ -65,9 +65,11 @@ pub fn extend(allocations: &mut Allocations, topology: &Topology) -> Result<()> 
         taken.insert(address);
         let seed = Sha256::digest(format!("{}/{}", allocations.id, machine.name));
         let id = uuid::Builder::from_random_bytes(std::array::from_fn(|n| seed[n])).into_uuid();
+        let used: BTreeSet<&str> = allocations.machines.values().map(|machine| machine.mac.as_str()).collect();
+        // Among a thousand machines, two of the same three bytes are to be expected; the next three will do.
+        let mac = seed[16..].windows(3).map(mac).find(|mac| !used.contains(mac.as_str()));
         let entry = AllocatedMachine {
-            // The prefix is the one that QEMU's own guests have.
-            mac: format!("52:54:00:{:02x}:{:02x}:{:02x}", seed[16], seed[17], seed[18]),
+            mac: mac.with_context(|| format!("no MAC address is left for {}", machine.name))?,
             address,
             uuid: id.to_string(),
             host_key: None,
@@ -77,7 +79,15 @@ pub fn extend(allocations: &mut Allocations, topology: &Topology) -> Result<()> 
     Ok(())
 }
 
+/// The prefix is the one that QEMU's own guests have.
+fn mac(end: &[u8]) -> String {
+    format!("52:54:00:{:02x}:{:02x}:{:02x}", end[0], end[1], end[2])
+}
+
 fn free_address(subnet: Ipv4Net, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
     let first = u32::from(subnet.network()).checked_add(FIRST_MACHINE)?;
     (first..u32::from(subnet.broadcast())).map(Ipv4Addr::from).find(|address| !taken.contains(address))
 }
+
+#[cfg(test)]
+mod tests;

@@ -274,3 +274,6 @@ pub fn with_implied_apply(args: Vec<OsString>) -> Vec<OsString> {
     }
     args
 }
+
+#[cfg(test)]
+mod tests;

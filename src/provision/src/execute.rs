@@ -71,7 +71,12 @@ pub async fn execute(
             }
         }
     }
-    failure.map_or(Ok(()), Err)
+    match (failure, waiting.first()) {
+        (Some(failure), _) => Err(failure),
+        // Without a failure only steps that wait for each other are left over.
+        (None, Some(step)) => anyhow::bail!("{} waits for itself: the plan has a circle", step.id),
+        (None, None) => Ok(()),
+    }
 }
 
 async fn run_step(step: &Step, carrier: &dyn Carrier, observers: &Observers<'_>) -> Result<()> {
@@ -97,3 +102,6 @@ fn interrupted() -> Refusal {
     Refusal::new(Exit::Interrupted, "interrupted")
         .hint("run the same command again to go on, or `provision destroy` to undo")
 }
+
+#[cfg(test)]
+mod tests;

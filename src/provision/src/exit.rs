@@ -98,3 +98,6 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,7 @@ pub struct SeenHost {
 }
 
 /// Prints three words, of which the first two may be `-`.
-const LOOK: &str = "for mark in components configured; do
+pub(crate) const LOOK: &str = "for mark in components configured; do
   cat /var/lib/provision/$mark 2>/dev/null || echo -
 done
 systemctl is-active kubelet 2>/dev/null || true";
@@ -82,3 +82,6 @@ fn parse(text: &str) -> SeenHost {
     let mut word = || lines.next().unwrap_or("-").to_owned();
     SeenHost { components: word(), configured: word(), kubelet: word() == "active" }
 }
+
+#[cfg(test)]
+mod tests;

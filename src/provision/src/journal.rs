@@ -3,7 +3,7 @@
 //! Nothing is decided from the journal: a run looks at the world again. It is there for people and support bundles.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -41,16 +41,19 @@ impl Journal {
     /// Opens the journal; a line that a killed run left half-written is ended first.
     pub fn open(state: &StateDir) -> Result<Self> {
         let path = state.path("journal.jsonl");
-        let whole = std::fs::read(&path).is_ok_and(|text| text.last().is_none_or(|last| *last == b'\n'));
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        if !whole && file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
-            file.write_all(b"\n").with_context(|| format!("cannot write {}", path.display()))?;
-        }
+        let open = || -> io::Result<File> {
+            let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
+            if file.metadata()?.len() > 0 {
+                let mut last = [b'\n'];
+                file.seek(SeekFrom::End(-1))?;
+                file.read_exact(&mut last)?;
+                if last != [b'\n'] {
+                    file.write_all(b"\n")?;
+                }
+            }
+            Ok(file)
+        };
+        let file = open().with_context(|| format!("cannot open {}", path.display()))?;
         Ok(Self(Mutex::new(file)))
     }
 
@@ -63,3 +66,6 @@ impl Journal {
         file.write_all(&text).and_then(|()| file.sync_data()).context("cannot write the journal")
     }
 }
+
+#[cfg(test)]
+mod tests;

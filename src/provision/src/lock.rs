@@ -45,3 +45,6 @@ impl Lock {
         Ok(Self(file))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,7 @@ impl Plan {
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Wait => "wait",
             Self::Create => "create",
             Self::InPlace => "in place",
@@ -137,3 +137,6 @@ impl fmt::Display for Plan {
         write!(f, "{changes} to change.")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,12 +145,16 @@ impl StateDir {
 
     /// Removes the directory and all that is in it.
     pub fn remove(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.root) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", self.root.display()))
+        // Without allocations there is no cluster: a removal that is killed half-way is finished by the next one.
+        for removed in [fs::remove_file(self.path("cluster.json")), fs::remove_dir_all(&self.root)] {
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", self.root.display()));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 
@@ -187,3 +191,6 @@ pub fn read_if_there(path: &Path) -> Result<Option<String>> {
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,3 +44,6 @@ impl Timeline {
         Report { milestones, ssh_to_ready }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,7 @@ use pki::kubeconfig::{self, KubeconfigSpec};
 use pki::{CertificateAuthority, KeyPair, KeyPairPem};
 use ssh::Identity;
 
+use crate::exit::{Exit, Refusal};
 use crate::state::{StateDir, private_dir, read_if_there, write_private};
 
 /// Every secret by its path below the state directory.
@@ -122,6 +124,10 @@ impl Vault {
         let opened = match (self.files.get(&cert), self.files.get(&key)) {
             (Some(cert_pem), Some(key_pem)) => CertificateAuthority::from_pem(cert_pem, key_pem)
                 .with_context(|| format!("{cert} and {key} in the state directory are not a usable authority"))?,
+            // A new authority would not be that of the certificates that are there.
+            (present, _) if self.files.keys().any(|name| name.starts_with("pki/machines/")) => {
+                return Err(lost(if present.is_none() { &cert } else { &key }).into());
+            }
             _ => CertificateAuthority::generate(authority.common_name(), self.now, CA_LIFETIME)?,
         };
         let pair = opened.to_pem();
@@ -140,8 +146,18 @@ impl Vault {
     }
 }
 
+fn lost(file: &str) -> Refusal {
+    Refusal::new(Exit::Failed, format!("the state directory has certificates of an authority, and no {file}"))
+        .hint("restore it from a backup, or destroy the cluster")
+}
+
 fn read_tree(root: &Path, folder: &str, files: &mut BTreeMap<String, String>) -> Result<()> {
-    let Ok(entries) = fs::read_dir(root.join(folder)) else { return Ok(()) };
+    let path = root.join(folder);
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = format!("{folder}/{name}");
@@ -155,3 +171,6 @@ fn read_tree(root: &Path, folder: &str, files: &mut BTreeMap<String, String>) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,6 @@ pub(super) async fn run(args: &ApplyArgs, config: &Config, token: &CancellationT
     let _lock = Lock::take(&state, &format!("apply {}", args.file.display()))?;
     let progress = for_output(config.output);
     let context = open::for_apply(topology, config, progress).await?;
-    write_private(&context.state.path("topology.yaml"), context.desired.topology.to_yaml().as_bytes())?;
     context.desired.vault.save(&context.state)?;
     write_private(&context.state.path("kubeconfig"), context.desired.kubeconfig.as_bytes())?;
     context.timeline.mark("pki");

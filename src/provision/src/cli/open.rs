@@ -13,7 +13,7 @@ use crate::context::{Context, Ledger};
 use crate::desired::{Components, Desired};
 use crate::exit::{Exit, Refusal};
 use crate::progress::{Progress, Silent};
-use crate::state::{Allocations, StateDir};
+use crate::state::{Allocations, StateDir, write_private};
 use crate::timings::Timeline;
 use crate::world::api::KubeApi;
 use crate::world::hosts::SshHosts;
@@ -82,6 +82,8 @@ pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc
     let components = Components::read(&config.components()?)?;
     let context = context(topology, allocations, components, &state, (config, progress))?;
     context.infrastructure.preflight().await?;
+    // The topology first: whoever finds allocations must be able to take the cluster down.
+    write_private(&state.path("topology.yaml"), context.desired.topology.to_yaml().as_bytes())?;
     state.save_allocations(&context.desired.allocations)?;
     Ok(context)
 }
@@ -97,9 +99,11 @@ pub(super) async fn for_plan(topology: Topology, config: &Config) -> Result<Cont
 /// A cluster as it was last asked for.
 pub(super) fn existing(name: &str, config: &Config, progress: Arc<dyn Progress>) -> Result<Context> {
     let state = state_of(name, config)?;
-    let allocations = state.allocations()?.ok_or_else(|| no_cluster(name))?;
+    let mut allocations = state.allocations()?.ok_or_else(|| no_cluster(name))?;
     let text = state.topology()?.with_context(|| format!("{} has no topology.yaml", state.root().display()))?;
     let topology = Topology::parse(&state.path("topology.yaml").display().to_string(), &text)?;
+    // The run that asked for more machines may have been killed before it gave them addresses.
+    allocate::extend(&mut allocations, &topology)?;
     // What was installed does not matter to those who only look, or take down.
     let components = match config.components() {
         Ok(file) => Components::read(&file)?,

@@ -41,6 +41,10 @@ impl Phase for CreateMachine {
 
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
+            if step.action == Action::Create {
+                // A machine that was there before had another key.
+                context.ledger.forget_host_key(&step.subject)?;
+            }
             context.infrastructure.create_machine(&step.subject).await?;
             context.timeline.mark("machine");
             Ok(())

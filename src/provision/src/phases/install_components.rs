@@ -48,6 +48,7 @@ impl Phase for InstallComponents {
             let import = format!(
                 "ln -sfn {PROGRAM} /usr/bin/kubelet
 ctr -n k8s.io images import - >/dev/null
+if systemctl is-active --quiet kubelet; then systemctl restart kubelet; fi
 mkdir -p /var/lib/provision
 printf '%s\\n' {} >/var/lib/provision/components.new
 mv /var/lib/provision/components.new /var/lib/provision/components",

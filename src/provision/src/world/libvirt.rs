@@ -82,6 +82,20 @@ impl Libvirt {
         })
     }
 
+    /// The network as libvirt is asked for it; `nat` if the daemon's host has a world to reach.
+    pub fn describe_network(&self, nat: bool) -> Result<machines::Network> {
+        specs::network(self, nat)
+    }
+
+    /// A machine as libvirt is asked for it.
+    pub fn describe_machine(&self, name: &str, image: &NodeImage, kvm: bool) -> Result<machines::Domain> {
+        specs::domain(self, self.machine(name)?, image, kvm)
+    }
+
+    fn machine(&self, name: &str) -> Result<&Machine> {
+        self.machines.iter().find(|machine| machine.name == name).context("an unknown machine")
+    }
+
     fn is_embedded(&self) -> bool {
         self.allocations.libvirt == EMBEDDED
     }
@@ -182,25 +196,29 @@ impl Infrastructure for Libvirt {
 
     async fn create_network(&self) -> Result<()> {
         let selected = self.selected().await?;
-        let network = specs::network(self, selected.embedded.is_none())?;
-        selected.daemon.ensure_network(&self.owner, &network.to_xml()?).await?;
+        // The port first: a network that is up says that this step is done.
         if let Some(handle) = &selected.embedded {
             self.forward_api(handle).await?;
         }
-        Ok(())
+        let network = self.describe_network(selected.embedded.is_none())?;
+        Ok(selected.daemon.ensure_network(&self.owner, &network.to_xml()?).await?)
     }
 
     async fn create_machine(&self, name: &str) -> Result<()> {
-        let machine = self.machines.iter().find(|machine| machine.name == name).context("an unknown machine")?;
+        let machine = self.machine(name)?;
         let image = self.node_image_now()?;
         for folder in ["disks", "console"] {
             private_dir(&self.state.path(folder))?;
+        }
+        if !self.disk(name).exists() {
+            // A new disk gets a new host key: what an earlier machine of this name has said counts no more.
+            volume::remove(&self.console_log(name)).await?;
         }
         volume::create_overlay(&self.disk(name), &image.disk, DiskFormat::Raw, machine.disk.0).await?;
         specs::seed(self, machine).write(&self.seed(name))?;
         let daemon = &self.selected().await?.daemon;
         let kvm = daemon.host().await?.kvm;
-        let domain = specs::domain(self, machine, &image, kvm)?;
+        let domain = self.describe_machine(name, &image, kvm)?;
         daemon.define_domain(&self.owner, &domain.to_xml()?).await?;
         daemon.start_domain(&self.owner, name).await?;
         Ok(())

@@ -1,0 +1,59 @@
+use anyhow::Context as _;
+
+use super::*;
+
+#[test]
+fn codes_are_part_of_the_interface() {
+    let codes = [
+        (Exit::Done, 0),
+        (Exit::Failed, 1),
+        (Exit::Changes, 2),
+        (Exit::Topology, 3),
+        (Exit::Host, 4),
+        (Exit::Identity, 5),
+        (Exit::Locked, 6),
+        (Exit::NotFound, 7),
+        (Exit::Usage, 64),
+        (Exit::Interrupted, 130),
+    ];
+    for (exit, code) in codes {
+        assert_eq!(exit as u8, code);
+    }
+}
+
+#[test]
+fn the_class_and_the_cure_are_found_anywhere_in_the_chain() {
+    let refusal = Refusal::new(Exit::Locked, "held").hint("wait");
+    let error = anyhow::Error::from(refusal).context("one").context("two");
+    assert_eq!((classify(&error), hint(&error).as_deref()), (Exit::Locked, Some("wait")));
+    assert_eq!(format!("{error:#}"), "two: one: held");
+}
+
+#[test]
+fn what_has_no_class_has_failed_and_what_has_no_cure_has_no_hint() {
+    let error = anyhow::anyhow!("no idea");
+    assert_eq!((classify(&error), hint(&error)), (Exit::Failed, None));
+    let error = anyhow::Error::from(Refusal::new(Exit::Host, "too small"));
+    assert_eq!((classify(&error), hint(&error)), (Exit::Host, None));
+}
+
+#[test]
+fn a_wrong_topology_is_told_apart() {
+    let error = topology::Topology::parse("t.yaml", "- a\n").map(drop).context("reading").unwrap_err();
+    assert_eq!(classify(&error), Exit::Topology);
+}
+
+#[test]
+fn a_host_that_is_somebody_else_or_lets_nobody_in_is_about_identity() {
+    let changed = ssh::SshError::HostKeyChanged { host: "a".into(), known: "one".into(), seen: "two".into() };
+    let error = anyhow::Error::from(changed).context("connect-host failed");
+    assert_eq!(classify(&error), Exit::Identity);
+    assert!(hint(&error).unwrap().contains("find out who answers"));
+    let error = anyhow::Error::from(ssh::SshError::Refused { host: "a".into(), user: "root".into() });
+    assert_eq!(classify(&error), Exit::Identity);
+    assert!(hint(&error).unwrap().contains("authorized_keys"));
+    let failed =
+        ssh::SshError::Failed { host: "a".into(), command: "false".into(), status: "1".into(), stderr: String::new() };
+    let error = anyhow::Error::from(failed);
+    assert_eq!((classify(&error), hint(&error)), (Exit::Failed, None));
+}
