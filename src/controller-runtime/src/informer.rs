@@ -92,13 +92,10 @@ where
             let mut listed = Vec::new();
             while let Some(event) = events.next().await {
                 // Every try begins with `Init`, also one that then fails.
-                let is_progress = !matches!(event, Ok(watcher::Event::Init));
-                let Err(error) = event.map(|event| self.take(store, event, &mut listed)) else {
-                    if is_progress {
-                        wait = FIRST_RETRY;
-                    }
-                    continue;
-                };
+                if event.as_ref().is_ok_and(|event| !matches!(event, watcher::Event::Init)) {
+                    wait = FIRST_RETRY;
+                }
+                let Err(error) = event.map(|event| self.take(store, event, &mut listed)) else { continue };
                 tracing::debug!(resource = self.api.resource_url(), ?error, "watch failed");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LAST_RETRY);

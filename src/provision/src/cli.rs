@@ -4,7 +4,7 @@ mod apply;
 mod console;
 mod destroy;
 mod dial;
-// mod doctor;
+mod doctor;
 mod image;
 mod kubeconfig;
 mod list;
@@ -36,7 +36,7 @@ pub async fn run(command: Command, config: &Config, token: &CancellationToken) -
         Command::Destroy(args) => destroy::run(&args, config, token).await,
         Command::Image(command) => image::run(command, config).await,
         Command::Topology(command) => topology::run(&command, config),
-        Command::Doctor => anyhow::bail!("not yet"),
+        Command::Doctor => doctor::run(config).await,
         Command::Dial(args) => dial::run(&args, config).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "provision", &mut std::io::stdout());

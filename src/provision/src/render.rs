@@ -15,6 +15,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("kubelet/kubelet.service", include_str!("../../../templates/kubelet/kubelet.service.hbs")),
     ("libvirt/domain.xml", include_str!("../../../templates/libvirt/domain.xml.hbs")),
     ("libvirt/network.xml", include_str!("../../../templates/libvirt/network.xml.hbs")),
+    ("node/masquerade.nft", include_str!("../../../templates/node/masquerade.nft.hbs")),
     ("static-pods/etcd.yaml", include_str!("../../../templates/static-pods/etcd.yaml.hbs")),
     ("static-pods/kube-apiserver.yaml", include_str!("../../../templates/static-pods/kube-apiserver.yaml.hbs")),
     (
@@ -36,3 +37,6 @@ pub fn render(name: &str, values: &impl Serialize) -> Result<String> {
     }
     engine.render_template(source, values).with_context(|| format!("cannot render templates/{name}.hbs"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,13 +98,19 @@ impl ClusterView {
 }
 
 /// Everything that `machine` is told.
-pub(super) fn desired_host(machine: &Machine, view: &ClusterView, vault: &mut Vault) -> Result<DesiredHost> {
+pub(super) fn desired_host(
+    machine: &Machine,
+    address: Ipv4Addr,
+    view: &ClusterView,
+    vault: &mut Vault,
+) -> Result<DesiredHost> {
     let mut files = Vec::new();
     if machine.role == Role::ControlPlane {
-        let member = view.control_planes.iter().find(|member| member.name == machine.name);
-        let member = member.context("a control plane without an address")?;
-        control_plane_files(member, view, vault, &mut files)?;
-        node_files(machine, member.address, view, vault, &mut files)?;
+        let member = Member { name: machine.name.clone(), address };
+        control_plane_files(&member, view, vault, &mut files)?;
+    }
+    if machine.role.is_node() {
+        node_files(machine, address, view, vault, &mut files)?;
     }
     let mut hash = Sha256::new();
     for file in &files {
@@ -189,6 +195,7 @@ fn node_files(
         node_labels: node_labels(machine),
         taints: taints(machine),
     };
+    files.push(File::public("/etc/provision/masquerade.nft", render("node/masquerade.nft", &host)?));
     files.push(File::public("/var/lib/kubelet/config.yaml", render("kubelet/config.yaml", &host)?));
     files.push(File::public("/etc/systemd/system/kubelet.service", render("kubelet/kubelet.service", &host)?));
     Ok(())

@@ -47,6 +47,8 @@ fn say(word: &str) {
 fn run(dir: &Path) -> io::Result<()> {
     // The terminal's signals are for the one who started us. Fails if we lead a session already.
     let _ = nix::unistd::setsid();
+    // Daemons of daemons (dnsmasq) become our children when their parent ends, and do not stay behind as zombies.
+    nix::sys::prctl::set_child_subreaper(true)?;
     let layout = Layout::new(dir);
     let Some(_life) = lock::try_take(&layout.life_lock())? else {
         return Err(io::Error::other("another supervisor lives in this directory"));
@@ -59,8 +61,15 @@ fn run(dir: &Path) -> io::Result<()> {
     runtime.block_on(async {
         let ended = supervise(&layout, &state, host).await;
         state.end_members()?;
+        reap();
         ended
     })
+}
+
+/// Takes leave of every child that has ended.
+fn reap() {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {}
 }
 
 /// Joins the guests of an earlier supervisor, or takes new namespaces; gives their mark.

@@ -57,6 +57,8 @@ pub struct NodeImage {
     pub initrd: PathBuf,
     /// Layer of the etcd container image, made of the packages of this image.
     pub etcd_layer: PathBuf,
+    /// Layer of the kube-proxy container image with the programs that it calls.
+    pub netfilter_layer: PathBuf,
     /// What its inputs hash to.
     pub hash: String,
     /// What it is made of, for a person and for bug reports.
@@ -106,6 +108,7 @@ impl ImageSpec {
             files::REMOVED,
             files::EXCLUDED_PATHS,
             files::ETCD_PROGRAMS,
+            files::NETFILTER_PROGRAMS,
         ] {
             for item in list {
                 add(item);
@@ -132,6 +135,7 @@ impl NodeImage {
             kernel: dir.join("vmlinuz"),
             initrd: dir.join("initrd.img"),
             etcd_layer: dir.join("etcd.tar"),
+            netfilter_layer: dir.join("netfilter.tar"),
             hash,
             manifest: serde_json::from_slice(&text).ok()?,
         })
@@ -188,8 +192,9 @@ async fn make(spec: &ImageSpec, draft: &Path, listener: Listener<'_>) -> Result<
     rootfs::bootstrap(spec, &spec.packages(), &mirror, &root, listener).await?;
     step(2, "configuration of a node");
     rootfs::configure(&root)?;
-    step(3, "etcd for containers");
-    rootfs::write_etcd_layer(&root, &draft.join("etcd.tar")).await?;
+    step(3, "programs for containers");
+    rootfs::write_layer(&root, files::ETCD_PROGRAMS, &draft.join("etcd.tar")).await?;
+    rootfs::write_layer(&root, files::NETFILTER_PROGRAMS, &draft.join("netfilter.tar")).await?;
     let packages = rootfs::packages(&root).await?;
     step(4, "kernel");
     let kernel = rootfs::take_kernel(&root, draft).await?;

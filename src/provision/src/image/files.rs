@@ -164,3 +164,6 @@ pub const REMOVED: &[&str] = &[
 
 /// Programs that go into the etcd container image.
 pub const ETCD_PROGRAMS: &[&str] = &["/usr/bin/etcd", "/usr/bin/etcdctl"];
+
+/// Programs that kube-proxy calls, for its container image.
+pub const NETFILTER_PROGRAMS: &[&str] = &["/usr/sbin/nft", "/usr/sbin/conntrack"];

@@ -26,7 +26,7 @@ pub const COMPONENTS: &[&str] = &[
 ];
 
 /// Changes when the way archives are made changes.
-const FORMAT: &str = "oci/1";
+const FORMAT: &str = "oci/2";
 
 /// Good compression for a file that is sent to every node and read there once.
 const ZSTD_LEVEL: i32 = 9;
@@ -67,8 +67,9 @@ pub fn component_images(
     let read = |path: &Path| {
         std::fs::read(path).map_err(|source| OciError { action: "reading", path: path.to_owned(), source })
     };
-    let (binary, etcd) = (read(hyperkube)?, read(&node_image.etcd_layer)?);
-    let key = key(&[FORMAT.as_bytes(), tag.as_bytes(), &binary, &etcd]);
+    let binary = read(hyperkube)?;
+    let programs = Programs { etcd: read(&node_image.etcd_layer)?, netfilter: read(&node_image.netfilter_layer)? };
+    let key = key(&[FORMAT.as_bytes(), tag.as_bytes(), &binary, &programs.etcd, &programs.netfilter]);
     let dir = cache_dir.join("bundles");
     let path = dir.join(format!("{key}.tar"));
     let images = names(tag);
@@ -79,7 +80,7 @@ pub fn component_images(
     let bytes = if let Ok(bytes) = std::fs::read(&path) {
         bytes
     } else {
-        let bytes = archive(hyperkube, &etcd, tag).map_err(failed("packing"))?;
+        let bytes = archive(hyperkube, &programs, tag).map_err(failed("packing"))?;
         std::fs::create_dir_all(&dir).map_err(failed("writing"))?;
         let draft = dir.join(format!(".{key}.{}", std::process::id()));
         std::fs::write(&draft, &bytes).map_err(failed("writing"))?;
@@ -108,7 +109,13 @@ fn key(parts: &[&[u8]]) -> String {
     hex::encode(&hash.finalize()[..8])
 }
 
-fn archive(hyperkube: &Path, etcd: &[u8], tag: &str) -> io::Result<Vec<u8>> {
+/// Layers with programs of the node image.
+struct Programs {
+    etcd: Vec<u8>,
+    netfilter: Vec<u8>,
+}
+
+fn archive(hyperkube: &Path, programs: &Programs, tag: &str) -> io::Result<Vec<u8>> {
     let mut layout = Layout::default();
     let mut layer = Layer::default();
     layer.file("usr/local/bin/hyperkube", hyperkube, 0o755);
@@ -119,14 +126,16 @@ fn archive(hyperkube: &Path, etcd: &[u8], tag: &str) -> io::Result<Vec<u8>> {
     layer.text("etc/group", "root:x:0:\nnogroup:x:65534:\n", 0o644);
     layer.directory("tmp");
     let ours = layout.add_layer(&layer.to_bytes()?)?;
+    let netfilter = layout.add_layer(&programs.netfilter)?;
     for component in COMPONENTS {
         let entrypoint = format!("/usr/local/bin/{component}");
-        layout.add_image(&[image_name(component, tag)], &ours, &[&entrypoint], "0:0");
+        let layers: &[&StoredLayer] = if *component == "kube-proxy" { &[&ours, &netfilter] } else { &[&ours] };
+        layout.add_image(&[image_name(component, tag)], layers, &entrypoint, "0:0");
     }
     let pause = [image_name("pause", tag), PAUSE_IMAGE.to_owned()];
-    layout.add_image(&pause, &ours, &["/usr/local/bin/pause"], "65534:65534");
-    let etcd = layout.add_layer(etcd)?;
-    layout.add_image(&[image_name("etcd", tag)], &etcd, &["/usr/bin/etcd"], "0:0");
+    layout.add_image(&pause, &[&ours], "/usr/local/bin/pause", "65534:65534");
+    let etcd = layout.add_layer(&programs.etcd)?;
+    layout.add_image(&[image_name("etcd", tag)], &[&etcd], "/usr/bin/etcd", "0:0");
     layout.finish()
 }
 
@@ -158,17 +167,19 @@ impl Layout {
         Ok(StoredLayer { descriptor, diff_id })
     }
 
-    fn add_image(&mut self, names: &[String], layer: &StoredLayer, entrypoint: &[&str], user: &str) {
+    fn add_image(&mut self, names: &[String], layers: &[&StoredLayer], entrypoint: &str, user: &str) {
+        let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+        let descriptors: Vec<&Value> = layers.iter().map(|layer| &layer.descriptor).collect();
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
             "config": {
                 "User": user,
-                "Entrypoint": entrypoint,
+                "Entrypoint": [entrypoint],
                 "WorkingDir": "/",
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             },
-            "rootfs": { "type": "layers", "diff_ids": [layer.diff_id] },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let config = self.add_blob(config.to_string().into_bytes(), "application/vnd.oci.image.config.v1+json");
         let manifest_type = "application/vnd.oci.image.manifest.v1+json";
@@ -176,7 +187,7 @@ impl Layout {
             "schemaVersion": 2,
             "mediaType": manifest_type,
             "config": config,
-            "layers": [layer.descriptor],
+            "layers": descriptors,
         });
         let descriptor = self.add_blob(manifest.to_string().into_bytes(), manifest_type);
         for name in names {

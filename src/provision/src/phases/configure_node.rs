@@ -43,14 +43,14 @@ impl Phase for ConfigureNode {
         Box::pin(async move {
             let desired = &context.desired.machine(&step.subject)?.host;
             let host = context.hosts.connect(&step.subject, PATIENCE).await?;
-            let uploaded = host.upload(&desired.files).await?;
-            let of_kubelet = |path: &String| path.contains("/kubelet") && !path.contains("/manifests/");
-            let verb = if uploaded.written.iter().any(of_kubelet) { "restart" } else { "start" };
+            host.upload(&desired.files).await?;
+            // Always a restart: the run that brought the files may have been killed before it.
             let start = format!(
                 "mkdir -p /etc/kubernetes/manifests /var/lib/provision
 systemctl daemon-reload
+[ ! -e /etc/systemd/system/provision-masquerade.service ] || systemctl reload-or-restart provision-masquerade
 systemctl enable --quiet kubelet
-systemctl {verb} kubelet
+systemctl restart kubelet
 printf '%s\\n' {} >/var/lib/provision/configured.new
 mv /var/lib/provision/configured.new /var/lib/provision/configured",
                 desired.hash

@@ -86,10 +86,10 @@ pub(super) fn configure(root: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// Writes etcd with the libraries it is linked to.
-pub(super) async fn write_etcd_layer(root: &Path, path: &Path) -> Result<(), BuildError> {
+/// Writes programs with the libraries they are linked to.
+pub(super) async fn write_layer(root: &Path, programs: &[&str], path: &Path) -> Result<(), BuildError> {
     let mut layer = Layer::default();
-    for program in files::ETCD_PROGRAMS {
+    for program in programs {
         let mut command = Command::new("chroot");
         command.arg(root).args(["ldd", program]);
         let text = tool::output("ldd", &mut command).await?;
@@ -100,7 +100,6 @@ pub(super) async fn write_etcd_layer(root: &Path, path: &Path) -> Result<(), Bui
     }
     layer.text("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\n", 0o644);
     layer.directory("tmp");
-    layer.directory("var/lib/etcd");
     let failed = |source| BuildError::File { path: path.to_owned(), source };
     let file = std::fs::File::create(path).map_err(failed)?;
     layer.write(std::io::BufWriter::new(file)).map_err(failed)

@@ -15,10 +15,12 @@ fn lab() -> Lab {
     let mut layer = Layer::default();
     layer.text("usr/bin/etcd", "etcd", 0o755);
     std::fs::write(&etcd_layer, layer.to_bytes().unwrap()).unwrap();
+    let netfilter_layer = dir.path().join("netfilter.tar");
+    std::fs::write(&netfilter_layer, layer.to_bytes().unwrap()).unwrap();
     std::fs::write(dir.path().join("hyperkube"), "binary").unwrap();
     let manifest = Manifest { suite: "x".into(), kernel: "x".into(), build_seconds: 0.0, packages: vec![] };
     let node_image =
-        NodeImage { disk: "d".into(), kernel: "k".into(), initrd: "i".into(), etcd_layer, hash: "h".into(), manifest };
+        NodeImage { disk: "d".into(), kernel: "k".into(), initrd: "i".into(), etcd_layer, netfilter_layer, hash: "h".into(), manifest };
     Lab { dir, node_image }
 }
 
