@@ -96,7 +96,8 @@ impl Desired {
         let view = host::ClusterView::new(&topology, &allocations, &components)?;
         let mut machines = Vec::new();
         for machine in topology.machines() {
-            let host = host::desired_host(&machine, &view, &mut vault)?;
+            let address = allocations.machines.get(&machine.name).context("a machine without an address")?.address;
+            let host = host::desired_host(&machine, address, &view, &mut vault)?;
             machines.push(DesiredMachine { machine, host });
         }
         let addons = addons::addons(&topology, &view)?;
@@ -139,3 +140,6 @@ fn admin_kubeconfig(
     let files = vault.issue("administrator", &spec, &server)?;
     files.into_iter().next().map(|(_, text)| text).context("an admin.conf is one file")
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,3 +93,6 @@ impl Carrier for PhaseCarrier<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 pub mod api;
 pub mod hosts;
 pub mod libvirt;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -93,6 +95,8 @@ pub struct SeenCluster {
     pub ready: bool,
     /// Names the add-ons that were installed last.
     pub addons: Option<String>,
+    /// The add-ons that have been seen at work, by the same name.
+    pub verified: Option<String>,
     /// Nodes that are Ready.
     pub ready_nodes: BTreeSet<String>,
     /// Nodes that have the labels that provision gives them.
@@ -128,4 +132,7 @@ pub trait ClusterApi: Send + Sync {
 
     /// Waits until every pod of the add-ons is ready.
     async fn wait_addons(&self) -> Result<()>;
+
+    /// Keeps in mind that these add-ons have been seen at work.
+    async fn mark_verified(&self, hash: &str) -> Result<()>;
 }

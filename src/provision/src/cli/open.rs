@@ -146,3 +146,6 @@ fn context(
         ledger,
     })
 }
+
+#[cfg(test)]
+mod tests;

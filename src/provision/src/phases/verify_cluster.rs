@@ -13,7 +13,7 @@ use crate::plan::{Action, Step};
 
 pub(crate) const NAME: &str = "verify-cluster";
 
-/// One step, after anything that could have broken the cluster.
+/// One step, unless these add-ons have been seen at work and all Nodes are Ready.
 pub(crate) struct VerifyCluster;
 
 impl Phase for VerifyCluster {
@@ -24,7 +24,9 @@ impl Phase for VerifyCluster {
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let cluster = context.desired.topology.name();
         let nodes = context.desired.names(Role::is_node);
-        let whole = seen.cluster.addons.as_deref() == Some(&context.desired.addons.hash)
+        let wanted = Some(context.desired.addons.hash.as_str());
+        let whole = seen.cluster.addons.as_deref() == wanted
+            && seen.cluster.verified.as_deref() == wanted
             && nodes.iter().all(|name| seen.cluster.ready_nodes.contains(name));
         if whole {
             return Vec::new();
@@ -42,7 +44,7 @@ impl Phase for VerifyCluster {
                 resolve(context).await?;
                 context.timeline.mark("dnsAnswers");
             }
-            Ok(())
+            context.cluster.mark_verified(&context.desired.addons.hash).await
         })
     }
 }

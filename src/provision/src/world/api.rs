@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_millis(100);
 const GLANCE: Duration = Duration::from_secs(5);
 /// How long an emulated machine may take to start a control plane, or a Node to become Ready.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// Names the add-ons that were installed last.
+/// Names the add-ons that were installed last, and those that were seen at work.
 const RECORD: &str = "provision";
 const SYSTEM: &str = "kube-system";
 const FIELD_MANAGER: &str = "provision";
@@ -59,14 +59,15 @@ impl KubeApi {
         let nodes: Api<Node> = Api::all(client);
         let everything = ListParams::default();
         let (record, nodes) = tokio::join!(records.get_opt(RECORD), nodes.list(&everything));
-        let addons = record?.and_then(|record| record.data?.remove("addons"));
+        let mut record = record?.and_then(|record| record.data).unwrap_or_default();
         let nodes = nodes?.items;
         let names = |wanted: fn(&Node) -> bool| {
             nodes.iter().filter(|node| wanted(node)).map(kube::ResourceExt::name_any).collect()
         };
         Ok(SeenCluster {
             ready: true,
-            addons,
+            addons: record.remove("addons"),
+            verified: record.remove("verified"),
             ready_nodes: names(is_ready),
             marked_nodes: names(|node| node.labels().contains_key("provision.dev/machine")),
         })
@@ -103,12 +104,7 @@ impl ClusterApi for KubeApi {
         for object in &addons.objects {
             apply(&client, object).await?;
         }
-        let record = serde_json::json!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": { "name": RECORD, "namespace": SYSTEM },
-            "data": { "addons": addons.hash },
-        });
-        apply(&client, &record).await
+        apply(&client, &record("addons", &addons.hash)).await
     }
 
     async fn mark_node(&self, mark: &NodeMark) -> Result<()> {
@@ -136,6 +132,19 @@ impl ClusterApi for KubeApi {
             .with_context(|| format!("the add-ons in {SYSTEM} are not available after {PATIENCE:?}; `kubectl -n {SYSTEM} get pods` says more"))?
             .map(drop)
     }
+
+    async fn mark_verified(&self, hash: &str) -> Result<()> {
+        apply(&self.client().await?, &record("verified", hash)).await
+    }
+}
+
+/// One line of the record; applying it leaves the other lines alone.
+fn record(key: &str, hash: &str) -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": RECORD, "namespace": SYSTEM },
+        "data": { key: hash },
+    })
 }
 
 /// Creates the object, or changes what is there to be like it.

@@ -1,0 +1,233 @@
+//! A simulated host: it keeps files and obeys the few commands that provision gives, and refuses every other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use ssh::{File, Host, Output, Script, SshError, Uploaded};
+
+use super::{Disk, Kubelet, State, World};
+use crate::context::Ledger;
+use crate::inventory::LOOK;
+use crate::world::Hosts;
+
+const UNIT: &str = "/etc/systemd/system/kubelet.service";
+const SUFFIX: &str = ".provision-new";
+
+/// Connections of one life.
+pub(super) struct SimulatedHosts {
+    pub(super) world: Arc<World>,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+struct SimulatedHost {
+    world: Arc<World>,
+    name: String,
+}
+
+#[async_trait]
+impl Hosts for SimulatedHosts {
+    async fn connect(&self, name: &str, _: Duration) -> Result<Arc<dyn Host>> {
+        let known = self.ledger.host_key(name).with_context(|| format!("the SSH host key of {name} is not known"))?;
+        self.world
+            .point(format!("{name}: connect"), |state| {
+                let seen = disk(state, name)?.host_key.clone();
+                if seen != known {
+                    return Err(SshError::HostKeyChanged { host: name.to_owned(), known, seen }.into());
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(Arc::new(SimulatedHost { world: Arc::clone(&self.world), name: name.to_owned() }))
+    }
+}
+
+impl SimulatedHost {
+    fn failed(&self, command: &str, error: &anyhow::Error) -> SshError {
+        SshError::Failed {
+            host: self.name.clone(),
+            command: command.to_owned(),
+            status: "1".to_owned(),
+            stderr: format!("{error:#}"),
+        }
+    }
+
+    async fn on_disk(&self, what: &str, act: impl FnOnce(&mut Disk) -> Result<()>) -> Result<(), SshError> {
+        let changed = self.world.change(format!("{}: {what}", self.name), |state| act(disk(state, &self.name)?));
+        changed.await.map_err(|error| self.failed(what, &error))
+    }
+
+    /// One line of a script; each is a point of its own.
+    async fn obey(&self, line: &str, stdin: &Bytes, output: &mut Output) -> Result<(), SshError> {
+        let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+        match words.as_slice() {
+            ["mkdir", "-p", ..] => Ok(()),
+            // What the image brings is not simulated: it is not there.
+            ["[", "!", "-e", "/etc/systemd/system/provision-masquerade.service", "]", "||", ..] => Ok(()),
+            ["ln", "-sfn", target, name] => {
+                let target = Bytes::from(format!("-> {target}"));
+                self.on_disk("link", |disk| disk.put(name, 0o777, target)).await
+            }
+            ["ctr", "-n", "k8s.io", "images", "import", "-", ..] => {
+                self.on_disk("import images", |disk| disk.import(stdin)).await
+            }
+            ["printf", "%s\\n", word, file] if file.starts_with('>') => {
+                let content = Bytes::from(format!("{word}\n"));
+                self.on_disk("write a mark", |disk| disk.put(&file[1..], 0o644, content)).await
+            }
+            ["mv", from, to] => self.on_disk("move a mark", |disk| disk.rename(from, to)).await,
+            ["systemctl", "daemon-reload"] => self.on_disk("reload units", Disk::reload_units).await,
+            ["systemctl", "enable", "--quiet", "kubelet"] => {
+                self.on_disk("enable the kubelet", Disk::enable_kubelet).await
+            }
+            ["systemctl", "restart", "kubelet"] => self.on_disk("start the kubelet", Disk::start_kubelet).await,
+            _ if line == "if systemctl is-active --quiet kubelet; then systemctl restart kubelet; fi" => {
+                let restart = |disk: &mut Disk| if disk.kubelet.is_some() { disk.start_kubelet() } else { Ok(()) };
+                self.on_disk("restart the kubelet if it runs", restart).await
+            }
+            ["exec", "/usr/local/lib/provision/hyperkube", "cluster-dns", "lookup", ..] => {
+                let asked = self.world.point("look up a Service", |state| self.world.resolve(state));
+                output.stdout = asked.await.map_err(|error| self.failed(line, &error))?.into_bytes();
+                Ok(())
+            }
+            _ => Err(self.failed(line, &anyhow::anyhow!("the simulated host does not know this command"))),
+        }
+    }
+
+    async fn look(&self) -> Result<Output, SshError> {
+        let looked = self.world.point(format!("{}: look at the host", self.name), |state| {
+            let disk = disk(state, &self.name)?;
+            let mark = |name: &str| match disk.files.get(&format!("/var/lib/provision/{name}")) {
+                Some((_, content)) => String::from_utf8_lossy(content).trim().to_owned(),
+                None => "-".to_owned(),
+            };
+            let active = if disk.kubelet.is_some() { "active" } else { "inactive" };
+            Ok(format!("{}\n{}\n{active}\n", mark("components"), mark("configured")))
+        });
+        let text = looked.await.map_err(|error| self.failed("look", &error))?;
+        Ok(Output { stdout: text.into_bytes(), stderr: Vec::new() })
+    }
+}
+
+impl Host for SimulatedHost {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn run<'a>(&'a self, script: &'a Script) -> BoxFuture<'a, Result<Output, SshError>> {
+        Box::pin(async move {
+            if script.text == LOOK {
+                return self.look().await;
+            }
+            let mut output = Output::default();
+            for line in script.text.lines() {
+                self.obey(line.trim(), &script.stdin, &mut output).await?;
+            }
+            Ok(output)
+        })
+    }
+
+    fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>> {
+        Box::pin(async move {
+            let differing = self.world.point(format!("{}: compare files", self.name), |state| {
+                let disk = disk(state, &self.name)?;
+                let same = |file: &File| disk.files.get(&file.path) == Some(&(file.mode, file.content.clone()));
+                Ok(files.iter().filter(|file| !same(file)).collect::<Vec<_>>())
+            });
+            let differing = differing.await.map_err(|error| self.failed("upload", &error))?;
+            let unchanged = files.len() - differing.len();
+            if differing.is_empty() {
+                return Ok(Uploaded { written: Vec::new(), unchanged });
+            }
+            self.on_disk("unpack files", |disk| {
+                let mut unpack =
+                    differing.iter().map(|file| (format!("{}{SUFFIX}", file.path), file.mode, file.content.clone()));
+                unpack.try_for_each(|(path, mode, content)| disk.put(&path, mode, content))
+            })
+            .await?;
+            for file in &differing {
+                let draft = format!("{}{SUFFIX}", file.path);
+                self.on_disk(&format!("put {} in place", file.path), |disk| disk.rename(&draft, &file.path)).await?;
+            }
+            Ok(Uploaded { written: differing.iter().map(|file| file.path.clone()).collect(), unchanged })
+        })
+    }
+}
+
+impl Disk {
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where things can fail")]
+    fn put(&mut self, path: &str, mode: u32, content: Bytes) -> Result<()> {
+        self.files.insert(path.to_owned(), (mode, content));
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        let file = self.files.remove(from).with_context(|| format!("{from} does not exist"))?;
+        self.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where things can fail")]
+    fn import(&mut self, archive: &Bytes) -> Result<()> {
+        let text = String::from_utf8_lossy(archive);
+        let names = text.split("\"io.containerd.image.name\":\"").skip(1);
+        self.images.extend(names.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where things can fail")]
+    pub(super) fn reload_units(&mut self) -> Result<()> {
+        self.loaded_unit = self.files.get(UNIT).map(|(_, content)| content.clone()).unwrap_or_default();
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where things can fail")]
+    fn enable_kubelet(&mut self) -> Result<()> {
+        self.enabled = true;
+        Ok(())
+    }
+
+    /// Starts the kubelet, or starts it anew: it reads its files now and never again.
+    pub(super) fn start_kubelet(&mut self) -> Result<()> {
+        ensure!(!self.loaded_unit.is_empty(), "Unit kubelet.service not found");
+        let now = self.kubelet_files();
+        for needed in ["/usr/bin/kubelet", "/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"] {
+            ensure!(now.contains_key(needed), "the kubelet does not start without {needed}");
+        }
+        self.kubelet = Some(Kubelet { unit: self.loaded_unit.clone(), files: now });
+        Ok(())
+    }
+
+    /// What a kubelet that starts now would read.
+    pub(super) fn kubelet_files(&self) -> std::collections::BTreeMap<String, Bytes> {
+        let of_kubelet = |path: &str| {
+            let file = ["/usr/bin/kubelet", "/usr/local/lib/provision/hyperkube", "/etc/kubernetes/kubelet.conf"];
+            file.contains(&path) || path.starts_with("/var/lib/kubelet/") || path == "/etc/kubernetes/pki/ca.crt"
+        };
+        let files = self.files.iter().filter(|(path, _)| of_kubelet(path) && !path.ends_with(SUFFIX));
+        files.map(|(path, (_, content))| (path.clone(), content.clone())).collect()
+    }
+}
+
+impl World {
+    /// Machines whose kubelet was started with other files than those that are there now.
+    pub(crate) fn stale_kubelets(&self) -> Vec<String> {
+        let state = self.state();
+        let wrong = state.machines.iter().filter(|(_, machine)| {
+            machine.disk.as_ref().is_some_and(|disk| {
+                let unit = disk.files.get(UNIT).map(|(_, content)| content.clone()).unwrap_or_default();
+                disk.kubelet.as_ref() != Some(&Kubelet { unit, files: disk.kubelet_files() })
+            })
+        });
+        wrong.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// The disk of a machine that runs.
+pub(super) fn disk<'a>(state: &'a mut State, name: &str) -> Result<&'a mut Disk> {
+    let machine = state.machines.get_mut(name).filter(|machine| machine.on);
+    machine.and_then(|machine| machine.disk.as_mut()).with_context(|| format!("{name} does not answer"))
+}

@@ -1,0 +1,175 @@
+//! Whole lives in the simulated world: a cluster that is asked for, and processes that work on it one after another.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use topology::Topology;
+
+use super::host::SimulatedHosts;
+use super::{Faults, World};
+use crate::allocate::{self, Site};
+use crate::context::{Context, Ledger};
+use crate::desired::{Components, Desired};
+use crate::inventory::{Inventory, observe};
+use crate::lifecycle::{DOWN, Phase, UP, converge};
+use crate::plan::Plan;
+use crate::progress::Silent;
+use crate::state::StateDir;
+use crate::timings::Timeline;
+
+/// A cluster in a world of its own.
+pub(crate) struct Lab {
+    pub(crate) world: Arc<World>,
+    pub(crate) state: StateDir,
+    dir: tempfile::TempDir,
+    /// Taken by the process that is alive.
+    desired: Option<Desired>,
+}
+
+/// How a life ended.
+pub(crate) enum Ended {
+    /// By itself.
+    Well(Result<Plan>),
+    /// By a fault.
+    Killed,
+}
+
+impl Ended {
+    /// The plan of a life that ended well.
+    pub(crate) fn plan(self) -> Plan {
+        match self {
+            Self::Well(Ok(plan)) => plan,
+            Self::Well(Err(error)) => panic!("the run failed: {error:#}"),
+            Self::Killed => panic!("the run was killed"),
+        }
+    }
+
+    /// The error of a life that did not.
+    pub(crate) fn error(self) -> anyhow::Error {
+        match self {
+            Self::Well(result) => result.expect_err("the run should have failed"),
+            Self::Killed => panic!("the run was killed"),
+        }
+    }
+}
+
+impl Lab {
+    /// A cluster called `demo` with this `spec`, of which nothing exists yet.
+    pub(crate) fn new(spec: &str) -> Self {
+        // In memory, if there is such a place: thousands of runs sync their journals.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        std::fs::write(dir.path().join("etcd.tar"), b"etcd").unwrap();
+        let state = StateDir::new(dir.path(), "demo");
+        let desired = desired(dir.path(), &state, spec, "v0.1.0-one");
+        let world = World::new("demo-control-plane-1", &dir.path().join("etcd.tar"));
+        Self { world, state, dir, desired: Some(desired) }
+    }
+
+    /// The same cluster in a world where nothing exists yet.
+    pub(crate) fn start_over(&mut self) {
+        self.world = World::new("demo-control-plane-1", &self.dir.path().join("etcd.tar"));
+        self.state.remove().unwrap();
+    }
+
+    /// Something else is asked for from now on; keys are kept.
+    pub(crate) fn ask_for(&mut self, spec: &str, tag: &str) {
+        self.desired().vault.save(&self.state).unwrap();
+        self.desired = Some(desired(self.dir.path(), &self.state, spec, tag));
+    }
+
+    pub(crate) fn desired(&self) -> &Desired {
+        self.desired.as_ref().expect("no process is alive")
+    }
+
+    /// One `provision apply` without its command line.
+    pub(crate) async fn up(&mut self, faults: Faults, seed: u64) -> Ended {
+        self.live(UP, faults, seed).await
+    }
+
+    /// One `provision destroy` without its command line.
+    pub(crate) async fn down(&mut self, faults: Faults, seed: u64) -> Ended {
+        if !self.state.root().exists() {
+            return Ended::Well(Ok(Plan::default()));
+        }
+        let ended = self.live(DOWN, faults, seed).await;
+        if let Ended::Well(Ok(_)) = &ended {
+            self.state.remove().unwrap();
+            self.world.state_directory_is_gone();
+        }
+        ended
+    }
+
+    /// One look at everything.
+    pub(crate) async fn look(&mut self) -> Inventory {
+        self.world.begin(Faults::None, 0);
+        let context = self.context();
+        let seen = observe(&context).await;
+        self.desired = Some(context.desired);
+        seen.unwrap()
+    }
+
+    /// The process ends; the next one can begin.
+    pub(crate) fn give_back(&mut self, context: Context) {
+        self.desired = Some(context.desired);
+    }
+
+    async fn live(&mut self, phases: &[&dyn Phase], faults: Faults, seed: u64) -> Ended {
+        let (death, interrupt) = self.world.begin(faults, seed);
+        let context = self.context();
+        let down = phases.len() == DOWN.len();
+        let work = async {
+            let plan = converge(phases, &context, &interrupt).await?;
+            if down {
+                context.infrastructure.remove_network().await?;
+            }
+            Ok(plan)
+        };
+        let ended = tokio::select! {
+            biased;
+            () = death.cancelled() => Ended::Killed,
+            result = work => Ended::Well(result),
+        };
+        self.desired = Some(context.desired);
+        ended
+    }
+
+    /// What a process knows when it begins: what is asked for, and what the state directory says.
+    pub(crate) fn context(&mut self) -> Context {
+        let desired = self.desired.take().expect("one process at a time");
+        let kept = self.state.allocations().unwrap();
+        let mut allocations = kept.unwrap_or_else(|| desired.allocations.clone());
+        allocate::extend(&mut allocations, &desired.topology).unwrap();
+        self.state.create().unwrap();
+        self.state.save_allocations(&allocations).unwrap();
+        let ledger = Arc::new(Ledger::new(&self.state, allocations));
+        Context {
+            desired,
+            state: self.state.clone(),
+            cache_dir: self.dir.path().join("cache"),
+            infrastructure: Arc::clone(&self.world) as _,
+            hosts: Arc::new(SimulatedHosts { world: Arc::clone(&self.world), ledger: Arc::clone(&ledger) }),
+            cluster: Arc::clone(&self.world) as _,
+            progress: Arc::new(Silent),
+            timeline: Timeline::default(),
+            ledger,
+        }
+    }
+}
+
+fn desired(dir: &Path, state: &StateDir, spec: &str, tag: &str) -> Desired {
+    let text = format!("apiVersion: provision.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: demo}}\nspec: {spec}\n");
+    let topology = Topology::parse("demo.yaml", &text).unwrap();
+    let site = Site {
+        id: uuid::Uuid::from_u128(7),
+        libvirt: "embedded".to_owned(),
+        subnet: "10.80.0.0/24".parse().unwrap(),
+        api_port: Some(16443),
+    };
+    let mut allocations = allocate::fresh(&topology, &site);
+    allocate::extend(&mut allocations, &topology).unwrap();
+    std::fs::write(dir.join("hyperkube"), tag).unwrap();
+    let components = Components { hyperkube: dir.join("hyperkube"), tag: tag.to_owned() };
+    Desired::new(topology, allocations, components, state).unwrap()
+}

@@ -1,0 +1,169 @@
+//! The simulated hypervisor; its steps are those of the libvirt side, in the same order.
+
+use anyhow::{Context as _, Result, ensure};
+use async_trait::async_trait;
+
+use super::{Disk, World};
+use crate::image::NodeImage;
+use crate::image::build::Manifest;
+use crate::world::{Infrastructure, Power, Report, Stream, Survey};
+
+#[async_trait]
+impl Infrastructure for World {
+    async fn preflight(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn survey(&self) -> Result<Survey> {
+        self.point("look at the machines", |state| {
+            let defined = state.machines.iter().filter(|(_, machine)| machine.defined);
+            let power = |on| if on { Power::On } else { Power::Off };
+            Ok(Survey {
+                image: state.image,
+                network: state.network,
+                machines: defined.map(|(name, machine)| (name.clone(), power(machine.on))).collect(),
+            })
+        })
+        .await
+    }
+
+    async fn prepare_image(&self, report: Report<'_>) -> Result<()> {
+        report("[1/1] simulate".to_owned());
+        self.change("image: build", |state| {
+            state.image = true;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn create_network(&self) -> Result<()> {
+        self.change("network: forward the API's port", |state| {
+            state.forward = true;
+            Ok(())
+        })
+        .await?;
+        self.change("network: start", |state| {
+            state.network = true;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn create_machine(&self, name: &str) -> Result<()> {
+        self.change(format!("{name}: make the disk"), |state| {
+            ensure!(state.image, "{name} was made before its image");
+            let machine = state.machines.entry(name.to_owned()).or_default();
+            if machine.disk.is_none() {
+                state.disks_made += 1;
+                machine.disk = Some(Disk { host_key: host_key(state.disks_made), ..Disk::default() });
+            }
+            Ok(())
+        })
+        .await?;
+        self.change(format!("{name}: make the seed"), |state| {
+            state.machines.entry(name.to_owned()).or_default().seed = true;
+            Ok(())
+        })
+        .await?;
+        self.change(format!("{name}: define"), |state| {
+            state.machines.entry(name.to_owned()).or_default().defined = true;
+            Ok(())
+        })
+        .await?;
+        self.change(format!("{name}: switch on"), |state| {
+            ensure!(state.network, "{name} was switched on before there was a network");
+            let machine = state.machines.get_mut(name).context("no such machine")?;
+            machine.on = true;
+            // systemd starts what was enabled.
+            if let Some(disk) = machine.disk.as_mut().filter(|disk| disk.enabled && disk.kubelet.is_none()) {
+                disk.reload_units()?;
+                disk.start_kubelet()?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_machine(&self, name: &str) -> Result<()> {
+        self.change(format!("{name}: undefine"), |state| {
+            if let Some(machine) = state.machines.get_mut(name) {
+                (machine.defined, machine.on) = (false, false);
+            }
+            Ok(())
+        })
+        .await?;
+        self.change(format!("{name}: remove the disks"), |state| {
+            state.machines.remove(name);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_network(&self) -> Result<()> {
+        self.change("network: remove", |state| {
+            let left = state.machines.iter().find(|(_, machine)| machine.defined);
+            ensure!(left.is_none(), "the network was removed under {left:?}");
+            (state.network, state.forward) = (false, false);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn host_key(&self, name: &str) -> Result<String> {
+        self.point(format!("{name}: read the host key"), |state| {
+            let machine = state.machines.get(name).filter(|machine| machine.on).context("the machine does not run")?;
+            Ok(machine.disk.as_ref().context("a machine without a disk")?.host_key.clone())
+        })
+        .await
+    }
+
+    async fn dial(&self, name: &str, _: u16) -> Result<Stream> {
+        anyhow::bail!("{name} is simulated: there is nothing to dial")
+    }
+
+    fn node_image(&self) -> Option<NodeImage> {
+        let manifest =
+            Manifest { suite: "none".into(), kernel: "none".into(), build_seconds: 0.0, packages: Vec::new() };
+        self.state().image.then(|| NodeImage {
+            disk: "disk".into(),
+            kernel: "kernel".into(),
+            initrd: "initrd".into(),
+            etcd_layer: self.etcd_layer.clone(),
+            netfilter_layer: self.etcd_layer.clone(),
+            hash: "none".into(),
+            manifest,
+        })
+    }
+}
+
+impl World {
+    /// Somebody takes a machine away behind our back, with its disk.
+    pub(crate) fn lose_machine(&self, name: &str) {
+        self.state().machines.remove(name).expect("the machine is there");
+    }
+
+    /// Somebody switches a machine off.
+    pub(crate) fn switch_off(&self, name: &str) {
+        let mut state = self.state();
+        let machine = state.machines.get_mut(name).expect("the machine is there");
+        machine.on = false;
+        if let Some(disk) = &mut machine.disk {
+            disk.kubelet = None;
+        }
+    }
+
+    /// Removing the state directory removes what lies in it: disks that belong to no machine any more.
+    pub(super) fn state_directory_is_gone(&self) {
+        self.state().machines.retain(|_, machine| machine.defined);
+    }
+
+    /// Nothing of the cluster is left; the image is everybody's.
+    pub(crate) fn is_bare(&self) -> bool {
+        let state = self.state();
+        !state.network && !state.forward && state.machines.is_empty()
+    }
+}
+
+fn host_key(number: usize) -> String {
+    format!("ssh-ed25519 key-{number}")
+}
