@@ -8,4 +8,5 @@
 )]
 
 mod command_line;
+mod golden;
 mod topologies;
