@@ -1,5 +1,7 @@
 //! The topology file as types; field names and their documentation are what users see in the JSON Schema.
 
+mod addons;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::defaults;
 use crate::units::{Bytes, Cidr, PortRange};
+
+pub use addons::{Addons, DnsAddon, ProxyAddon};
 
 /// The only `apiVersion` that this release reads.
 pub const API_VERSION: &str = "provision.dev/v1alpha1";
@@ -321,37 +325,6 @@ pub struct LoadBalancer {
     pub machine: MachineSize,
 }
 
-/// What is installed into the cluster once it runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Addons {
-    /// Service addresses (kube-proxy).
-    pub proxy: ProxyAddon,
-    /// Service names (cluster DNS).
-    pub dns: DnsAddon,
-}
-
-/// kube-proxy, on every node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ProxyAddon {
-    /// Whether it is installed.
-    #[serde(default = "defaults::yes")]
-    pub enabled: bool,
-}
-
-/// The cluster's DNS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct DnsAddon {
-    /// Whether it is installed.
-    #[serde(default = "defaults::yes")]
-    pub enabled: bool,
-    /// How many pods; 2 if the cluster has more than one node, else 1.
-    #[schemars(range(min = 1, max = 100))]
-    pub replicas: Option<u16>,
-}
-
 impl Default for Kubernetes {
     fn default() -> Self {
         Self { version: defaults::version() }
@@ -403,17 +376,5 @@ impl Default for Etcd {
 impl Default for LoadBalancer {
     fn default() -> Self {
         Self { replicas: 1, address: None, machine: MachineSize::default() }
-    }
-}
-
-impl Default for ProxyAddon {
-    fn default() -> Self {
-        Self { enabled: true }
-    }
-}
-
-impl Default for DnsAddon {
-    fn default() -> Self {
-        Self { enabled: true, replicas: None }
     }
 }
