@@ -6,14 +6,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 use super::*;
 
 async fn hello(request: Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let remote = request.extensions().get::<RemoteAddr>().is_some();
-    if request.uri().path() == "/slow" {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
     Ok(http::Response::new(Full::new(Bytes::from(format!("remote={remote}")))))
 }
 
@@ -41,13 +39,27 @@ async fn a_request_in_flight_is_answered_after_the_stop() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
     let token = CancellationToken::new();
-    let server = tokio::spawn(listener.serve_http(service_fn(hello), token.clone()));
-    let request = tokio::spawn(async move { get(address, "/slow").await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (arrived, free) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (arrival, held) = (arrived.clone(), free.clone());
+    let service = service_fn(move |request| {
+        let (arrival, held) = (arrival.clone(), held.clone());
+        async move {
+            arrival.notify_one();
+            held.notified().await;
+            hello(request).await
+        }
+    });
+    let server = tokio::spawn(listener.serve_http(service, token.clone()));
+    let request = tokio::spawn(async move { get(address, "/").await });
+    arrived.notified().await;
     token.cancel();
+    // The stop has begun once nobody accepts any more.
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    free.notify_one();
     assert!(request.await.unwrap().contains("200 OK"));
     server.await.unwrap();
-    assert!(TcpStream::connect(address).await.is_err(), "nobody accepts any more");
 }
 
 #[tokio::test]
