@@ -81,7 +81,7 @@ impl EtcdServer {
     }
 
     async fn wait(&self) -> Result<(), StorageError> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             match self.probe().await {
                 Err(_) if Instant::now() < deadline => {}

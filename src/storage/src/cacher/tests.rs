@@ -106,10 +106,11 @@ impl Line {
     }
 }
 
-const SOON: Duration = Duration::from_secs(10);
+/// Long, for the sake of a busy machine; nobody waits as long as that on an idle one.
+const SOON: Duration = Duration::from_mins(1);
 
 async fn next(watcher: &mut Watcher<Item>) -> Option<CacheEvent<Item>> {
-    tokio::time::timeout(SOON, watcher.next()).await.expect("an event within ten seconds")
+    tokio::time::timeout(SOON, watcher.next()).await.expect("an event comes soon")
 }
 
 /// An event in one line: `+a=1@5`, `~a=1→2@6`, `-a=2@7`.
@@ -495,7 +496,7 @@ async fn many_watchers_share_each_event() {
         objects.push(new);
     }
     assert!(objects.windows(2).all(|pair| Arc::ptr_eq(&pair[0], &pair[1])));
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -126,7 +126,7 @@ async fn values_with_a_time_to_live_share_a_lease_and_vanish() {
     let mut watch = etcd.watch(&prefix, from).await.unwrap();
     let mut removed = 0;
     while removed < 5 {
-        let batch = tokio::time::timeout(Duration::from_secs(20), watch.next());
+        let batch = tokio::time::timeout(Duration::from_mins(1), watch.next());
         for event in batch.await.expect("leases end").unwrap().events {
             assert!(matches!(event, WatchEvent::Delete { .. }));
             removed += 1;
@@ -174,7 +174,7 @@ async fn of_many_api_servers_one_compacts_at_a_time() {
     });
     let key = fresh_prefix() + "a";
     let first = one.create(&key, bytes("0"), None).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut revision = first;
     // A read of old history fails once it is compacted; the present is never touched.
     loop {
@@ -226,9 +226,9 @@ async fn an_absent_server_is_an_error_within_the_timeout() {
     let error = etcd.is_healthy().await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     assert!(Etcd::connect(config).await.is_err());
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     server.restart().await;
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while let Err(error) = etcd.is_healthy().await {
         assert!(error.is_transient() && Instant::now() < deadline, "{error:?}");
     }
