@@ -38,15 +38,7 @@ async fn roles_give_what_they_say() {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "read"},
     });
     admin.create(&format!("{rbac}/rolebindings"), binding).await.ok();
-    let mut allowed = reader.get(&core("configmaps")).await;
-    for _ in 0..100 {
-        if allowed.code == 200 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        allowed = reader.get(&core("configmaps")).await;
-    }
-    allowed.ok();
+    reader.get_soon(&core("configmaps")).await;
     reader.get(&core("secrets")).await.failed(403);
     reader.get("/api/v1/configmaps").await.failed(403);
     reader.delete(&core("configmaps/x")).await.failed(403);
@@ -70,12 +62,7 @@ async fn nobody_grants_what_they_do_not_have() {
         })
     };
     admin.create(&format!("{rbac}/clusterrolebindings"), bind("writer", "writer")).await.ok();
-    for _ in 0..100 {
-        if somebody.get(&format!("{rbac}/clusterroles/writer")).await.code == 200 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    somebody.get_soon(&format!("{rbac}/clusterroles/writer")).await;
     let more = bind("more", "cluster-admin");
     somebody.create(&format!("{rbac}/clusterrolebindings"), more).await.failed(403);
     let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use component_base::serving::Listener;
@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const DAY: Duration = Duration::from_hours(24);
+/// How long to wait for what comes at once on an idle machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server.
 pub(crate) struct Server {
@@ -74,7 +76,8 @@ impl Server {
 
     async fn wait_ready(&self) {
         let admin = self.admin();
-        for _ in 0..500 {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             if let Ok(response) = admin.request(Method::GET, "/readyz").send().await
                 && response.status().is_success()
             {
@@ -186,6 +189,18 @@ impl Caller {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         answer(self.request(Method::GET, path)).await
+    }
+
+    /// [`Caller::get`] until it succeeds, for what the server learns a moment after it said yes.
+    pub(crate) async fn get_soon(&self, path: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get(path).await;
+            if answer.code == 200 || Instant::now() > deadline {
+                return answer.ok();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(crate) async fn create(&self, path: &str, body: Value) -> Answer {

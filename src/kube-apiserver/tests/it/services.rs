@@ -63,15 +63,9 @@ async fn a_cluster_has_its_first_objects() {
     let service = admin.get(&core("services/kubernetes")).await.ok();
     assert_eq!(service["spec"]["clusterIP"], "10.96.0.1");
     // The endpoints are announced right after the server is ready.
-    for _ in 0..100 {
-        let slice = admin.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await;
-        if slice.code == 200 {
-            assert_eq!(slice.body["endpoints"][0]["addresses"][0], "192.0.2.10");
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    let endpoints = admin.get(&core("endpoints/kubernetes")).await.ok();
+    let slice = admin.get_soon("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await;
+    assert_eq!(slice["endpoints"][0]["addresses"][0], "192.0.2.10");
+    let endpoints = admin.get_soon(&core("endpoints/kubernetes")).await;
     assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "192.0.2.10");
     for class in ["system-node-critical", "system-cluster-critical"] {
         admin.get(&format!("/apis/scheduling.k8s.io/v1/priorityclasses/{class}")).await.ok();

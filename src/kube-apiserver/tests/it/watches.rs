@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::harness::{Caller, Server, core};
+use crate::harness::{Caller, PATIENCE, Server, core};
 
 /// An open watch.
 struct Watch {
@@ -31,7 +31,7 @@ impl Watch {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let wait = tokio::time::timeout(Duration::from_secs(10), self.response.chunk());
+            let wait = tokio::time::timeout(PATIENCE, self.response.chunk());
             self.buffer.extend_from_slice(&wait.await.expect("an event comes").unwrap()?);
         }
     }
