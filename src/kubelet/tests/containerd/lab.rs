@@ -120,8 +120,14 @@ impl Lab {
     /// Asks the kubelet's server.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
         let url = format!("https://127.0.0.1:10250{path}");
-        let output = inside(&self.namespace, "curl", &["-sfk", "--max-time", "5", &url]).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        let namespace = fs::File::open(format!("/run/netns/{}", self.namespace)).ok()?;
+        // A thread of its own, which ends in the namespace that it enters.
+        let asking = std::thread::spawn(move || {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(fetch(&url)).ok()
+        });
+        asking.join().expect("asking does not panic")
     }
 
     /// The id of the running container of this name.
@@ -202,6 +208,18 @@ impl Drop for Lab {
         }
         let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
     }
+}
+
+/// The body of a good answer, from whoever listens there: the server's certificate is one that it made itself.
+async fn fetch(url: &str) -> reqwest::Result<String> {
+    // A request before this one may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .no_proxy()
+        .timeout(Duration::from_secs(5))
+        .build()?;
+    client.get(url).send().await?.error_for_status()?.text().await
 }
 
 fn terminate(child: &Child) {
