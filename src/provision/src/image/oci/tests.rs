@@ -19,8 +19,15 @@ fn lab() -> Lab {
     std::fs::write(&netfilter_layer, layer.to_bytes().unwrap()).unwrap();
     std::fs::write(dir.path().join("hyperkube"), "binary").unwrap();
     let manifest = Manifest { suite: "x".into(), kernel: "x".into(), build_seconds: 0.0, packages: vec![] };
-    let node_image =
-        NodeImage { disk: "d".into(), kernel: "k".into(), initrd: "i".into(), etcd_layer, netfilter_layer, hash: "h".into(), manifest };
+    let node_image = NodeImage {
+        disk: "d".into(),
+        kernel: "k".into(),
+        initrd: "i".into(),
+        etcd_layer,
+        netfilter_layer,
+        hash: "h".into(),
+        manifest,
+    };
     Lab { dir, node_image }
 }
 
@@ -69,9 +76,10 @@ fn every_descriptor_leads_to_a_blob_of_that_digest_and_size() {
         seen.push(named["annotations"]["io.containerd.image.name"].as_str().unwrap().to_owned());
         let manifest: Value = serde_json::from_slice(&blob(named)).unwrap();
         let config: Value = serde_json::from_slice(&blob(&manifest["config"])).unwrap();
-        let layer = zstd::decode_all(blob(&manifest["layers"][0]).as_slice()).unwrap();
-        let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
-        assert_eq!(config["rootfs"]["diff_ids"], json!([diff_id]));
+        let unpacked = |layer: &Value| zstd::decode_all(blob(layer).as_slice()).unwrap();
+        let diff_id = |layer: &Value| format!("sha256:{}", hex::encode(Sha256::digest(unpacked(layer))));
+        let diff_ids: Vec<String> = manifest["layers"].as_array().unwrap().iter().map(diff_id).collect();
+        assert_eq!(config["rootfs"]["diff_ids"], json!(diff_ids));
     }
     assert_eq!(seen, names("v1"));
     assert!(seen.contains(&"provision.local/kube-apiserver:v1".to_owned()));
