@@ -11,7 +11,7 @@ use harness::{Lab, Ran, busybox_archive, skip_reason};
 const NAME: &str = "e2e-single";
 const NODE: &str = "e2e-single-control-plane-1";
 /// An emulated machine is ten to twenty times slower than a real one.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 const TOPOLOGY: &str = "apiVersion: provision.dev/v1alpha1
 kind: Cluster
 metadata: {name: e2e-single}
