@@ -140,10 +140,10 @@ fn a_workload_lives_through_the_usual_commands(lab: &Lab) {
     let said = lab.kubectl(&["exec", "deployment/web", "--", "sh", "-c", "echo from inside; cat /etc/resolv.conf"]);
     assert!(said.contains("from inside") && said.contains("nameserver 10.96.0.10"), "{said}");
 
-    let fetch =
-        ["exec", "deployment/web", "--", "wget", "-q", "-T", "5", "-O", "-", "http://web.default.svc.cluster.local/"];
-    let answer = lab.eventually(PATIENCE, &fetch, |ran| ran.code == 0);
-    assert!(answer.stdout.starts_with("web-"), "the Service's name leads to a pod: {answer:?}");
+    let request = r"printf 'GET / HTTP/1.0\r\n\r\n' | timeout 10 nc web.default.svc.cluster.local 80";
+    let fetch = ["exec", "deployment/web", "--", "sh", "-c", request];
+    let answer = lab.eventually(PATIENCE, &fetch, |ran| ran.code == 0 && ran.stdout.starts_with("HTTP/1."));
+    assert!(answer.stdout.contains("web-"), "the Service's name leads to a pod: {answer:?}");
     port_forward(lab);
 
     lab.kubectl(&["set", "env", "deployment/web", "COLOUR=green"]);

@@ -27,6 +27,7 @@ pub mod kvm;
 mod layout;
 mod namespace;
 mod netns;
+mod orphans;
 pub mod select;
 mod state;
 mod supervisor;

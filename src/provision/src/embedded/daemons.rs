@@ -52,6 +52,12 @@ impl Daemons {
         Ok(Self { libvirtd, virtlogd })
     }
 
+    /// The process ids of those that are waited for here.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        let virtlogd = self.virtlogd.as_ref().and_then(Child::id);
+        self.libvirtd.id().into_iter().chain(virtlogd).collect()
+    }
+
     /// Waits until libvirtd ends by itself.
     pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.libvirtd.wait().await

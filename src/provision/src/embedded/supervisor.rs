@@ -16,7 +16,7 @@ use super::daemons::Daemons;
 use super::forward::Forwards;
 use super::layout::Layout;
 use super::state::State;
-use super::{kvm, namespace};
+use super::{kvm, namespace, orphans};
 use crate::image::lock;
 
 /// The first pause before libvirtd is started again; it doubles up to the last.
@@ -48,7 +48,7 @@ fn run(dir: &Path) -> io::Result<()> {
     // The terminal's signals are for the one who started us. Fails if we lead a session already.
     let _ = nix::unistd::setsid();
     // Daemons of daemons (dnsmasq) become our children when their parent ends, and do not stay behind as zombies.
-    nix::sys::prctl::set_child_subreaper(true)?;
+    orphans::adopt()?;
     let layout = Layout::new(dir);
     let Some(_life) = lock::try_take(&layout.life_lock())? else {
         return Err(io::Error::other("another supervisor lives in this directory"));
@@ -61,15 +61,9 @@ fn run(dir: &Path) -> io::Result<()> {
     runtime.block_on(async {
         let ended = supervise(&layout, &state, host).await;
         state.end_members()?;
-        reap();
+        orphans::bury(&[]);
         ended
     })
-}
-
-/// Takes leave of every child that has ended.
-fn reap() {
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-    while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {}
 }
 
 /// Joins the guests of an earlier supervisor, or takes new namespaces; gives their mark.
@@ -95,6 +89,7 @@ fn take_namespaces(layout: &Layout, earlier: Option<&State>) -> io::Result<Strin
 
 async fn supervise(layout: &Layout, state: &State, host: File) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut children = signal(SignalKind::child())?;
     let mut daemons = Daemons::start(layout, Some(state)).await?;
     let mut forwards = Forwards::new(host, &layout.forwards());
     forwards.restore().await;
@@ -106,6 +101,7 @@ async fn supervise(layout: &Layout, state: &State, host: File) -> io::Result<()>
     let asked = loop {
         tokio::select! {
             _ = terminate.recv() => break None,
+            _ = children.recv() => orphans::bury(&daemons.pids()),
             accepted = control.accept() => {
                 let (stream, _) = accepted?;
                 if let Some(asked) = serve(stream, &mut forwards).await {
