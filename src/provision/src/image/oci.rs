@@ -3,7 +3,8 @@
 //!
 //! All images of one binary share one layer, so that the archive holds it once and a node unpacks it once.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -81,13 +82,20 @@ pub fn component_images(
         bytes
     } else {
         let bytes = archive(hyperkube, &programs, tag).map_err(failed("packing"))?;
-        std::fs::create_dir_all(&dir).map_err(failed("writing"))?;
-        let draft = dir.join(format!(".{key}.{}", std::process::id()));
-        std::fs::write(&draft, &bytes).map_err(failed("writing"))?;
-        std::fs::rename(&draft, &path).map_err(failed("writing"))?;
+        put(&dir, &path, &bytes).map_err(failed("writing"))?;
         bytes
     };
     Ok(ImageBundle { sha256: hex::encode(Sha256::digest(&bytes)), path, images })
+}
+
+/// Writes a file of `dir` by way of a draft of its own: several machines, and several runs, may write the same at once.
+fn put(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let readable = std::fs::Permissions::from_mode(0o644);
+    let mut draft = tempfile::Builder::new().prefix(".draft-").permissions(readable).tempfile_in(dir)?;
+    draft.write_all(bytes)?;
+    draft.persist(path)?;
+    Ok(())
 }
 
 /// The image of a component.

@@ -61,6 +61,17 @@ fn the_same_input_gives_the_same_bytes_and_is_found_again() {
 }
 
 #[test]
+fn several_may_make_the_same_at_once() {
+    let lab = lab();
+    let made: Vec<ImageBundle> = std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..8).map(|_| scope.spawn(|| lab.bundle("v1", "one"))).collect();
+        makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+    });
+    assert!(made.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(std::fs::read_dir(made[0].path.parent().unwrap()).unwrap().count(), 1, "no draft stays");
+}
+
+#[test]
 fn every_descriptor_leads_to_a_blob_of_that_digest_and_size() {
     let files = unpack(&lab().bundle("v1", "c").path);
     let blob = |descriptor: &Value| {
