@@ -86,7 +86,11 @@ async fn carry(client: Upgraded, backend: Upgraded) {
     let upwards = async {
         while let Some(Ok(message)) = from_client.next().await {
             let sent = match message {
-                Message::Binary(bytes) => to_backend.write_all(&bytes).await,
+                // TLS may keep the last record back until it is told to flush.
+                Message::Binary(bytes) => match to_backend.write_all(&bytes).await {
+                    Ok(()) => to_backend.flush().await,
+                    failed => failed,
+                },
                 Message::Close(_) => break,
                 // Pings are answered below; text is not part of the protocol.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
