@@ -33,6 +33,7 @@ node-binary:
 
 deps: ## Install the Debian packages that are missing
 	.ci/install-host-packages
+	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 
 bench: deps build ## Print the timeline, memory and binary sizes
 	.ci/bench

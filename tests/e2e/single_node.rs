@@ -1,12 +1,14 @@
 //! The life of a single node, from nothing to nothing, as its user meets it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use harness::{Lab, Ran, busybox_archive, skip_reason};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const NAME: &str = "e2e-single";
 const NODE: &str = "e2e-single-control-plane-1";
@@ -28,6 +30,7 @@ fn a_single_node_lives_from_nothing_to_nothing() {
     }
     let lab = Lab::new(NAME);
     let topology = lab.write("topology.yaml", TOPOLOGY.as_bytes()).display().to_string();
+    a_taken_port_is_named_and_the_next_run_goes_on(&lab, &topology);
     runs_killed_at_a_step_are_finished_by_the_next(&lab, &topology);
     the_node_describes_itself_as_people_expect(&lab);
     a_second_run_reports_no_change_and_writes_nothing(&lab, &topology);
@@ -37,9 +40,24 @@ fn a_single_node_lives_from_nothing_to_nothing() {
     destroy_leaves_nothing(&lab);
 }
 
-/// Kills one run when the machine is made and one when components are installed; the third makes the cluster.
+/// The port for the API was given to the cluster once and is now held by somebody else.
+fn a_taken_port_is_named_and_the_next_run_goes_on(lab: &Lab, topology: &str) {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    let allocations = serde_json::json!({
+        "format": 1, "name": NAME, "id": "6f0d2b4e-2a68-4a0e-9f0b-3f1c5a7d9e11", "libvirt": "embedded", "apiPort": port,
+        "network": {"name": "e2e-single-6f0d2b4e", "bridge": "pv-6f0d2b4e", "subnet": "10.87.0.0/24"}, "machines": {},
+    });
+    std::fs::create_dir_all(lab.state()).unwrap();
+    std::fs::write(lab.state().join("cluster.json"), allocations.to_string()).unwrap();
+    let ran = lab.provision(&["apply", topology]);
+    assert_eq!((ran.code, ran.stderr.contains(&format!("127.0.0.1:{port}"))), (4, true), "{ran:?}");
+    assert!(ran.stderr.contains("hint: end the program that uses the port"), "{ran:?}");
+}
+
+/// Interrupts one run when the machine is made and kills one when components are installed; the third makes the cluster.
 fn runs_killed_at_a_step_are_finished_by_the_next(lab: &Lab, topology: &str) {
-    for step in ["create-machine", "install-components"] {
+    for (step, signal) in [("create-machine", Signal::SIGINT), ("install-components", Signal::SIGKILL)] {
         let mut run = lab.start(&["apply", topology]);
         let started = format!("\"{step}/{NODE}\",\"happened\":\"started\"");
         let journal = lab.state().join("journal.jsonl");
@@ -49,8 +67,9 @@ fn runs_killed_at_a_step_are_finished_by_the_next(lab: &Lab, topology: &str) {
             assert!(run.try_wait().unwrap().is_none(), "the run ended before {step}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        run.kill().unwrap();
-        run.wait().unwrap();
+        kill(Pid::from_raw(run.id().cast_signed()), signal).unwrap();
+        let code = run.wait().unwrap().code();
+        assert_eq!(code, (signal == Signal::SIGINT).then_some(130), "Ctrl-C has an exit code of its own");
     }
     let timings = lab.path("timings.json");
     let ran = lab.provision(&["apply", topology, "--timings", timings.to_str().unwrap()]);

@@ -60,6 +60,11 @@ impl Lab {
         self.provision.exists()
     }
 
+    /// The program under test.
+    pub fn program(&self) -> &Path {
+        &self.provision
+    }
+
     /// A file in this world.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -62,6 +62,31 @@ fn more_memory_than_the_host_has_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_full_disk_is_found_before_anything_is_made() {
+    let Some(lab) = lab() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: a small file system can be mounted by root only");
+        return;
+    }
+    let hyperkube = lab.write("hyperkube", b"not a program").display().to_string();
+    let spec = "spec: {infrastructure: {libvirt: {uri: embedded}}}\n";
+    let file = lab.write("demo.yaml", format!("{HEAD}{spec}").as_bytes()).display().to_string();
+    std::fs::create_dir_all(lab.path("state")).unwrap();
+    // In a mount namespace of its own, so that nothing has to be unmounted.
+    let script = "mount -t tmpfs -o size=32m none \"$1\" && shift && exec \"$@\"";
+    let state = lab.path("state").display().to_string();
+    let provision = lab.program().display().to_string();
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh", &state, &provision, "--state-dir", &state])
+        .args(["--hyperkube", &hyperkube, "apply", &file])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("hint: free disk space, or choose another --state-dir"), "{stderr}");
+}
+
+#[test]
 fn an_unreachable_libvirt_is_named_with_its_address() {
     let spec = "spec: {infrastructure: {libvirt: {uri: 'qemu+unix:///system?socket=/nonexistent/sock'}}}\n";
     check("apply", spec, 4, &["/nonexistent/sock"]);

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// Seconds since the run began at which each milestone was reached.
 #[derive(Debug)]
 pub struct Timeline {
     began: Instant,
+    /// The same moment as clocks on walls show it, for what hosts write down themselves.
+    date: Timestamp,
     milestones: Mutex<BTreeMap<&'static str, f64>>,
 }
 
@@ -25,7 +28,7 @@ pub struct Report {
 
 impl Default for Timeline {
     fn default() -> Self {
-        Self { began: Instant::now(), milestones: Mutex::default() }
+        Self { began: Instant::now(), date: Timestamp::now(), milestones: Mutex::default() }
     }
 }
 
@@ -33,6 +36,12 @@ impl Timeline {
     /// Writes down that a milestone has been reached; of several machines the last one counts.
     pub fn mark(&self, milestone: &'static str) {
         let seconds = self.began.elapsed().as_secs_f64();
+        self.milestones.lock().unwrap_or_else(PoisonError::into_inner).insert(milestone, seconds);
+    }
+
+    /// Writes down a milestone that was reached at `date`, by our clock.
+    pub fn mark_at(&self, milestone: &'static str, date: Timestamp) {
+        let seconds = date.duration_since(self.date).as_secs_f64();
         self.milestones.lock().unwrap_or_else(PoisonError::into_inner).insert(milestone, seconds);
     }
 

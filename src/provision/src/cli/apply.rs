@@ -1,7 +1,12 @@
 //! `provision apply FILE`, and `provision FILE`.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use ssh::Script;
 use tokio_util::sync::CancellationToken;
+use topology::Role;
 
 use super::{open, print, print_json};
 use crate::config::{ApplyArgs, Config};
@@ -11,6 +16,12 @@ use crate::lifecycle::{UP, converge};
 use crate::lock::Lock;
 use crate::progress::{Format, for_output};
 use crate::state::{StateDir, write_private};
+
+/// How long a machine that has just been worked on may take to answer.
+const GLANCE: Duration = Duration::from_secs(5);
+/// Prints the time, and when the first line on an election was written, both as RFC 3339.
+const ETCD_LEADER: &str = "date -u +%Y-%m-%dT%H:%M:%S.%NZ
+grep -h -m 1 'elected leader' /var/log/pods/kube-system_etcd-*/etcd/*.log | head -n 1 | cut -d ' ' -f 1";
 
 pub(super) async fn run(args: &ApplyArgs, config: &Config, token: &CancellationToken) -> Result<Exit> {
     let topology = open::read_topology(&args.file)?;
@@ -24,12 +35,27 @@ pub(super) async fn run(args: &ApplyArgs, config: &Config, token: &CancellationT
     let outcome = converge(UP, &context, token).await;
     context.progress.close();
     if let Some(file) = &args.timings {
+        if let Err(error) = etcd_leader(&context).await {
+            tracing::debug!("when etcd had its leader cannot be told: {error:#}");
+        }
         let text = serde_json::to_vec_pretty(&context.timeline.report())?;
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let plan = outcome?;
     summary(&context, config, plan.is_empty())?;
     Ok(Exit::Done)
+}
+
+/// Asks a control plane when its etcd had a leader: etcd writes it down, and nothing of ours waits for it.
+async fn etcd_leader(context: &Context) -> Result<()> {
+    let control_planes = context.desired.names(|role| *role == Role::ControlPlane);
+    let host = context.hosts.connect(control_planes.first().context("a control plane")?, GLANCE).await?;
+    let text = host.run(&Script::new(ETCD_LEADER)).await?.text();
+    let (now, elected) = text.split_once('\n').context("etcd has elected no leader")?;
+    let (now, elected): (Timestamp, Timestamp) = (now.parse()?, elected.parse()?);
+    // The clocks of host and machine differ; both have just been read.
+    context.timeline.mark_at("etcdLeader", Timestamp::now() - now.duration_until(elected).abs());
+    Ok(())
 }
 
 fn summary(context: &Context, config: &Config, unchanged: bool) -> Result<()> {
