@@ -77,6 +77,7 @@ pub(super) fn machine_name(state: &StateDir, named: Option<&str>) -> Result<Stri
 
 /// A cluster to be worked on as the topology asks; its allocations are made and kept.
 pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc<dyn Progress>) -> Result<Context> {
+    refuse_unserved(&topology)?;
     let state = StateDir::new(&config.state_dir, topology.name());
     let allocations = allocations(&topology, &state, config).await?;
     let components = Components::read(&config.components()?)?;
@@ -90,6 +91,7 @@ pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc
 
 /// A cluster to be looked at; nothing is written.
 pub(super) async fn for_plan(topology: Topology, config: &Config) -> Result<Context> {
+    refuse_unserved(&topology)?;
     let state = StateDir::new(&config.state_dir, topology.name());
     let allocations = allocations(&topology, &state, config).await?;
     let components = Components::read(&config.components()?)?;
@@ -110,6 +112,25 @@ pub(super) fn existing(name: &str, config: &Config, progress: Arc<dyn Progress>)
         Err(_) => Components { hyperkube: std::path::PathBuf::new(), tag: "none".to_owned() },
     };
     context(topology, allocations, components, &state, (config, progress))
+}
+
+/// What a topology may say and this release does not build yet. Better no cluster than half of one.
+fn refuse_unserved(topology: &Topology) -> Result<()> {
+    let spec = &topology.cluster().spec;
+    let unserved = [
+        ("spec.controlPlane.replicas", "more than one control plane", spec.control_plane.replicas > 1),
+        ("spec.etcd.mode", "external etcd", spec.etcd.mode == topology::spec::EtcdMode::External),
+        ("spec.loadBalancer", "a load balancer", spec.load_balancer.is_some()),
+        ("spec.workers", "workers", spec.workers.iter().any(|pool| pool.replicas > 0)),
+    ];
+    match unserved.iter().find(|(_, _, asked)| *asked) {
+        None => Ok(()),
+        Some((field, what, _)) => {
+            let message =
+                format!("{field}: this release builds single nodes; {what} can be written down and not be built yet");
+            Err(Refusal::new(Exit::Host, message).hint("start from topologies/single-node.yaml").into())
+        }
+    }
 }
 
 async fn allocations(topology: &Topology, state: &StateDir, config: &Config) -> Result<Allocations> {
