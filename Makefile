@@ -11,7 +11,8 @@ help: ## Show the commands
 
 cluster: deps build ## Build everything and make the cluster of TOPOLOGY on this machine
 	$(BIN)/provision apply $(TOPOLOGY)
-	$$(.ci/kubectl) --kubeconfig "$$($(BIN)/provision kubeconfig $(TOPOLOGY) --path)" get nodes -o wide
+	@$$(.ci/kubectl) --kubeconfig "$$($(BIN)/provision kubeconfig $(TOPOLOGY) --path)" get nodes
+	@echo "Use it: export KUBECONFIG=$$($(BIN)/provision kubeconfig $(TOPOLOGY) --path)"
 
 test: deps build ## Run all tests that this machine can run
 	.ci/test

@@ -17,14 +17,8 @@ use super::layer::Layer;
 pub const PAUSE_IMAGE: &str = "provision.local/pause:1";
 
 /// Components that are the node binary under another name.
-pub const COMPONENTS: &[&str] = &[
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "cloud-controller-manager",
-    "kube-proxy",
-    "cluster-dns",
-];
+pub const COMPONENTS: &[&str] =
+    &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "cluster-dns"];
 
 /// Changes when the way archives are made changes.
 const FORMAT: &str = "oci/2";
