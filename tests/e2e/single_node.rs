@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 const NAME: &str = "e2e-single";
 const NODE: &str = "e2e-single-control-plane-1";
-/// An emulated machine is ten to twenty times slower than a real one.
+/// An emulated machine on a busy host is several times slower than a real one.
 const PATIENCE: Duration = Duration::from_mins(4);
 const TOPOLOGY: &str = "apiVersion: provision.dev/v1alpha1
 kind: Cluster

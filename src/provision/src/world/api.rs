@@ -95,7 +95,7 @@ impl ClusterApi for KubeApi {
             }
         };
         tokio::time::timeout(PATIENCE, poll).await.with_context(|| {
-            format!("the API server is not ready after {PATIENCE:?}; `provision logs` on a control plane says why")
+            format!("the API server is not ready after {PATIENCE:?}; `provision ssh CLUSTER -- journalctl -u kubelet` says more")
         })
     }
 
