@@ -14,7 +14,7 @@ use crate::inventory::{Inventory, observe};
 use crate::journal::Journal;
 use crate::phases::{
     configure_node, connect_host, create_machine, create_network, install_addons, install_components, mark_node,
-    prepare_image, remove_machine, remove_network, start_control_plane, verify_cluster, wait_node,
+    prepare_image, remove_machine, remove_network, start_control_plane, verify_cluster, wait_first_pod, wait_node,
 };
 use crate::plan::{Plan, Step};
 
@@ -28,6 +28,7 @@ pub const UP: &[&dyn Phase] = &[
     &configure_node::ConfigureNode,
     &start_control_plane::StartControlPlane,
     &install_addons::InstallAddons,
+    &wait_first_pod::WaitFirstPod,
     &mark_node::MarkNode,
     &wait_node::WaitNode,
     &verify_cluster::VerifyCluster,

@@ -12,6 +12,7 @@ pub(crate) mod remove_machine;
 pub(crate) mod remove_network;
 pub(crate) mod start_control_plane;
 pub(crate) mod verify_cluster;
+pub(crate) mod wait_first_pod;
 pub(crate) mod wait_node;
 
 /// How long a host that has been reached before may take to let us in again.

@@ -130,6 +130,9 @@ pub trait ClusterApi: Send + Sync {
     /// Waits until the Node is Ready.
     async fn wait_node(&self, name: &str) -> Result<()>;
 
+    /// Waits until a pod runs that is not of a static file.
+    async fn wait_first_pod(&self) -> Result<()>;
+
     /// Waits until every pod of the add-ons is ready.
     async fn wait_addons(&self) -> Result<()>;
 

@@ -59,7 +59,7 @@ async fn a_cluster_is_made_and_then_there_is_nothing_to_do() {
         let mut lab = Lab::new(spec);
         let plan = lab.up(Faults::None, 0).await.plan();
         let machines = lab.desired().machines.len();
-        assert_eq!(plan.steps.len(), 5 + 6 * machines, "{plan}");
+        assert_eq!(plan.steps.len(), 6 + 6 * machines, "{plan}");
         assert_eq!(lab.world.stale_kubelets(), [""; 0]);
         let seen = lab.look().await;
         assert_eq!(seen.hosts.len(), machines);

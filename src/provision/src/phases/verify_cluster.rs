@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use ssh::Script;
 use topology::Role;
 
-use super::{PATIENCE, install_addons, wait_node};
+use super::{PATIENCE, install_addons, wait_first_pod, wait_node};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -31,7 +31,7 @@ impl Phase for VerifyCluster {
         if whole {
             return Vec::new();
         }
-        let mut before = vec![Step::name(install_addons::NAME, cluster)];
+        let mut before = vec![Step::name(install_addons::NAME, cluster), Step::name(wait_first_pod::NAME, cluster)];
         before.extend(nodes.iter().map(|name| Step::name(wait_node::NAME, name)));
         vec![Step::new(NAME, cluster, Action::Wait, "its add-ons have not been seen at work").after(before)]
     }
@@ -39,7 +39,6 @@ impl Phase for VerifyCluster {
     fn carry_out<'a>(&'a self, context: &'a Context, _: &'a Step) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             context.cluster.wait_addons().await?;
-            context.timeline.mark("firstPodRunning");
             if context.desired.addons.dns_address.is_some() {
                 resolve(context).await?;
                 context.timeline.mark("dnsAnswers");

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -120,6 +120,25 @@ impl ClusterApi for KubeApi {
         wait_for_node(&nodes, name, is_ready).await
     }
 
+    async fn wait_first_pod(&self) -> Result<()> {
+        let pods: Api<Pod> = Api::all(self.client().await?);
+        let stream = watcher(pods, watcher::Config::default()).default_backoff().applied_objects();
+        let mut stream = std::pin::pin!(stream);
+        let wait = async {
+            loop {
+                match stream.try_next().await {
+                    Ok(Some(pod)) if is_ordinary_and_runs(&pod) => return Ok(()),
+                    Ok(Some(_)) => {}
+                    Ok(None) => anyhow::bail!("the watch on pods ended"),
+                    Err(error) => tracing::debug!("the watch on pods is restarted: {error}"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.with_context(|| {
+            format!("no pod runs after {PATIENCE:?}; `kubectl get pods -A` and `kubectl get events -A` say more")
+        })?
+    }
+
     async fn wait_addons(&self) -> Result<()> {
         let client = self.client().await?;
         let daemons: Api<DaemonSet> = Api::namespaced(client.clone(), SYSTEM);
@@ -221,6 +240,12 @@ where
     }
 }
 
+/// Whether a pod runs that the scheduler or a controller placed, rather than a file on its node.
+fn is_ordinary_and_runs(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Running") && !pod.annotations().contains_key("kubernetes.io/config.mirror")
+}
+
 fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|conditions| {
@@ -241,4 +266,21 @@ fn deployment_is_available(deployment: &Deployment) -> bool {
     deployment.status.as_ref().is_some_and(|status| {
         status.observed_generation >= deployment.metadata.generation && status.available_replicas.unwrap_or(0) >= wanted
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_of_static_pods_and_pods_that_only_wait_do_not_count() {
+        let check = |phase: &str, annotations: serde_json::Value, expected: bool| {
+            let pod = serde_json::json!({ "metadata": { "name": "p", "annotations": annotations }, "status": { "phase": phase } });
+            assert_eq!(is_ordinary_and_runs(&serde_json::from_value(pod).unwrap()), expected, "{phase} {annotations}");
+        };
+        check("Running", serde_json::json!({}), true);
+        check("Pending", serde_json::json!({}), false);
+        check("Running", serde_json::json!({ "kubernetes.io/config.mirror": "hash" }), false);
+        assert!(!is_ordinary_and_runs(&Pod::default()));
+    }
 }

@@ -64,6 +64,14 @@ impl ClusterApi for World {
         .await
     }
 
+    async fn wait_first_pod(&self) -> Result<()> {
+        self.point("wait for the first pod", |state| {
+            ensure!(self.etcd(state)?.objects.keys().any(|name| name.starts_with("DaemonSet/")), "there are no pods");
+            Ok(())
+        })
+        .await
+    }
+
     async fn wait_addons(&self) -> Result<()> {
         self.point("wait for the add-ons", |state| {
             ensure!(self.etcd(state)?.record.contains_key("addons"), "there are no add-ons");
