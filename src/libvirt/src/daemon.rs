@@ -1,7 +1,7 @@
 //! The real adapter: one connection to a libvirt daemon.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use virt::connect::Connect;
@@ -12,10 +12,8 @@ use crate::description::{Description, DhcpHost, Owner};
 use crate::error::{HypervisorError, Object};
 use crate::hypervisor::{DomainState, DomainSummary, HostInfo, Hypervisor, NetworkSummary};
 
+mod events;
 mod objects;
-
-/// How often a domain that shuts down is looked at; libvirt's event loop would need a thread of its own.
-const SHUTDOWN_LOOK: Duration = Duration::from_millis(100);
 
 /// A connection to a libvirt daemon; cheap to clone.
 #[derive(Clone)]
@@ -31,6 +29,7 @@ impl Daemon {
         tokio::task::spawn_blocking(move || {
             // libvirt would print every error to the terminal, also those that are answers.
             virt::error::clear_error_callback();
+            events::start_loop();
             match Connect::open(Some(&uri)) {
                 Ok(connection) => Ok(Self { inner: Arc::new(Inner { uri, connection }) }),
                 Err(source) => Err(HypervisorError::Connect { uri, source }),
@@ -125,28 +124,33 @@ impl Hypervisor for Daemon {
     }
 
     async fn shutdown_domain(&self, owner: &Owner, name: &str, patience: Duration) -> Result<(), HypervisorError> {
-        let deadline = Instant::now() + patience;
-        let mut asked = false;
-        loop {
-            let (owner, domain_name, ask) = (owner.clone(), name.to_owned(), !asked);
-            let state = self.call(move |inner| {
-                let domain = inner.own_domain(&owner, &domain_name)?;
-                let state = inner.state(&domain)?;
-                if ask && state != DomainState::Stopped {
+        let (me, domain_name) = (owner.clone(), name.to_owned());
+        let (domain, watch) = self
+            .call(move |inner| {
+                let domain = inner.own_domain(&me, &domain_name)?;
+                // Listening comes first: a guest may be off before the call that asks it returns.
+                let watch = events::Watch::new(&inner.connection, &domain);
+                let watch = watch.map_err(inner.operation("watch", Object::Domain, &domain_name))?;
+                if inner.state(&domain)? != DomainState::Stopped {
                     domain.shutdown().map_err(inner.operation("shut down", Object::Domain, &domain_name))?;
                 }
-                Ok(state)
-            });
-            asked = true;
-            if state.await? == DomainState::Stopped {
-                return Ok(());
+                Ok((domain, watch))
+            })
+            .await?;
+        let domain = Arc::new(domain);
+        let ended = async {
+            loop {
+                let domain = Arc::clone(&domain);
+                if self.call(move |inner| inner.state(&domain)).await? == DomainState::Stopped {
+                    return Ok(());
+                }
+                watch.next().await;
             }
-            if Instant::now() >= deadline {
-                let (uri, name) = (self.inner.uri.clone(), name.to_owned());
-                return Err(HypervisorError::StillRunning { uri, name, seconds: patience.as_secs() });
-            }
-            tokio::time::sleep(SHUTDOWN_LOOK).await;
-        }
+        };
+        tokio::time::timeout(patience, ended).await.unwrap_or_else(|_| {
+            let (uri, name) = (self.inner.uri.clone(), name.to_owned());
+            Err(HypervisorError::StillRunning { uri, name, seconds: patience.as_secs() })
+        })
     }
 
     async fn destroy_domain(&self, owner: &Owner, name: &str) -> Result<(), HypervisorError> {

@@ -3,6 +3,8 @@
 //! A phase is one file in `phases/`: it plans its steps from what is wanted and what is seen, and carries each of them
 //! out. A phase decides nothing while it acts. To add one: a new file, a line here, a test.
 
+pub mod power;
+
 use anyhow::{Context as _, Result};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +16,8 @@ use crate::inventory::{Inventory, observe};
 use crate::journal::Journal;
 use crate::phases::{
     configure_node, connect_host, create_machine, create_network, install_addons, install_components, mark_node,
-    prepare_image, remove_machine, remove_network, start_control_plane, verify_cluster, wait_first_pod, wait_node,
+    prepare_image, remove_machine, remove_network, start_control_plane, start_machine, stop_machine, stop_network,
+    verify_cluster, wait_first_pod, wait_node,
 };
 use crate::plan::{Plan, Step};
 
@@ -37,6 +40,13 @@ pub const UP: &[&dyn Phase] = &[
 /// Takes everything away that the cluster was given.
 pub const DOWN: &[&dyn Phase] = &[&remove_machine::RemoveMachine, &remove_network::RemoveNetwork];
 
+/// Powers everything off and keeps it.
+pub const STOP: &[&dyn Phase] = &[&stop_machine::StopMachine, &stop_network::StopNetwork];
+
+/// Powers everything on again, until every Node is Ready.
+pub const START: &[&dyn Phase] =
+    &[&create_network::CreateNetwork, &start_machine::StartMachine, &connect_host::ConnectHost, &wait_node::WaitNode];
+
 /// How often a run may look again and go on before it gives up; one round makes a cluster, the second finds nothing to do.
 const MOST_ROUNDS: usize = 4;
 
@@ -57,10 +67,23 @@ pub fn plan(phases: &[&dyn Phase], context: &Context, seen: &Inventory) -> Plan 
     Plan::new(phases.iter().flat_map(|phase| phase.plan(context, seen)).collect())
 }
 
+/// What the caller says to each plan before it is carried out; rounds are counted from 0.
+pub type Gate<'a> = &'a (dyn Fn(usize, &Plan) -> Result<()> + Sync);
+
 /// Looks, plans and executes until there is nothing left to do; returns the first plan.
 pub async fn converge(phases: &[&dyn Phase], context: &Context, token: &CancellationToken) -> Result<Plan> {
+    converge_through(phases, context, token, &|_, _| Ok(())).await
+}
+
+/// The same, with every plan shown to `gate` before anything of it is done.
+pub async fn converge_through(
+    phases: &[&dyn Phase],
+    context: &Context,
+    token: &CancellationToken,
+    gate: Gate<'_>,
+) -> Result<Plan> {
     let mut first = None;
-    for _ in 0..MOST_ROUNDS {
+    for round in 0..MOST_ROUNDS {
         let seen = tokio::select! {
             biased;
             () = token.cancelled() => return Err(Refusal::new(Exit::Interrupted, "interrupted").into()),
@@ -71,6 +94,7 @@ pub async fn converge(phases: &[&dyn Phase], context: &Context, token: &Cancella
         if plan.is_empty() {
             return Ok(first.clone());
         }
+        gate(round, &plan)?;
         let journal = Journal::open(&context.state)?;
         let observers = Observers { journal: &journal, progress: &context.progress };
         execute(&plan, &PhaseCarrier { phases, context }, &observers, token).await?;

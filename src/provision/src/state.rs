@@ -1,7 +1,7 @@
 //! The state directory of a cluster: what was allocated, the secrets, the journal and the lock.
 //!
 //! Layout: `topology.yaml` (what was last asked for), `cluster.json` ([`Allocations`]), `journal.jsonl`, `lock`,
-//! `ssh/` (our key), `pki/` (authorities and leaves), `kubeconfig`, `disks/`, `console/`, `embedded/`.
+//! `stopped` (while it is meant to be powered off), `ssh/` (our key), `pki/` (authorities and leaves), `kubeconfig`, `disks/`, `console/`, `embedded/`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +18,9 @@ use crate::exit::{Exit, Refusal};
 
 /// The version of the layout; a directory with another one is refused rather than guessed at.
 pub const FORMAT: u32 = 1;
+
+/// Is there while the cluster is meant to be powered off.
+const STOPPED: &str = "stopped";
 
 /// The directory of one cluster.
 #[derive(Clone, Debug)]
@@ -141,6 +144,25 @@ impl StateDir {
     /// The topology that was last asked for, as text.
     pub fn topology(&self) -> Result<Option<String>> {
         read_if_there(&self.path("topology.yaml"))
+    }
+
+    /// Whether the cluster is meant to be powered off.
+    pub fn is_stopped(&self) -> bool {
+        self.path(STOPPED).exists()
+    }
+
+    /// Keeps whether the cluster is meant to be powered off.
+    pub fn set_stopped(&self, stopped: bool) -> Result<()> {
+        let path = self.path(STOPPED);
+        if stopped {
+            return write_private(&path, format!("since {}\n", jiff::Timestamp::now()).as_bytes());
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes the directory and all that is in it.

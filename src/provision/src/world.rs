@@ -65,6 +65,12 @@ pub trait Infrastructure: Send + Sync {
     /// Makes a machine and switches it on.
     async fn create_machine(&self, name: &str) -> Result<()>;
 
+    /// Asks a machine to shut down, and pulls its plug if it does not within `patience`; one that is off stays off.
+    async fn stop_machine(&self, name: &str, patience: Duration) -> Result<()>;
+
+    /// Switches on a machine that exists.
+    async fn start_machine(&self, name: &str) -> Result<()>;
+
     /// Removes a machine with its disk.
     async fn remove_machine(&self, name: &str) -> Result<()>;
 

@@ -31,6 +31,8 @@ pub(super) async fn run(args: &ApplyArgs, config: &Config, token: &CancellationT
     let context = open::for_apply(topology, config, progress).await?;
     context.desired.vault.save(&context.state)?;
     write_private(&context.state.path("kubeconfig"), context.desired.kubeconfig.as_bytes())?;
+    // What is asked for is a cluster that runs.
+    context.state.set_stopped(false)?;
     context.timeline.mark("pki");
     let outcome = converge(UP, &context, token).await;
     context.progress.close();

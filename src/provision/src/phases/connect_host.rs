@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::future::BoxFuture;
 
-use super::create_machine;
+use super::{create_machine, start_machine};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -30,7 +30,7 @@ impl Phase for ConnectHost {
             .filter(|name| !seen.hosts.contains_key(*name))
             .map(|name| {
                 Step::new(NAME, name, Action::Wait, "it cannot be reached by SSH yet")
-                    .after([Step::name(create_machine::NAME, name)])
+                    .after([Step::name(create_machine::NAME, name), Step::name(start_machine::NAME, name)])
             })
             .collect()
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::Role;
 
-use super::{configure_node, install_addons};
+use super::{configure_node, install_addons, start_machine};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -25,7 +25,11 @@ impl Phase for WaitNode {
         let mut steps = Vec::new();
         for name in context.desired.names(Role::is_node) {
             if !seen.cluster.ready_nodes.contains(&name) {
-                let before = [Step::name(install_addons::NAME, cluster), Step::name(configure_node::NAME, &name)];
+                let before = [
+                    Step::name(install_addons::NAME, cluster),
+                    Step::name(configure_node::NAME, &name),
+                    Step::name(start_machine::NAME, &name),
+                ];
                 steps.push(Step::new(NAME, &name, Action::Wait, "its Node is not Ready yet").after(before));
             }
         }

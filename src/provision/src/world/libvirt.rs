@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use libvirt::volume::{self, DiskFormat};
-use libvirt::{DomainState, Hypervisor, Owner};
+use libvirt::{DomainState, Hypervisor, HypervisorError, Owner};
 use tokio::sync::OnceCell;
 use topology::{Machine, Topology};
 
@@ -158,6 +158,15 @@ impl Libvirt {
         }
     }
 
+    /// A private daemon that was started again knows no domains: they are described to it anew.
+    async fn define_and_start(&self, name: &str, image: &NodeImage) -> Result<()> {
+        let daemon = &self.selected().await?.daemon;
+        let kvm = daemon.host().await?.kvm;
+        let domain = self.describe_machine(name, image, kvm)?;
+        daemon.define_domain(&self.owner, &domain.to_xml()?).await?;
+        Ok(daemon.start_domain(&self.owner, name).await?)
+    }
+
     fn node_image_now(&self) -> Result<NodeImage> {
         image::cached(&self.image, &self.cache_dir).context("the node image is not in the cache")
     }
@@ -216,12 +225,26 @@ impl Infrastructure for Libvirt {
         }
         volume::create_overlay(&self.disk(name), &image.disk, DiskFormat::Raw, machine.disk.0).await?;
         specs::seed(self, machine).write(&self.seed(name))?;
+        self.define_and_start(name, &image).await
+    }
+
+    async fn stop_machine(&self, name: &str, patience: Duration) -> Result<()> {
+        if self.is_embedded() && self.running_embedded().is_none() {
+            return Ok(());
+        }
         let daemon = &self.selected().await?.daemon;
-        let kvm = daemon.host().await?.kvm;
-        let domain = self.describe_machine(name, &image, kvm)?;
-        daemon.define_domain(&self.owner, &domain.to_xml()?).await?;
-        daemon.start_domain(&self.owner, name).await?;
-        Ok(())
+        match daemon.shutdown_domain(&self.owner, name, patience).await {
+            Err(error @ (HypervisorError::StillRunning { .. } | HypervisorError::Operation { .. })) => {
+                tracing::debug!("{name} is stopped by force: {error}");
+                Ok(daemon.destroy_domain(&self.owner, name).await?)
+            }
+            asked => Ok(asked?),
+        }
+    }
+
+    async fn start_machine(&self, name: &str) -> Result<()> {
+        anyhow::ensure!(self.disk(name).exists(), "the disk of {name} is gone; `provision apply` makes it anew");
+        self.define_and_start(name, &self.node_image_now()?).await
     }
 
     async fn remove_machine(&self, name: &str) -> Result<()> {

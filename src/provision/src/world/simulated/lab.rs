@@ -12,7 +12,7 @@ use crate::allocate::{self, Site};
 use crate::context::{Context, Ledger};
 use crate::desired::{Components, Desired};
 use crate::inventory::{Inventory, observe};
-use crate::lifecycle::{DOWN, Phase, UP, converge};
+use crate::lifecycle::{DOWN, UP, converge, power};
 use crate::plan::Plan;
 use crate::progress::Silent;
 use crate::state::StateDir;
@@ -25,6 +25,15 @@ pub(crate) struct Lab {
     dir: tempfile::TempDir,
     /// Taken by the process that is alive.
     desired: Option<Desired>,
+}
+
+/// What a life is for.
+#[derive(Clone, Copy)]
+enum Verb {
+    Up,
+    Down,
+    Stop,
+    Start,
 }
 
 /// How a life ended.
@@ -85,7 +94,17 @@ impl Lab {
 
     /// One `provision apply` without its command line.
     pub(crate) async fn up(&mut self, faults: Faults, seed: u64) -> Ended {
-        self.live(UP, faults, seed).await
+        self.live(Verb::Up, faults, seed).await
+    }
+
+    /// One `provision stop` without its command line.
+    pub(crate) async fn stop(&mut self, faults: Faults, seed: u64) -> Ended {
+        self.live(Verb::Stop, faults, seed).await
+    }
+
+    /// One `provision start` without its command line.
+    pub(crate) async fn start(&mut self, faults: Faults, seed: u64) -> Ended {
+        self.live(Verb::Start, faults, seed).await
     }
 
     /// One `provision destroy` without its command line.
@@ -93,7 +112,7 @@ impl Lab {
         if !self.state.root().exists() {
             return Ended::Well(Ok(Plan::default()));
         }
-        let ended = self.live(DOWN, faults, seed).await;
+        let ended = self.live(Verb::Down, faults, seed).await;
         if let Ended::Well(Ok(_)) = &ended {
             self.state.remove().unwrap();
             self.world.state_directory_is_gone();
@@ -115,16 +134,23 @@ impl Lab {
         self.desired = Some(context.desired);
     }
 
-    async fn live(&mut self, phases: &[&dyn Phase], faults: Faults, seed: u64) -> Ended {
+    async fn live(&mut self, verb: Verb, faults: Faults, seed: u64) -> Ended {
         let (death, interrupt) = self.world.begin(faults, seed);
         let context = self.context();
-        let down = phases.len() == DOWN.len();
         let work = async {
-            let plan = converge(phases, &context, &interrupt).await?;
-            if down {
-                context.infrastructure.remove_network().await?;
+            match verb {
+                Verb::Up => {
+                    context.state.set_stopped(false)?;
+                    converge(UP, &context, &interrupt).await
+                }
+                Verb::Stop => power::stop(&context, &interrupt).await,
+                Verb::Start => power::start(&context, &interrupt).await,
+                Verb::Down => {
+                    let plan = converge(DOWN, &context, &interrupt).await?;
+                    context.infrastructure.remove_network().await?;
+                    Ok(plan)
+                }
             }
-            Ok(plan)
         };
         let ended = tokio::select! {
             biased;

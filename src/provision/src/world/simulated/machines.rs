@@ -1,9 +1,11 @@
 //! The simulated hypervisor; its steps are those of the libvirt side, in the same order.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 
-use super::{Disk, World};
+use super::{Disk, Machine, World};
 use crate::image::NodeImage;
 use crate::image::build::Manifest;
 use crate::world::{Infrastructure, Power, Report, Stream, Survey};
@@ -70,18 +72,28 @@ impl Infrastructure for World {
             Ok(())
         })
         .await?;
-        self.change(format!("{name}: switch on"), |state| {
-            ensure!(state.network, "{name} was switched on before there was a network");
-            let machine = state.machines.get_mut(name).context("no such machine")?;
-            machine.on = true;
-            // systemd starts what was enabled.
-            if let Some(disk) = machine.disk.as_mut().filter(|disk| disk.enabled && disk.kubelet.is_none()) {
-                disk.reload_units()?;
-                disk.start_kubelet()?;
+        self.switch_on(name).await
+    }
+
+    async fn stop_machine(&self, name: &str, _: Duration) -> Result<()> {
+        self.point(format!("{name}: ask it to shut down"), |_| Ok(())).await?;
+        self.change(format!("{name}: power off"), |state| {
+            if let Some(machine) = state.machines.get_mut(name) {
+                machine.power_off();
             }
             Ok(())
         })
         .await
+    }
+
+    async fn start_machine(&self, name: &str) -> Result<()> {
+        self.change(format!("{name}: define"), |state| {
+            let machine = state.machines.get_mut(name).filter(|machine| machine.disk.is_some());
+            machine.context("there is no machine to switch on")?.defined = true;
+            Ok(())
+        })
+        .await?;
+        self.switch_on(name).await
     }
 
     async fn remove_machine(&self, name: &str) -> Result<()> {
@@ -101,7 +113,7 @@ impl Infrastructure for World {
 
     async fn remove_network(&self) -> Result<()> {
         self.change("network: remove", |state| {
-            let left = state.machines.iter().find(|(_, machine)| machine.defined);
+            let left = state.machines.iter().find(|(_, machine)| machine.on);
             ensure!(left.is_none(), "the network was removed under {left:?}");
             (state.network, state.forward) = (false, false);
             Ok(())
@@ -137,6 +149,21 @@ impl Infrastructure for World {
 }
 
 impl World {
+    async fn switch_on(&self, name: &str) -> Result<()> {
+        self.change(format!("{name}: switch on"), |state| {
+            ensure!(state.network, "{name} was switched on before there was a network");
+            let machine = state.machines.get_mut(name).context("no such machine")?;
+            machine.on = true;
+            // systemd starts what was enabled.
+            if let Some(disk) = machine.disk.as_mut().filter(|disk| disk.enabled && disk.kubelet.is_none()) {
+                disk.reload_units()?;
+                disk.start_kubelet()?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Somebody takes a machine away behind our back, with its disk.
     pub(crate) fn lose_machine(&self, name: &str) {
         self.state().machines.remove(name).expect("the machine is there");
@@ -145,11 +172,13 @@ impl World {
     /// Somebody switches a machine off.
     pub(crate) fn switch_off(&self, name: &str) {
         let mut state = self.state();
-        let machine = state.machines.get_mut(name).expect("the machine is there");
-        machine.on = false;
-        if let Some(disk) = &mut machine.disk {
-            disk.kubelet = None;
-        }
+        state.machines.get_mut(name).expect("the machine is there").power_off();
+    }
+
+    /// Names of the machines that run.
+    pub(crate) fn running(&self) -> Vec<String> {
+        let state = self.state();
+        state.machines.iter().filter(|(_, machine)| machine.on).map(|(name, _)| name.clone()).collect()
     }
 
     /// Removing the state directory removes what lies in it: disks that belong to no machine any more.
@@ -161,6 +190,16 @@ impl World {
     pub(crate) fn is_bare(&self) -> bool {
         let state = self.state();
         !state.network && !state.forward && state.machines.is_empty()
+    }
+}
+
+impl Machine {
+    /// What is in memory is lost.
+    fn power_off(&mut self) {
+        self.on = false;
+        if let Some(disk) = &mut self.disk {
+            disk.kubelet = None;
+        }
     }
 }
 
