@@ -1,9 +1,44 @@
-//! The client of the API server: a kubeconfig becomes a `kube::Client`.
+//! The client of the API servers: a kubeconfig becomes a `kube::Client`.
+//!
+//! Besides the one address in `server`, the cluster of a kubeconfig may list all API servers, so that losing one of
+//! them, or the balancer before them, cuts nobody off:
+//!
+//! ```yaml
+//! clusters:
+//! - name: kubernetes
+//!   cluster:
+//!     server: https://api.example:6443
+//!     extensions:
+//!     - name: provision.dev/api-servers
+//!       extension:
+//!         addresses: ["10.80.0.10:6443", "10.80.0.11:6443"]
+//! ```
+//!
+//! Other clients ignore the extension. Read [`servers`] for which server is asked first, `connector` for how a
+//! connection is made, `failover` for what an answer tells about its server.
+
+mod connector;
+mod failover;
+pub mod servers;
+mod stream;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use http::{Request, Response};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder, ConfigExt, DynBody};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use tower::retry::RetryLayer;
+use tower::util::BoxService;
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+
+use connector::Connector;
+use failover::Failover;
+use servers::Servers;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -28,33 +63,79 @@ pub enum ClientError {
     Build(#[source] Box<kube::Error>),
 }
 
-/// A client for the current context of a kubeconfig; nothing is sent yet.
-///
-/// There is no read timeout, because watches and exec sessions are one long response.
-pub async fn connect(kubeconfig: &Path, user_agent: &str) -> Result<Client, ClientError> {
-    build(config(kubeconfig).await?, user_agent)
+/// How to reach the API servers and as whom; clones share what is known about the servers.
+#[derive(Clone)]
+pub struct Settings {
+    config: Config,
+    servers: Arc<Servers>,
 }
 
-/// The settings of the current context of a kubeconfig, for callers that adjust them before building a client.
-pub async fn config(kubeconfig: &Path) -> Result<Config, ClientError> {
-    let wrong = |source| ClientError::Kubeconfig { path: kubeconfig.to_owned(), source: Box::new(source) };
-    let parsed = Kubeconfig::read_from(kubeconfig).map_err(wrong)?;
-    Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.map_err(wrong)
+/// The layers between a `kube::Client` and the wire.
+pub type Stack = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
+
+/// A client for the current context of a kubeconfig; nothing is sent yet.
+///
+/// There is no read timeout, because watches and exec sessions are one long response; a server that is gone is
+/// noticed by TCP within seconds.
+pub async fn connect(kubeconfig: &Path, user_agent: &str) -> Result<Client, ClientError> {
+    Ok(Settings::read(kubeconfig).await?.builder(user_agent)?.build())
 }
 
 /// A client with the service account of the pod the program runs in.
 #[expect(clippy::unused_async, reason = "same shape as connect")]
 pub async fn in_cluster(user_agent: &str) -> Result<Client, ClientError> {
     let config = Config::incluster().map_err(|source| ClientError::InCluster(Box::new(source)))?;
-    build(config, user_agent)
+    Ok(Settings { config, servers: Arc::new(Servers::none()) }.builder(user_agent)?.build())
 }
 
-/// A client from settings.
-pub fn build(mut config: Config, user_agent: &str) -> Result<Client, ClientError> {
-    let agent = http::HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent)?;
-    config.headers.push((http::header::USER_AGENT, agent));
-    config.read_timeout = None;
-    // An error means that the provider is set already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::try_from(config).map_err(|source| ClientError::Build(Box::new(source)))
+impl Settings {
+    /// The settings of the current context of a kubeconfig.
+    pub async fn read(kubeconfig: &Path) -> Result<Self, ClientError> {
+        let wrong = |source| ClientError::Kubeconfig { path: kubeconfig.to_owned(), source: Box::new(source) };
+        let parsed = Kubeconfig::read_from(kubeconfig).map_err(wrong)?;
+        let authority = servers::current_cluster(&parsed).and_then(|cluster| cluster.certificate_authority.clone());
+        let mut config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.map_err(wrong)?;
+        // An authority in a file of its own is followed.
+        config.root_cert_file = authority.map(PathBuf::from);
+        Ok(Self { config, servers: Arc::new(Servers::of_kubeconfig(kubeconfig)) })
+    }
+
+    /// The same servers, but nobody's credentials.
+    #[must_use]
+    pub fn anonymous(mut self) -> Self {
+        self.config.auth_info = AuthInfo::default();
+        self
+    }
+
+    /// A client to which layers can be added before it is built.
+    pub fn builder(mut self, user_agent: &str) -> Result<ClientBuilder<Stack>, ClientError> {
+        let agent = http::HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent)?;
+        self.config.headers.push((http::header::USER_AGENT, agent));
+        // An error means that the provider is set already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let namespace = self.config.default_namespace.clone();
+        let stack = self.stack().map_err(|source| ClientError::Build(Box::new(source)))?;
+        Ok(ClientBuilder::new(stack, namespace))
+    }
+
+    /// As kube's own stack, with our connector below and [`Failover`] in between.
+    fn stack(self) -> Result<Stack, kube::Error> {
+        let connector = Connector::new(&self.config, Arc::clone(&self.servers))?;
+        let wire = HttpClient::builder(TokioExecutor::new()).build::<_, Body>(connector);
+        let stack = ServiceBuilder::new()
+            .layer(self.config.base_uri_layer())
+            .layer(RetryLayer::new(RetryPolicy::server_retry()))
+            .option_layer(self.config.auth_layer()?)
+            .layer(self.config.extra_headers_layer()?)
+            .map_err(BoxError::from)
+            .service(Failover::new(wire, self.servers));
+        Ok(stack
+            .map_response(|response: Response<hyper::body::Incoming>| {
+                response.map(|body| Box::new(http_body_util::BodyExt::map_err(body, BoxError::from)) as Box<DynBody>)
+            })
+            .boxed())
+    }
 }
+
+#[cfg(test)]
+mod tests;

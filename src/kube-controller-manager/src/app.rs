@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
+use component_base::client::Settings;
 use component_base::health::Checks;
 use component_base::serving::{Listener, PeerCertificates};
-use component_base::{client, metrics, shutdown, tls};
+use component_base::{metrics, shutdown, tls};
 use controller_runtime::LeaderElector;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -17,19 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::controllers;
-use crate::identity::Identities;
+use crate::identity::{Identities, USER_AGENT};
 use crate::stores::Stores;
-
-const USER_AGENT: &str = "kube-controller-manager/v1.35.0";
 
 /// Runs until a signal comes or leadership is lost.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let token = shutdown::signal_token();
     let listener = Listener::bind(config.address).await?;
     let server = tokio::spawn(serve(listener, tls_config(&config)?, token.clone()));
-    let settings = client::config(&config.kubeconfig).await?;
-    let own = client::build(settings.clone(), USER_AGENT)?;
-    let identities = Identities { own: own.clone(), config: settings, token: token.clone() };
+    let settings = Settings::read(&config.kubeconfig).await?;
+    let own = settings.clone().builder(USER_AGENT)?.build();
+    let identities = Identities { own: own.clone(), settings, token: token.clone() };
     let config = Arc::new(config);
     let outcome = match &config.election {
         None => {

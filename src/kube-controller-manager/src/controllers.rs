@@ -134,7 +134,7 @@ async fn client_for(
     controller: &Controller,
     config: &Config,
     identities: &Identities,
-) -> Result<kube::Client, kube::Error> {
+) -> Result<kube::Client, component_base::client::ClientError> {
     if config.own_accounts { identities.client(controller.account).await } else { Ok(identities.own.clone()) }
 }
 

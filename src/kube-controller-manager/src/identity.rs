@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use component_base::client::{ClientError, Settings};
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
-use kube::client::{Body, ClientBuilder};
-use kube::config::AuthInfo;
-use kube::{Api, Client, Config};
+use kube::client::Body;
+use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 /// How long a token is asked to live.
@@ -25,13 +25,16 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 
 const NAMESPACE: &str = "kube-system";
 
+/// How the program names itself to the server.
+pub(crate) const USER_AGENT: &str = "kube-controller-manager/v1.35.0";
+
 /// Makes clients that act as service accounts.
 #[derive(Clone)]
 pub(crate) struct Identities {
     /// The program's own client.
     pub(crate) own: Client,
     /// The program's own settings; their credentials are not used for accounts.
-    pub(crate) config: Config,
+    pub(crate) settings: Settings,
     pub(crate) token: CancellationToken,
 }
 
@@ -45,7 +48,7 @@ pub(crate) enum IdentityError {
 
 impl Identities {
     /// A client that acts as an account, once the server has given a token; waits for that as long as it takes.
-    pub(crate) async fn client(&self, account: &str) -> Result<Client, kube::Error> {
+    pub(crate) async fn client(&self, account: &str) -> Result<Client, ClientError> {
         let mut wait = FIRST_RETRY;
         let header = loop {
             match self.request(account).await {
@@ -58,13 +61,11 @@ impl Identities {
             }
         };
         tokio::spawn(self.clone().renew(account.to_owned(), Arc::clone(&header)));
-        let mut config = self.config.clone();
-        config.auth_info = AuthInfo::default();
         let layer = tower::util::MapRequestLayer::new(move |mut request: http::Request<Body>| {
             request.headers_mut().insert(AUTHORIZATION, HeaderValue::clone(&header.load()));
             request
         });
-        Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+        Ok(self.settings.clone().anonymous().builder(USER_AGENT)?.with_layer(&layer).build())
     }
 
     async fn renew(self, account: String, header: Arc<ArcSwap<HeaderValue>>) {

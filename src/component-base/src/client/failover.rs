@@ -1,0 +1,63 @@
+//! What an answer tells about its server.
+//!
+//! A server that is up but has lost its etcd answers 503 or 504. Its connection is not used again and other servers are
+//! asked first for a while; the retry above this layer then reaches one that works.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::{Client, Error};
+use kube::client::Body;
+use tower::Service;
+
+use super::connector::Connector;
+use super::servers::Servers;
+use super::stream::Origin;
+
+/// Watches the answers of the HTTP client below it.
+#[derive(Clone)]
+pub(super) struct Failover {
+    wire: Client<Connector, Body>,
+    servers: Arc<Servers>,
+}
+
+impl Failover {
+    pub(super) fn new(wire: Client<Connector, Body>, servers: Arc<Servers>) -> Self {
+        Self { wire, servers }
+    }
+}
+
+impl Service<Request<Body>> for Failover {
+    type Response = Response<Incoming>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.wire.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let connection = capture_connection(&mut request);
+        let servers = Arc::clone(&self.servers);
+        let answer = self.wire.call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            let ailing = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT].contains(&response.status());
+            if ailing
+                && servers.has_alternatives()
+                && let Some(Origin(address)) = response.extensions().get()
+            {
+                servers.failed(*address);
+                if let Some(connected) = connection.connection_metadata().as_ref() {
+                    connected.poison();
+                }
+            }
+            Ok(response)
+        })
+    }
+}
