@@ -1,14 +1,17 @@
 //! The client of etcd: connection, health and what the server can do.
 
 pub(crate) mod compact;
+mod failover;
 mod lease;
+mod members;
 mod probe;
 pub(crate) mod read;
 pub(crate) mod watch;
 mod write;
 
 use crate::StorageError;
-use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, WatchClient};
+use etcd_client::{ConnectOptions, GetOptions};
+use members::Members;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +19,11 @@ use std::time::Duration;
 
 /// A key that is never written: reading it tells the current revision and nothing else.
 const ABSENT_KEY: &str = "\u{1}absent";
+
+/// How often a connection with open streams is tested; etcd refuses clients that do so more often than every 5 s.
+const PING_EVERY: Duration = Duration::from_secs(6);
+/// How long the answer may take before the connection counts as lost.
+const PING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How to reach etcd.
 #[derive(Clone, Debug)]
@@ -52,9 +60,7 @@ pub struct Etcd {
 }
 
 struct Inner {
-    kv: KvClient,
-    watch: WatchClient,
-    lease: LeaseClient,
+    members: Members,
     leases: lease::Leases,
     timeout: Duration,
     /// Whether a progress response never overtakes events (etcd 3.4.31, 3.5.13 and later).
@@ -82,26 +88,37 @@ impl Etcd {
     /// # Errors
     /// Fails when a file of the settings is unreadable or no member answers.
     pub async fn connect(config: EtcdConfig) -> Result<Self, StorageError> {
+        let etcd = Self::prepare(config).await?;
+        let first = probe::ask(&etcd.inner).await?;
+        if first == probe::Progress::Unknown {
+            tokio::spawn(probe::ask_until_known(Arc::downgrade(&etcd.inner)));
+        }
+        Ok(etcd)
+    }
+
+    /// A client that need not be there yet: requests wait for it as long as one request may take.
+    ///
+    /// # Errors
+    /// Fails when the settings are wrong or a file of them is unreadable.
+    pub async fn open(config: EtcdConfig) -> Result<Self, StorageError> {
+        let etcd = Self::prepare(config).await?;
+        tokio::spawn(probe::ask_until_known(Arc::downgrade(&etcd.inner)));
+        Ok(etcd)
+    }
+
+    async fn prepare(config: EtcdConfig) -> Result<Self, StorageError> {
         if config.endpoints.is_empty() {
             return Err(StorageError::Config { what: "no endpoints".to_owned() });
         }
         let options = connect_options(&config).await?;
-        let client = Client::connect(&config.endpoints, Some(options.clone())).await?;
-        let probe = probe::Probe::new(&config, options);
-        let first = probe.ask().await?;
         let inner = Arc::new(Inner {
-            kv: client.kv_client().max_decoding_message_size(usize::MAX),
-            watch: client.watch_client().max_decoding_message_size(usize::MAX),
-            lease: client.lease_client(),
+            members: Members::new(&config.endpoints, &options).await?,
             leases: lease::Leases::default(),
             timeout: config.request_timeout,
-            dependable_progress: AtomicBool::new(first == probe::Progress::Dependable),
+            dependable_progress: AtomicBool::new(false),
             arrivals: AtomicU64::new(0),
             freshest: tokio::sync::Mutex::default(),
         });
-        if first == probe::Progress::Unknown {
-            tokio::spawn(probe.ask_until_known(Arc::downgrade(&inner)));
-        }
         Ok(Self { inner })
     }
 
@@ -120,9 +137,11 @@ impl Etcd {
             return Ok(freshest.revision);
         }
         let serves = self.inner.arrivals.load(Ordering::SeqCst);
-        let options = GetOptions::new().with_count_only();
-        let mut kv = self.inner.kv.clone();
-        let response = self.within(kv.get(ABSENT_KEY, Some(options))).await?;
+        let read = |member: &members::Member| {
+            let mut kv = member.kv.clone();
+            async move { kv.get(ABSENT_KEY, Some(GetOptions::new().with_count_only())).await }
+        };
+        let response = self.ask(failover::SMALL, read).await?;
         let revision = response.header().map(etcd_client::ResponseHeader::revision);
         let revision = revision.ok_or(StorageError::Malformed("no header"))?;
         *freshest = Freshest { serves, revision };
@@ -133,21 +152,13 @@ impl Etcd {
     pub async fn is_healthy(&self) -> Result<(), StorageError> {
         self.current_revision().await.map(drop)
     }
-
-    /// Runs one request under the request timeout.
-    async fn within<V>(&self, request: impl Future<Output = Result<V, etcd_client::Error>>) -> Result<V, StorageError> {
-        match tokio::time::timeout(self.inner.timeout, request).await {
-            Ok(answer) => answer.map_err(StorageError::from),
-            Err(_) => Err(StorageError::Timeout),
-        }
-    }
 }
 
 async fn connect_options(config: &EtcdConfig) -> Result<ConnectOptions, StorageError> {
     let options = ConnectOptions::new()
-        .with_connect_timeout(Duration::from_secs(5))
-        .with_keep_alive(Duration::from_secs(30), Duration::from_secs(10))
-        .with_keep_alive_while_idle(true)
+        .with_connect_timeout(Duration::from_secs(2))
+        .with_keep_alive(PING_EVERY, PING_PATIENCE)
+        .with_tcp_keepalive(PING_EVERY)
         .with_require_leader(true);
     if !config.endpoints.iter().any(|url| url.starts_with("https://")) {
         return Ok(options);

@@ -1,6 +1,7 @@
 //! Compaction: history older than one interval is dropped, by one API server of many.
 
-use super::{Etcd, read};
+use super::members::Member;
+use super::{Etcd, failover, read};
 use crate::StorageError;
 use etcd_client::proto::PbTxnOpResponse;
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
@@ -37,8 +38,11 @@ impl Etcd {
 
     /// Drops all history before `revision`.
     pub async fn compact(&self, revision: i64) -> Result<(), StorageError> {
-        let mut kv = self.inner.kv.clone();
-        match self.within(kv.compact(revision, None)).await {
+        let compact = |member: &Member| {
+            let mut kv = member.kv.clone();
+            async move { kv.compact(revision, None).await }
+        };
+        match self.ask(failover::LARGE, compact).await {
             // Somebody else was faster.
             Ok(_) | Err(StorageError::Compacted { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -52,8 +56,7 @@ impl Etcd {
             .when([Compare::version(key, CompareOp::Equal, last.version)])
             .and_then([TxnOp::put(key, last.revision.to_string(), None)])
             .or_else([TxnOp::get(key, None)]);
-        let mut kv = self.inner.kv.clone();
-        let response = self.within(kv.txn(txn)).await?.0;
+        let response = self.transact(&txn).await?.value.0;
         let revision = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
         if response.succeeded {
             if last.revision > 0 {

@@ -1,6 +1,7 @@
 //! Leases for values that expire, shared: thousands of Events must not mean thousands of leases.
 
-use super::Etcd;
+use super::members::Member;
+use super::{Etcd, failover};
 use crate::StorageError;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -38,8 +39,12 @@ impl Etcd {
         let granted = seconds + sharing.as_secs();
         // Measured before the request: the lease cannot have started earlier.
         let until = Instant::now() + sharing;
-        let mut client = self.inner.lease.clone();
-        let answer = self.within(client.grant(i64::try_from(granted).unwrap_or(i64::MAX), None)).await?;
+        // A lease granted to a try whose answer was lost just runs out.
+        let grant = |member: &Member| {
+            let mut lease = member.lease.clone();
+            async move { lease.grant(i64::try_from(granted).unwrap_or(i64::MAX), None).await }
+        };
+        let answer = self.ask(failover::SMALL, grant).await?;
         open.retain(|_, bucket| Instant::now() < bucket.until);
         open.insert(seconds, Bucket { lease: answer.id(), until, free: VALUES_PER_LEASE - 1 });
         Ok(answer.id())

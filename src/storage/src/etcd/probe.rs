@@ -1,8 +1,8 @@
 //! What the members of etcd can do, by their versions.
 
-use super::{EtcdConfig, Inner};
+use super::Inner;
 use crate::StorageError;
-use etcd_client::{Client, ConnectOptions};
+use etcd_client::Client;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use tokio::task::JoinSet;
 
 /// How often members that were silent at the start are asked again.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How soon all are asked again when none has answered.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Whether progress responses may be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,70 +24,64 @@ pub(super) enum Progress {
     Unknown,
 }
 
-/// Asks each member by itself.
-pub(super) struct Probe {
-    endpoints: Vec<String>,
-    options: ConnectOptions,
-    timeout: Duration,
-}
-
-impl Probe {
-    pub(super) fn new(config: &EtcdConfig, options: ConnectOptions) -> Self {
-        let endpoints = config.endpoints.clone();
-        Self { endpoints, options, timeout: config.request_timeout }
+/// Asks all members at once what they are, and one how many they are.
+///
+/// # Errors
+/// Fails when none answers.
+pub(super) async fn ask(inner: &Inner) -> Result<Progress, StorageError> {
+    let mut members = JoinSet::new();
+    for member in inner.members.all() {
+        members.spawn(tokio::time::timeout(inner.timeout, describe(member.client.clone())));
     }
-
-    /// Asks all members at once.
-    ///
-    /// # Errors
-    /// Fails when none answers.
-    pub(super) async fn ask(&self) -> Result<Progress, StorageError> {
-        let mut members = JoinSet::new();
-        for endpoint in &self.endpoints {
-            let ask = version(endpoint.clone(), self.options.clone());
-            members.spawn(tokio::time::timeout(self.timeout, ask));
-        }
-        let mut progress = Progress::Dependable;
-        let mut answered = false;
-        let mut failure = StorageError::Timeout;
-        while let Some(member) = members.join_next().await {
-            match member {
-                Ok(Ok(Ok(version))) => {
-                    answered = true;
-                    if !progress_is_dependable(&version) {
-                        progress = Progress::Broken;
-                    }
-                    continue;
+    let mut progress = Progress::Dependable;
+    let mut answered = false;
+    let mut failure = StorageError::Timeout;
+    while let Some(member) = members.join_next().await {
+        match member {
+            Ok(Ok(Ok((version, count)))) => {
+                answered = true;
+                inner.members.learn_count(count);
+                if !progress_is_dependable(&version) {
+                    progress = Progress::Broken;
                 }
-                Ok(Ok(Err(error))) => failure = error.into(),
-                Ok(Err(_)) | Err(_) => {}
+                continue;
             }
-            if progress == Progress::Dependable {
-                progress = Progress::Unknown;
-            }
+            Ok(Ok(Err(error))) => failure = error.into(),
+            Ok(Err(_)) | Err(_) => {}
         }
-        if answered { Ok(progress) } else { Err(failure) }
+        if progress == Progress::Dependable {
+            progress = Progress::Unknown;
+        }
     }
+    if !answered {
+        return Err(failure);
+    }
+    inner.dependable_progress.store(progress == Progress::Dependable, Ordering::Relaxed);
+    Ok(progress)
+}
 
-    /// Asks again and again until every member has said what it is, or nobody uses the client any more.
-    pub(super) async fn ask_until_known(self, inner: Weak<Inner>) {
-        loop {
-            tokio::time::sleep(AGAIN).await;
-            let progress = self.ask().await;
+/// Asks again and again until every member has said what it is, or nobody uses the client any more.
+pub(super) async fn ask_until_known(inner: Weak<Inner>) {
+    let mut pause = SOON;
+    loop {
+        {
             let Some(inner) = inner.upgrade() else { return };
-            if let Ok(Progress::Dependable | Progress::Broken) = progress {
-                let dependable = matches!(progress, Ok(Progress::Dependable));
-                inner.dependable_progress.store(dependable, Ordering::Relaxed);
-                return;
+            match ask(&inner).await {
+                Ok(Progress::Dependable | Progress::Broken) => return,
+                Ok(Progress::Unknown) => pause = AGAIN,
+                Err(_) => {}
             }
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN);
     }
 }
 
-async fn version(endpoint: String, options: ConnectOptions) -> Result<String, etcd_client::Error> {
-    let mut client = Client::connect([endpoint], Some(options)).await?;
-    let status = client.status().await?;
-    Ok(status.version().to_owned())
+async fn describe(mut client: Client) -> Result<(String, usize), etcd_client::Error> {
+    let version = client.status().await?.version().to_owned();
+    // A member without a leader does not know; that must not keep its version secret.
+    let count = client.member_list().await.map_or(1, |list| list.members().len());
+    Ok((version, count))
 }
 
 /// Before these versions a progress response could overtake events that were still queued

@@ -1,9 +1,12 @@
 //! Reads: one key, or a list in pages pinned to one revision.
 
-use super::Etcd;
+use super::members::Member;
+use super::{Etcd, failover};
 use crate::StorageError;
 use bytes::Bytes;
 use etcd_client::GetOptions;
+use etcd_client::proto::PbRangeResponse;
+use std::time::Duration;
 
 /// How many values one request of [`Etcd::list_all`] asks for.
 const PAGE: i64 = 1000;
@@ -54,8 +57,7 @@ impl Etcd {
     /// The value of one key as of `revision` (0: newest), and the revision it was read at.
     pub async fn get_at(&self, key: &str, revision: i64) -> Result<(Option<KeyValue>, i64), StorageError> {
         let options = GetOptions::new().with_revision(revision);
-        let mut kv = self.inner.kv.clone();
-        let response = self.within(kv.get(key, Some(options))).await?.0;
+        let response = self.range(failover::SMALL, key, &options).await?;
         let seen = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
         let value = response.kvs.into_iter().next().map(from_wire).transpose()?;
         Ok((value, if revision > 0 { revision } else { seen }))
@@ -71,8 +73,7 @@ impl Etcd {
             .with_range(range_end(prefix))
             .with_limit(i64::try_from(options.limit).unwrap_or(i64::MAX))
             .with_revision(options.revision);
-        let mut kv = self.inner.kv.clone();
-        let response = self.within(kv.get(start, Some(request))).await?.0;
+        let response = self.range(failover::LARGE, start, &request).await?;
         let seen = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
         let items = response.kvs.into_iter().map(from_wire).collect::<Result<Vec<_>, _>>()?;
         let taken = i64::try_from(items.len()).unwrap_or(i64::MAX);
@@ -104,12 +105,25 @@ impl Etcd {
         }
     }
 
+    async fn range(
+        &self,
+        patience: Duration,
+        key: impl Into<Vec<u8>>,
+        options: &GetOptions,
+    ) -> Result<PbRangeResponse, StorageError> {
+        let key = key.into();
+        let read = |member: &Member| {
+            let (mut kv, key, options) = (member.kv.clone(), key.clone(), options.clone());
+            async move { kv.get(key, Some(options)).await }
+        };
+        Ok(self.ask(patience, read).await?.0)
+    }
+
     /// What happened under `prefix` after `revision`, told without values: see [`Changes`].
     pub(crate) async fn changes_since(&self, prefix: &str, revision: i64) -> Result<Changes, StorageError> {
         let request =
             GetOptions::new().with_range(range_end(prefix)).with_keys_only().with_min_mod_revision(revision + 1);
-        let mut kv = self.inner.kv.clone();
-        let response = self.within(kv.get(prefix, Some(request))).await?.0;
+        let response = self.range(failover::LARGE, prefix, &request).await?;
         let seen = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
         Ok(Changes {
             revision: seen,

@@ -115,7 +115,7 @@ async fn values_with_a_time_to_live_share_a_lease_and_vanish() {
         let key = format!("{prefix}{n}");
         etcd.create(&key, bytes("event"), ttl).await.unwrap();
     }
-    let mut kv = etcd.inner.kv.clone();
+    let mut kv = etcd.inner.members.all()[0].kv.clone();
     let options = GetOptions::new().with_prefix();
     let stored = kv.get(prefix.as_str(), Some(options)).await.unwrap();
     let leases: std::collections::HashSet<_> = stored.kvs().iter().map(etcd_client::KeyValue::lease).collect();

@@ -1,8 +1,10 @@
 //! One watch on a key range, as batches that end at a revision boundary.
 
-use super::{Etcd, read};
+use super::members::Member;
+use super::{Etcd, failover, read};
 use crate::{KeyValue, StorageError};
-use etcd_client::{WatchOptions, WatchRequestSender, WatchResponseStream};
+use etcd_client::{WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
+use tokio_util::sync::CancellationToken;
 
 /// A change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct EtcdWatch {
     /// The newest revision of the store when the watch was opened.
     opened_at: i64,
     parts: Vec<WatchEvent>,
+    /// Cancelled when another member has taken over from the one that serves this watch.
+    trust: CancellationToken,
 }
 
 impl Etcd {
@@ -48,13 +52,17 @@ impl Etcd {
             .with_start_revision(from)
             .with_progress_notify()
             .with_fragment();
-        let mut client = self.inner.watch.clone();
-        let (requests, responses) = self.within(client.watch(prefix, Some(options))).await?.split();
-        let mut watch = EtcdWatch { requests, responses, opened_at: 0, parts: Vec::new() };
-        watch.opened_at = match tokio::time::timeout(self.inner.timeout, watch.message()).await {
-            Ok(created) => created?.0,
-            Err(_) => return Err(StorageError::Timeout),
+        let open = |member: &Member| {
+            let (mut client, options, trust) = (member.watch.clone(), options.clone(), member.trust());
+            async move {
+                let (requests, mut responses) = client.watch(prefix, Some(options)).await?.split();
+                let first = responses.message().await?;
+                Ok((requests, responses, first, trust))
+            }
         };
+        let (requests, responses, first, trust) = self.ask(failover::SMALL, open).await?;
+        let mut watch = EtcdWatch { requests, responses, opened_at: 0, parts: Vec::new(), trust };
+        watch.opened_at = watch.take_in(first)?.0;
         Ok(watch)
     }
 }
@@ -88,8 +96,18 @@ impl EtcdWatch {
 
     /// Takes in one message; returns its revision and whether a batch is complete.
     async fn message(&mut self) -> Result<(i64, bool), StorageError> {
+        let message = tokio::select! {
+            message = self.responses.message() => message?,
+            () = self.trust.cancelled() => {
+                return Err(StorageError::WatchEnded { reason: "another member takes over".to_owned() });
+            }
+        };
+        self.take_in(message)
+    }
+
+    fn take_in(&mut self, message: Option<WatchResponse>) -> Result<(i64, bool), StorageError> {
         let ended = |reason: &str| StorageError::WatchEnded { reason: reason.to_owned() };
-        let response = self.responses.message().await?.ok_or_else(|| ended("stream closed"))?.0;
+        let response = message.ok_or_else(|| ended("stream closed"))?.0;
         if response.compact_revision > 0 {
             return Err(StorageError::Compacted { oldest: response.compact_revision });
         }

@@ -1,16 +1,31 @@
 //! Writes: each one a transaction with a guard that answers with the current value when it fails.
 
-use super::{Etcd, read};
+use super::failover::Answer;
+use super::members::Member;
+use super::{Etcd, failover, read};
 use crate::{KeyValue, StorageError};
 use bytes::Bytes;
 use etcd_client::proto::PbTxnOpResponse;
-use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp, TxnResponse};
 use std::time::Duration;
 
 /// What a transaction did.
 enum Outcome {
     Done(i64),
-    Refused(Option<Box<KeyValue>>),
+    Refused(Refused),
+}
+
+struct Refused {
+    current: Option<Box<KeyValue>>,
+    /// An earlier try of the same transaction may be what the guard ran into.
+    doubtful: bool,
+}
+
+impl Refused {
+    /// A refusal that may be an effect of our own is no answer: nobody knows whether the write happened.
+    fn clear(self) -> Result<Option<Box<KeyValue>>, StorageError> {
+        if self.doubtful { Err(StorageError::Timeout) } else { Ok(self.current) }
+    }
 }
 
 impl Etcd {
@@ -19,11 +34,16 @@ impl Etcd {
     /// # Errors
     /// [`StorageError::Exists`] with the present value when the key is taken.
     pub async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<i64, StorageError> {
-        let put = self.put(key, value, ttl).await?;
+        let put = self.put(key, value.clone(), ttl).await?;
         let guard = Compare::mod_revision(key, CompareOp::Equal, 0);
-        match self.guarded(key, guard, put).await? {
-            Outcome::Done(revision) => Ok(revision),
-            Outcome::Refused(current) => Err(StorageError::Exists { current }),
+        let refused = match self.guarded(key, guard, put).await? {
+            Outcome::Done(revision) => return Ok(revision),
+            Outcome::Refused(refused) => refused,
+        };
+        match &refused.current {
+            // Created values carry a uid: nobody else can have written this one.
+            Some(kv) if refused.doubtful && kv.value == value => Ok(kv.mod_revision),
+            _ => Err(StorageError::Exists { current: refused.clear()? }),
         }
     }
 
@@ -44,7 +64,7 @@ impl Etcd {
         let guard = Compare::mod_revision(key, CompareOp::Equal, expected);
         match self.guarded(key, guard, put).await? {
             Outcome::Done(revision) => Ok(revision),
-            Outcome::Refused(current) => Err(StorageError::Conflict { current }),
+            Outcome::Refused(refused) => Err(StorageError::Conflict { current: refused.clear()? }),
         }
     }
 
@@ -56,7 +76,7 @@ impl Etcd {
         let guard = Compare::mod_revision(key, CompareOp::Equal, expected);
         match self.guarded(key, guard, TxnOp::delete(key, None)).await? {
             Outcome::Done(revision) => Ok(revision),
-            Outcome::Refused(current) => Err(StorageError::Conflict { current }),
+            Outcome::Refused(refused) => Err(StorageError::Conflict { current: refused.clear()? }),
         }
     }
 
@@ -70,8 +90,8 @@ impl Etcd {
 
     async fn guarded(&self, key: &str, guard: Compare, write: TxnOp) -> Result<Outcome, StorageError> {
         let txn = Txn::new().when([guard]).and_then([write]).or_else([TxnOp::get(key, None)]);
-        let mut kv = self.inner.kv.clone();
-        let response = self.within(kv.txn(txn)).await?.0;
+        let Answer { value, repeated } = self.transact(&txn).await?;
+        let response = value.0;
         if response.succeeded {
             let header = response.header.ok_or(StorageError::Malformed("no header"))?;
             return Ok(Outcome::Done(header.revision));
@@ -81,6 +101,14 @@ impl Etcd {
             return Err(StorageError::Malformed("no range in the failure branch"));
         };
         let current = range.kvs.into_iter().next().map(read::from_wire).transpose()?;
-        Ok(Outcome::Refused(current.map(Box::new)))
+        Ok(Outcome::Refused(Refused { current: current.map(Box::new), doubtful: repeated }))
+    }
+
+    pub(super) async fn transact(&self, txn: &Txn) -> Result<Answer<TxnResponse>, StorageError> {
+        let transact = |member: &Member| {
+            let (mut kv, txn) = (member.kv.clone(), txn.clone());
+            async move { kv.txn(txn).await }
+        };
+        self.call(failover::SMALL, transact).await
     }
 }
