@@ -8,7 +8,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Every crate with its height: a crate may depend on lower ones only. Whole numbers are the layers of
 /// `docs/architecture.md`, tenths the order inside a layer.
-const HEIGHTS: [(&str, u32); 21] = [
+const HEIGHTS: [(&str, u32); 22] = [
     ("apimachinery", 10),
     ("pki", 10),
     ("topology", 10),
@@ -28,6 +28,7 @@ const HEIGHTS: [(&str, u32); 21] = [
     ("kube-proxy", 40),
     ("cluster-dns", 40),
     ("hyperkube", 41),
+    ("bench", 50),
     ("tests", 50),
     ("xtask", 50),
 ];

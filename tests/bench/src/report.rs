@@ -1,0 +1,177 @@
+//! What came out: ours beside the peer's, and the ratio.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::json;
+
+use crate::config::{Config, Output};
+use crate::measures::{Better, Sample};
+use crate::subject::Side;
+
+/// All samples of a run.
+#[derive(Debug, Default)]
+pub struct Report {
+    rows: Vec<Row>,
+    skipped: Vec<String>,
+    about: BTreeMap<&'static str, usize>,
+}
+
+#[derive(Debug)]
+struct Row {
+    name: String,
+    unit: &'static str,
+    better: Better,
+    values: BTreeMap<Side, Vec<f64>>,
+}
+
+impl Report {
+    /// An empty one.
+    pub fn new(config: &Config) -> Self {
+        let about = BTreeMap::from([
+            ("rounds", config.rounds),
+            ("operations", config.operations),
+            ("objects", config.objects),
+            ("size", config.size),
+            ("watchers", config.watchers),
+            ("connections", config.connections),
+            ("events", config.events),
+            ("lists", config.lists),
+        ]);
+        Self { about, ..Self::default() }
+    }
+
+    /// Notes what was left out, and why.
+    pub fn skip(&mut self, reason: String) {
+        self.skipped.push(reason);
+    }
+
+    /// Takes in the samples of one side.
+    pub fn take(&mut self, side: Side, samples: Vec<Sample>) {
+        for sample in samples {
+            let at = self.rows.iter().position(|row| row.name == sample.name).unwrap_or_else(|| {
+                let (name, unit, better) = (sample.name, sample.unit, sample.better);
+                self.rows.push(Row { name, unit, better, values: BTreeMap::new() });
+                self.rows.len() - 1
+            });
+            self.rows[at].values.entry(side).or_default().push(sample.value);
+        }
+    }
+
+    /// Prints it.
+    #[expect(clippy::print_stdout, reason = "the report is what this program is for")]
+    pub fn print(&self, output: Output) {
+        match output {
+            Output::Text => print!("{self}"),
+            Output::Json => println!("{:#}", self.to_json()),
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let rows: Vec<_> = self.rows.iter().map(Row::to_json).collect();
+        json!({"settings": self.about, "measurements": rows, "skipped": self.skipped})
+    }
+}
+
+impl Row {
+    fn median(&self, side: Side) -> Option<f64> {
+        let mut values = self.values.get(&side)?.clone();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+
+    /// How many times better ours is.
+    fn ratio(&self) -> Option<f64> {
+        let (ours, peer) = (self.median(Side::Ours)?, self.median(Side::Peer)?);
+        match self.better {
+            Better::Less => (ours > 0.0).then(|| peer / ours),
+            Better::More => (peer > 0.0).then(|| ours / peer),
+            Better::Told => None,
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let better = match self.better {
+            Better::Less => "less",
+            Better::More => "more",
+            Better::Told => "told",
+        };
+        json!({
+            "name": self.name,
+            "unit": self.unit,
+            "better": better,
+            "ours": self.median(Side::Ours),
+            "peer": self.median(Side::Peer),
+            "timesBetter": self.ratio(),
+            "samples": {"ours": self.values.get(&Side::Ours), "peer": self.values.get(&Side::Peer)},
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
+        writeln!(f, "{:width$}  {:>8}  {:>10}  {:>10}  unit", "", "times", "ours", "peer")?;
+        for row in &self.rows {
+            let ratio = row.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{}×", rounded(ratio)));
+            let told = |side| row.median(side).map_or_else(|| "-".to_owned(), rounded);
+            let (ours, peer) = (told(Side::Ours), told(Side::Peer));
+            writeln!(f, "{:width$}  {ratio:>8}  {ours:>10}  {peer:>10}  {}", row.name, row.unit)?;
+        }
+        for reason in &self.skipped {
+            writeln!(f, "skipped: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits that count.
+fn rounded(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// Tells how far the run is.
+#[expect(clippy::print_stderr, reason = "a run takes minutes, and the report alone goes to standard output")]
+pub fn progress(text: fmt::Arguments<'_>) {
+    eprintln!("{text}");
+}
+
+/// Tells why there is no report.
+pub fn complain(error: &anyhow::Error) {
+    progress(format_args!("bench: {error:#}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(name: &str, better: Better, value: f64) -> Sample {
+        Sample { name: name.to_owned(), unit: "µs", better, value }
+    }
+
+    #[test]
+    fn the_median_of_each_side_makes_the_ratio() {
+        let mut report = Report::default();
+        for value in [10.0, 1000.0, 12.0] {
+            report.take(Side::Ours, vec![sample("get", Better::Less, value), sample("rate", Better::More, value)]);
+        }
+        report.take(Side::Peer, vec![sample("get", Better::Less, 120.0), sample("rate", Better::More, 4.0)]);
+        assert_eq!(report.rows[0].ratio(), Some(10.0));
+        assert_eq!(report.rows[1].ratio(), Some(3.0));
+        assert_eq!(report.to_json()["measurements"][0]["timesBetter"], 10.0);
+    }
+
+    #[test]
+    fn without_a_peer_there_is_no_ratio_and_the_reason_is_told() {
+        let mut report = Report::default();
+        report.take(Side::Ours, vec![sample("get", Better::Less, 1.0)]);
+        report.skip("no peer".to_owned());
+        let text = report.to_string();
+        assert!(text.contains("skipped: no peer") && text.contains(" -  "), "{text}");
+    }
+}
