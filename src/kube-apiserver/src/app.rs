@@ -12,7 +12,7 @@ use component_base::tls::{self, TlsFiles};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use storage::{Etcd, EtcdConfig, StorageError};
+use storage::{Etcd, EtcdConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
@@ -20,16 +20,15 @@ use crate::authn::Authenticator;
 use crate::authz::{self, Authorizer};
 use crate::config::Config;
 use crate::connect::Kubelets;
+use crate::data_store::DataStore;
 use crate::filters::{self, InFlight};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::service_plumbing::{Allocators, bootstrap, endpoints};
+use crate::service_plumbing::{self, Allocators, bootstrap, endpoints};
 use crate::token::issuer::Issuer;
 
-/// How long etcd may take to come up before we give up and are started anew.
-const ETCD_PATIENCE: Duration = Duration::from_mins(1);
-/// How often a port that nobody listens on yet is tried: there is no event to wait for.
-const ETCD_RETRY: Duration = Duration::from_millis(100);
+/// The rest after a failure to make the first objects, for which etcd has failed or another server was in the way.
+const FIRST_OBJECTS_RETRY: Duration = Duration::from_millis(500);
 
 /// Everything a request may need; shared by all connections.
 pub struct App {
@@ -57,17 +56,14 @@ pub struct App {
     pub metrics: Metrics,
     /// `/livez`, `/readyz`, `/healthz`.
     pub checks: Checks,
-    /// Cancelled when the server is to end.
-    pub token: CancellationToken,
-}
-
-/// What health checks look at.
-#[derive(Default)]
-struct Progress {
     /// Namespaces, policy and the rest of the first objects are there.
-    started: AtomicBool,
-    /// The server is about to end.
-    stopping: AtomicBool,
+    pub started: Arc<AtomicBool>,
+    /// Whether etcd answers.
+    pub data_store: Arc<DataStore>,
+    /// Cancelled when the server is asked to end: it says so, and goes on for a while.
+    pub stopping: CancellationToken,
+    /// Cancelled when the server ends.
+    pub token: CancellationToken,
 }
 
 /// Runs the server until `stop` is cancelled and its requests have ended.
@@ -92,12 +88,10 @@ pub async fn serve(config: Config, listener: Listener, stop: CancellationToken) 
     let access = &config.access;
     let authorities = access.client_ca_file.iter().chain(&access.requestheader_client_ca_file);
     let tls = tls::server_config_with_authorities(files, authorities.cloned().collect())?;
-    // The server ends a little after it said so, for load balancers to look elsewhere.
     let end = CancellationToken::new();
-    let progress = Arc::new(Progress::default());
-    let app = build(config, &progress, &end).await?;
-    tokio::spawn(lame_duck(Arc::clone(&app), Arc::clone(&progress), stop, end.clone()));
-    let work = tokio::spawn(start(Arc::clone(&app), progress));
+    let app = build(config, (stop, end.clone())).await?;
+    tokio::spawn(lame_duck(Arc::clone(&app), end.clone()));
+    let work = tokio::spawn(start(Arc::clone(&app)));
     let service = {
         let app = Arc::clone(&app);
         service_fn(move |request: Request<Incoming>| {
@@ -112,29 +106,22 @@ pub async fn serve(config: Config, listener: Listener, stop: CancellationToken) 
     Ok(())
 }
 
-/// Connects to etcd, which may be starting beside us; a mistake in the configuration is not waited for.
-async fn connect(config: &Config) -> anyhow::Result<Etcd> {
-    let deadline = tokio::time::Instant::now() + ETCD_PATIENCE;
-    loop {
-        let attempt = Etcd::connect(EtcdConfig {
-            ca: config.etcd.etcd_cafile.clone(),
-            cert: config.etcd.etcd_certfile.clone(),
-            key: config.etcd.etcd_keyfile.clone(),
-            ..EtcdConfig::new(config.etcd.etcd_servers.clone())
-        });
-        match attempt.await {
-            Ok(etcd) => return Ok(etcd),
-            Err(StorageError::Unavailable(_) | StorageError::Timeout) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(ETCD_RETRY).await;
-            }
-            Err(error) => return Err(error).context("cannot connect to etcd"),
-        }
-    }
+/// A client of etcd, which may be starting beside us: until it answers, this server is there but not ready.
+async fn open(config: &Config) -> anyhow::Result<Etcd> {
+    let etcd = Etcd::open(EtcdConfig {
+        ca: config.etcd.etcd_cafile.clone(),
+        cert: config.etcd.etcd_certfile.clone(),
+        key: config.etcd.etcd_keyfile.clone(),
+        ..EtcdConfig::new(config.etcd.etcd_servers.clone())
+    });
+    etcd.await.context("cannot set up the client of etcd")
 }
 
-async fn build(config: Config, progress: &Arc<Progress>, end: &CancellationToken) -> anyhow::Result<Arc<App>> {
-    let etcd = connect(&config).await?;
-    let registry = Arc::new(Registry::start(&etcd, &config.etcd.etcd_prefix, end));
+async fn build(config: Config, (stopping, end): (CancellationToken, CancellationToken)) -> anyhow::Result<Arc<App>> {
+    let etcd = open(&config).await?;
+    let data_store = Arc::new(DataStore::new(etcd.clone()));
+    let started = Arc::new(AtomicBool::new(false));
+    let registry = Arc::new(Registry::start(&etcd, &config.etcd.etcd_prefix, &end));
     let authenticator = Authenticator::new(&config.access, Box::new(Arc::clone(&registry)))?;
     let issuer = Issuer::load(&config.access, authenticator.service_accounts.audiences())?;
     Ok(Arc::new(App {
@@ -144,8 +131,11 @@ async fn build(config: Config, progress: &Arc<Progress>, end: &CancellationToken
         kubelets: Kubelets::load(&config.kubelet)?,
         in_flight: InFlight::new(&config.limits),
         metrics: Metrics::default(),
-        checks: checks(&registry, progress),
-        token: end.clone(),
+        checks: checks(&registry, &data_store, (&started, &stopping)),
+        started,
+        data_store,
+        stopping,
+        token: end,
         config,
         etcd,
         registry,
@@ -154,59 +144,62 @@ async fn build(config: Config, progress: &Arc<Progress>, end: &CancellationToken
     }))
 }
 
-fn checks(registry: &Arc<Registry>, progress: &Arc<Progress>) -> Checks {
-    let caches = Arc::clone(registry);
-    let (started, stopping) = (Arc::clone(progress), Arc::clone(progress));
-    let on = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+fn checks(
+    registry: &Arc<Registry>,
+    data_store: &Arc<DataStore>,
+    (started, stopping): (&Arc<AtomicBool>, &CancellationToken),
+) -> Checks {
+    let (caches, data_store) = (Arc::clone(registry), Arc::clone(data_store));
+    let (started, stopping) = (Arc::clone(started), stopping.clone());
+    let passes = |good: bool, otherwise: &str| if good { Ok(()) } else { Err(otherwise.to_owned()) };
     Checks::new()
         .add("log", || Ok(()))
-        .add_ready("etcd", move || match caches.first_unready() {
+        // A restart of this server does not bring etcd back, so `/livez` does not ask.
+        .add_ready("etcd", move || data_store.verdict())
+        .add_ready("informer-sync", move || match caches.first_unready() {
             Some(kind) => Err(format!("the cache of {kind} is not filled")),
             None => Ok(()),
         })
-        .add_ready("poststarthook/bootstrap", move || {
-            if on(&started.started) { Ok(()) } else { Err("not finished".to_owned()) }
-        })
-        .add_ready(
-            "shutdown",
-            move || {
-                if on(&stopping.stopping) { Err("process is shutting down".to_owned()) } else { Ok(()) }
-            },
-        )
+        .add_ready("poststarthook/bootstrap", move || passes(started.load(Ordering::Acquire), "not finished"))
+        .add_ready("shutdown", move || passes(!stopping.is_cancelled(), "process is shutting down"))
 }
 
 /// What has to be done once, then what goes on for as long as the server lives.
-async fn start(app: Arc<App>, progress: Arc<Progress>) {
-    app.registry.ready().await;
-    app.authorizer.follow(&app.registry, &app.token).await;
-    while !app.token.is_cancelled() {
-        match first_objects(&app).await {
-            Ok(()) => break,
-            Err(error) => tracing::warn!(%error, "the first objects cannot be made yet"),
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+async fn start(app: Arc<App>) {
+    tokio::select! {
+        () = app.token.cancelled() => return,
+        () = prepare(&app) => {}
     }
-    progress.started.store(true, Ordering::Release);
+    app.started.store(true, Ordering::Release);
     tracing::info!("ready");
     let compaction = app.config.etcd.etcd_compaction_interval;
     if !compaction.is_zero() {
         let (etcd, token) = (app.etcd.clone(), app.token.clone());
         tokio::spawn(async move { etcd.compact_every(compaction, token).await });
     }
+    tokio::spawn(service_plumbing::repair::run(Arc::clone(&app)));
     endpoints::run(app).await;
+}
+
+async fn prepare(app: &Arc<App>) {
+    app.registry.ready().await;
+    app.authorizer.follow(&app.registry, &app.token).await;
+    while let Err(error) = first_objects(app).await {
+        tracing::warn!(%error, "the first objects cannot be made yet");
+        tokio::time::sleep(FIRST_OBJECTS_RETRY).await;
+    }
 }
 
 async fn first_objects(app: &Arc<App>) -> Result<(), apimachinery::Status> {
     bootstrap::ensure(app).await?;
     authz::feed::ensure_policy(&app.registry).await?;
-    app.allocators.repair(app).await;
+    app.allocators.adopt(app).await;
     Ok(())
 }
 
-/// Tells `/readyz` of the end first, then ends.
-async fn lame_duck(app: Arc<App>, progress: Arc<Progress>, stop: CancellationToken, end: CancellationToken) {
-    stop.cancelled().await;
-    progress.stopping.store(true, Ordering::Release);
+/// Ends the server a little after it said so, for load balancers to look elsewhere.
+async fn lame_duck(app: Arc<App>, end: CancellationToken) {
+    app.stopping.cancelled().await;
     tokio::time::sleep(app.config.serving.shutdown_delay_duration).await;
     end.cancel();
 }

@@ -311,6 +311,10 @@ impl TryFrom<Args> for Config {
                 return Err(ConfigError::Unsupported { flag: "--authorization-mode", value: mode.clone() });
             }
         }
+        if !["lease", "none"].contains(&service.endpoint_reconciler_type.as_str()) {
+            let value = service.endpoint_reconciler_type.clone();
+            return Err(ConfigError::Unsupported { flag: "--endpoint-reconciler-type", value });
+        }
         for range in &service.service_cluster_ip_range {
             let host_bits = range.max_prefix_len() - range.prefix_len();
             if !(3..=20).contains(&host_bits) {

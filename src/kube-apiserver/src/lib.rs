@@ -42,6 +42,7 @@ pub mod table;
 
 pub mod app;
 pub mod config;
+pub mod data_store;
 pub mod metrics;
 
 use std::ffi::OsString;

@@ -8,6 +8,7 @@ mod carry_over;
 mod cluster_ips;
 pub mod endpoints;
 mod node_ports;
+pub mod repair;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -136,10 +137,10 @@ impl Allocators {
         }
     }
 
-    /// Frees what belongs to no Service: left behind by a server that died between two writes.
-    pub async fn repair(&self, app: &Arc<App>) {
-        self.ips.repair(app).await;
-        self.ports.repair(app).await;
+    /// Takes what existing Services use and nobody has taken, as after a change of ranges or a restore.
+    pub async fn adopt(&self, app: &Arc<App>) {
+        self.ips.adopt(app).await;
+        self.ports.adopt(app).await;
     }
 }
 

@@ -52,6 +52,9 @@ pub(super) async fn run(
     }
     let path = info.path.as_str();
     if Checks::serves(path) {
+        if path.starts_with("/readyz") {
+            app.data_store.look().await;
+        }
         return Ok(app.checks.respond(path, request.uri().query()).map(boxed));
     }
     let headers = request.headers();

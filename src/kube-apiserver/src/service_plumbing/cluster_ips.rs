@@ -1,5 +1,6 @@
 //! Cluster IPs: each one in use is an `IPAddress` object, whose name is the lock on it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -189,22 +190,30 @@ impl ClusterIps {
         }
     }
 
-    /// Gives back addresses whose Service does not exist.
-    pub(super) async fn repair(&self, app: &Arc<App>) {
-        let held = services(app).iter().flat_map(|service| Holdings::of(service).ips).collect::<Vec<_>>();
-        let lost: Vec<IpAddr> = app
-            .registry
+    /// Takes the addresses of Services that nobody has taken.
+    pub(super) async fn adopt(&self, app: &Arc<App>) {
+        for service in services(app) {
+            for ip in Holdings::of(&service).ips {
+                if self.ranges.iter().any(|range| usable(range, ip))
+                    && app.registry.get("networking.k8s.io", "ipaddresses", "", &ip.to_string()).is_none()
+                    && let Err(Refusal::Failed(error)) = self.take(app, &service, ip, &mut Vec::new()).await
+                {
+                    tracing::warn!(%ip, %error, "the address of a Service is not marked as taken");
+                }
+            }
+        }
+    }
+
+    /// The addresses that are taken for Services which do not exist.
+    pub(super) fn without_service(app: &App, held: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        app.registry
             .list("networking.k8s.io", "ipaddresses", "")
             .iter()
             .map(|address| address.object())
             .filter(|address| address.str_at(&["spec", "parentRef", "resource"]) == "services")
             .filter_map(|address| address.name().parse().ok())
             .filter(|ip| !held.contains(ip))
-            .collect();
-        if !lost.is_empty() {
-            tracing::info!(count = lost.len(), "giving back cluster IPs without a Service");
-            self.release(app, &lost).await;
-        }
+            .collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The endpoints of the `kubernetes` Service: the addresses of all API servers that are alive.
 //!
-//! Each server keeps a key under `masterleases` that expires unless it is written again; whoever writes its own key
-//! also brings the endpoints in line with all keys.
+//! Each server keeps a key under `masterleases` that expires unless it is written again. All servers watch these keys
+//! and bring the endpoints in line with them, so that a new server is there at once and a dead one gone with its lease.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::{Object, Status, Value, value};
-use storage::{ListOptions, StorageError};
+use storage::{EtcdWatch, ListOptions, StorageError, WatchEvent};
 
 use super::bootstrap::stamp;
 use crate::app::App;
@@ -20,24 +20,83 @@ use crate::verbs::store::Cursor;
 const LIFETIME: Duration = Duration::from_secs(15);
 /// How often a server says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long a server that ends tries to say so.
+const FAREWELL: Duration = Duration::from_secs(5);
+const STAYS: &str = "this server stays an endpoint of the kubernetes Service until its lease ends";
 
-/// Keeps this server among the endpoints until it is to end, then takes it out.
+/// Keeps this server among the endpoints until it is asked to end, then takes it out.
 pub async fn run(app: Arc<App>) {
     if app.config.service.endpoint_reconciler_type == "none" {
         return;
     }
     let mut beat = tokio::time::interval(HEARTBEAT);
+    let mut alive = Alive::default();
     loop {
-        tokio::select! {
-            () = app.token.cancelled() => break,
-            _ = beat.tick() => {}
-        }
-        if let Err(status) = announce(&app).await {
+        let done = tokio::select! {
+            () = app.stopping.cancelled() => break,
+            _ = beat.tick() => announce(&app, &mut alive).await,
+            () = alive.changed(&app) => alive.reconcile(&app).await,
+        };
+        if let Err(status) = done {
             tracing::warn!(error = %status, "the endpoints of the kubernetes Service are not up to date");
         }
     }
-    if let Err(status) = withdraw(&app).await {
-        tracing::warn!(error = %status, "this server stays an endpoint of the kubernetes Service until its lease ends");
+    match tokio::time::timeout(FAREWELL, withdraw(&app, &mut alive)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "{STAYS}"),
+        Err(_) => tracing::warn!("{STAYS}"),
+    }
+}
+
+/// The servers that were alive at the last look, and a watch that tells of the next change.
+#[derive(Default)]
+struct Alive {
+    servers: BTreeSet<IpAddr>,
+    watch: Option<EtcdWatch>,
+}
+
+impl Alive {
+    /// Returns when a server came or went; never if there is no watch, which the next heartbeat opens.
+    async fn changed(&mut self, app: &App) {
+        let folder = folder(app);
+        loop {
+            let Some(watch) = &mut self.watch else { return std::future::pending().await };
+            let Ok(batch) = watch.next().await else {
+                self.watch = None;
+                continue;
+            };
+            let server = |key: &str| key.strip_prefix(&folder)?.parse::<IpAddr>().ok();
+            let news = batch.events.iter().any(|event| match event {
+                WatchEvent::Put(kv) => server(&kv.key).is_some_and(|server| !self.servers.contains(&server)),
+                WatchEvent::Delete { key, .. } => server(key).is_some_and(|server| self.servers.contains(&server)),
+            });
+            if news {
+                return;
+            }
+        }
+    }
+
+    /// Brings Endpoints and `EndpointSlice` in line with the servers that are alive.
+    async fn reconcile(&mut self, app: &Arc<App>) -> Result<(), Status> {
+        let folder = folder(app);
+        let page = app.etcd.list(&folder, ListOptions::default()).await;
+        let page = page.map_err(|error| error::from_storage(&error))?;
+        if self.watch.is_none() {
+            self.watch = app.etcd.watch(&folder, page.revision + 1).await.ok();
+        }
+        let alive = page.items.iter().filter_map(|kv| kv.key.strip_prefix(&folder)?.parse().ok());
+        self.servers = alive.collect();
+        let port = i64::from(app.config.advertise_port);
+        write(app, ("", "endpoints"), endpoints(&self.servers, port)).await?;
+        for (name, family) in [("kubernetes", true), ("kubernetes-ipv6", false)] {
+            let of_family: BTreeSet<IpAddr> =
+                self.servers.iter().filter(|ip| ip.is_ipv4() == family).copied().collect();
+            if !of_family.is_empty() || family {
+                let slice = slice(name, &of_family, (port, family));
+                write(app, ("discovery.k8s.io", "endpointslices"), slice).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -49,7 +108,7 @@ fn own_key(app: &App) -> String {
     format!("{}{}", folder(app), app.config.advertise_address)
 }
 
-async fn announce(app: &Arc<App>) -> Result<(), Status> {
+async fn announce(app: &Arc<App>, alive: &mut Alive) -> Result<(), Status> {
     let key = own_key(app);
     let mut lease = Object::new("v1", "Endpoints");
     lease.set_at(&["subsets"], value!([{"addresses": [{"ip": app.config.advertise_address.to_string()}]}]));
@@ -64,36 +123,17 @@ async fn announce(app: &Arc<App>) -> Result<(), Status> {
         Ok(_) | Err(StorageError::Conflict { .. } | StorageError::Exists { .. }) => {}
         Err(failed) => return Err(storage(failed)),
     }
-    reconcile(app).await
+    alive.reconcile(app).await
 }
 
-async fn withdraw(app: &Arc<App>) -> Result<(), Status> {
+async fn withdraw(app: &Arc<App>, alive: &mut Alive) -> Result<(), Status> {
     let key = own_key(app);
     let (present, _) = app.etcd.get(&key).await.map_err(|error| error::from_storage(&error))?;
     if let Some(kv) = present {
         // A failed guard means that somebody else has written it; then it is not ours.
         let _ = app.etcd.delete(&key, kv.mod_revision).await;
     }
-    reconcile(app).await
-}
-
-/// Brings Endpoints and `EndpointSlice` in line with the servers that are alive.
-async fn reconcile(app: &Arc<App>) -> Result<(), Status> {
-    let folder = folder(app);
-    let page = app.etcd.list(&folder, ListOptions::default()).await;
-    let page = page.map_err(|error| error::from_storage(&error))?;
-    let alive: BTreeSet<IpAddr> =
-        page.items.iter().filter_map(|kv| kv.key.strip_prefix(&folder)?.parse().ok()).collect();
-    let port = i64::from(app.config.advertise_port);
-    write(app, ("", "endpoints"), endpoints(&alive, port)).await?;
-    for (name, family) in [("kubernetes", true), ("kubernetes-ipv6", false)] {
-        let of_family: BTreeSet<IpAddr> = alive.iter().filter(|ip| ip.is_ipv4() == family).copied().collect();
-        if !of_family.is_empty() || family {
-            let slice = slice(name, &of_family, (port, family));
-            write(app, ("discovery.k8s.io", "endpointslices"), slice).await?;
-        }
-    }
-    Ok(())
+    alive.reconcile(app).await
 }
 
 fn endpoints(alive: &BTreeSet<IpAddr>, port: i64) -> Object {

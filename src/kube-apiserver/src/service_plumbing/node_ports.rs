@@ -111,20 +111,27 @@ impl NodePorts {
         }
     }
 
-    /// Makes the bitmap that of the existing Services.
-    pub(super) async fn repair(&self, app: &Arc<App>) {
+    /// Takes the ports of Services that nobody has taken.
+    pub(super) async fn adopt(&self, app: &Arc<App>) {
         let services = cluster_ips::services(app);
         let used: BTreeSet<u16> = services.iter().flat_map(|service| Holdings::of(service).ports).collect();
-        let rebuild = |bits: &mut [u8]| {
-            bits.fill(0);
+        let take = |bits: &mut [u8]| {
             for port in used.iter().filter(|port| self.range.contains(port)) {
                 set(bits, self.offset(*port), true);
             }
             Ok(())
         };
-        if self.change(app, rebuild).await.is_err() {
-            tracing::warn!("the node ports in use cannot be repaired");
+        if self.change(app, take).await.is_err() {
+            tracing::warn!("the node ports in use are not all marked as taken");
         }
+    }
+
+    /// The ports that are taken although no Service has them.
+    pub(super) async fn without_service(&self, app: &Arc<App>, held: &BTreeSet<u16>) -> BTreeSet<u16> {
+        let Ok((found, _)) = app.etcd.get(&self.key).await else { return BTreeSet::new() };
+        let bits = self.read(found.as_ref()).bits;
+        let taken = |port: &u16| is_set(&bits, self.offset(*port)) && !held.contains(port);
+        self.range.clone().filter(taken).collect()
     }
 
     fn offset(&self, port: u16) -> usize {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -20,14 +21,20 @@ const DAY: Duration = Duration::from_hours(24);
 /// How long to wait for what comes at once on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What the servers of one cluster share.
+pub(crate) struct Site {
+    authority: CertificateAuthority,
+    files: TempDir,
+}
+
 /// A running server.
 pub(crate) struct Server {
     address: SocketAddr,
-    authority: CertificateAuthority,
-    files: TempDir,
+    site: Arc<Site>,
     stop: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
-    pub(crate) etcd: EtcdServer,
+    /// Stays empty for a server that uses the etcd of another one.
+    etcd: Option<EtcdServer>,
 }
 
 /// Somebody who talks to the server.
@@ -53,39 +60,57 @@ impl Server {
 
     /// [`Server::start`] with more flags.
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
-        // Another test of this process may have been first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let etcd = EtcdServer::start().await;
         // History older than the server, for tests that ask for what is gone.
         let client = etcd.connect().await;
         for key in ["/before/1", "/before/2"] {
             client.create(key, "x".into(), None).await.unwrap();
         }
-        let files = tempfile::tempdir().unwrap();
-        let authority = CertificateAuthority::generate("kubernetes", Timestamp::now(), DAY).unwrap();
-        write_pki(files.path(), &authority);
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.address();
-        let config = config(files.path(), &etcd, flags);
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(kube_apiserver::app::serve(config, listener, stop.clone()));
-        let server = Self { address, authority, files, stop, running: Some(running), etcd };
+        let mut server = Self::start_on(&[etcd.endpoint()], Site::new(), flags).await;
+        server.etcd = Some(etcd);
         server.wait_ready().await;
         server
     }
 
-    async fn wait_ready(&self) {
+    /// A server with an etcd of somebody else; it may not be ready yet.
+    pub(crate) async fn start_on(etcd: &[String], site: Arc<Site>, flags: &[&str]) -> Self {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.address();
+        let config = config(site.files.path(), &etcd.join(","), flags);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(kube_apiserver::app::serve(config, listener, stop.clone()));
+        Self { address, site, stop, running: Some(running), etcd: None }
+    }
+
+    /// Another server of the same cluster, ready.
+    pub(crate) async fn beside(&self, flags: &[&str]) -> Self {
+        let server = Self::start_on(&[self.etcd().endpoint()], Arc::clone(&self.site), flags).await;
+        server.wait_ready().await;
+        server
+    }
+
+    /// The etcd that was started for this server.
+    pub(crate) fn etcd(&self) -> &EtcdServer {
+        self.etcd.as_ref().unwrap()
+    }
+
+    pub(crate) async fn wait_ready(&self) {
+        self.wait_until_ready(true).await;
+    }
+
+    /// Returns when `/readyz` says so, or no longer says so.
+    pub(crate) async fn wait_until_ready(&self, ready: bool) {
         let admin = self.admin();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Ok(response) = admin.request(Method::GET, "/readyz").send().await
-                && response.status().is_success()
+                && response.status().is_success() == ready
             {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the server is not ready");
+        panic!("/readyz does not become {ready}");
     }
 
     /// A member of system:masters.
@@ -102,7 +127,7 @@ impl Server {
             usages: vec![Usage::ClientAuth],
             lifetime: DAY,
         };
-        let pair = self.authority.issue(&request, Timestamp::now()).unwrap();
+        let pair = self.site.authority.issue(&request, Timestamp::now()).unwrap();
         let identity = Identity::from_pem(format!("{}{}", pair.cert_pem, pair.key_pem).as_bytes()).unwrap();
         self.caller(Client::builder().identity(identity))
     }
@@ -113,7 +138,7 @@ impl Server {
     }
 
     fn caller(&self, builder: reqwest::ClientBuilder) -> Caller {
-        let root = Certificate::from_pem(self.authority.cert_pem().as_bytes()).unwrap();
+        let root = Certificate::from_pem(self.site.authority.cert_pem().as_bytes()).unwrap();
         let client = builder.tls_certs_only([root]).build().unwrap();
         Caller { client, base: format!("https://{}", self.address) }
     }
@@ -128,7 +153,18 @@ impl Server {
 
     /// A file of the server's PKI.
     pub(crate) fn file(&self, name: &str) -> String {
-        std::fs::read_to_string(self.files.path().join(name)).unwrap()
+        std::fs::read_to_string(self.site.files.path().join(name)).unwrap()
+    }
+}
+
+impl Site {
+    pub(crate) fn new() -> Arc<Self> {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let files = tempfile::tempdir().unwrap();
+        let authority = CertificateAuthority::generate("kubernetes", Timestamp::now(), DAY).unwrap();
+        write_pki(files.path(), &authority);
+        Arc::new(Self { authority, files })
     }
 }
 
@@ -159,7 +195,7 @@ fn write_pki(folder: &Path, authority: &CertificateAuthority) {
     }
 }
 
-fn config(folder: &Path, etcd: &EtcdServer, more: &[&str]) -> Config {
+fn config(folder: &Path, etcd: &str, more: &[&str]) -> Config {
     let file = |name: &str| folder.join(name).display().to_string();
     let mut flags = vec![
         "kube-apiserver".to_owned(),
@@ -167,7 +203,7 @@ fn config(folder: &Path, etcd: &EtcdServer, more: &[&str]) -> Config {
         "--authorization-mode=Node,RBAC".to_owned(),
         "--allow-privileged=true".to_owned(),
         "--enable-admission-plugins=NodeRestriction".to_owned(),
-        format!("--etcd-servers={}", etcd.endpoint()),
+        format!("--etcd-servers={etcd}"),
         format!("--client-ca-file={}", file("ca.crt")),
         format!("--tls-cert-file={}", file("server.crt")),
         format!("--tls-private-key-file={}", file("server.key")),
@@ -177,6 +213,9 @@ fn config(folder: &Path, etcd: &EtcdServer, more: &[&str]) -> Config {
         "--service-cluster-ip-range=10.96.0.0/24".to_owned(),
         "--service-node-port-range=30000-30009".to_owned(),
     ];
+    // A flag of the test takes the place of the same one here.
+    let name = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
+    flags.retain(|flag| !more.iter().any(|other| name(other) == name(flag)));
     flags.extend(more.iter().map(|flag| (*flag).to_owned()));
     Config::try_from(Args::try_parse_from(flags).unwrap()).unwrap()
 }

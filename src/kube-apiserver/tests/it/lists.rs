@@ -62,7 +62,7 @@ async fn pages_show_one_revision_whatever_is_written_meanwhile() {
     assert_eq!(names(&third), ["x4"]);
     assert!(third["metadata"].get("continue").is_none());
 
-    let etcd = server.etcd.connect().await;
+    let etcd = server.etcd().connect().await;
     etcd.compact(etcd.current_revision().await.unwrap()).await.unwrap();
     let late = admin.get(&core(&format!("configmaps?limit=2&continue={token}"))).await;
     assert_eq!(late.body["reason"], "Expired");

@@ -11,4 +11,6 @@ mod objects;
 #[cfg(test)]
 mod services;
 #[cfg(test)]
+mod several;
+#[cfg(test)]
 mod watches;

@@ -123,7 +123,7 @@ async fn a_watch_ends_when_it_is_asked_to() {
     assert!(began.elapsed() >= Duration::from_secs(1));
     // A server that ends lets go of its watchers, and leaves the endpoints of the kubernetes Service.
     let mut watch = Watch::open(&admin, &core("configmaps?watch=1")).await;
-    let etcd = server.etcd.connect().await;
+    let etcd = server.etcd().connect().await;
     let key = "/registry/masterleases/192.0.2.10";
     assert!(etcd.get(key).await.unwrap().0.is_some());
     server.stop().await;
