@@ -128,6 +128,8 @@ pub struct Strategy {
     pub validate: fn(&Object) -> Vec<FieldError>,
     /// Checks the step from the old object (second) to the new one (first).
     pub validate_update: fn(&Object, &Object) -> Vec<FieldError>,
+    /// Checks the step from the old object (second) to the new one (first) through a subresource.
+    pub validate_part: fn(Action, &Object, &Object) -> Vec<FieldError>,
     /// Says what is accepted but unwise, for `Warning` headers.
     pub warnings: fn(&Object) -> Vec<String>,
     /// Which names are accepted.
@@ -148,6 +150,9 @@ fn no_error(_: &Object) -> Vec<FieldError> {
 fn no_step_error(_: &Object, _: &Object) -> Vec<FieldError> {
     Vec::new()
 }
+fn no_part_error(_: Action, _: &Object, _: &Object) -> Vec<FieldError> {
+    Vec::new()
+}
 fn no_warning(_: &Object) -> Vec<String> {
     Vec::new()
 }
@@ -160,6 +165,7 @@ pub const NOOP: Strategy = Strategy {
     prepare_status: keep_nothing,
     validate: no_error,
     validate_update: no_step_error,
+    validate_part: no_part_error,
     warnings: no_warning,
     name: NameRule::Subdomain,
     generation: false,

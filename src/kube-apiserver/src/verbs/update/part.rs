@@ -1,6 +1,6 @@
 //! Which part of an object a path changes; everything else stays as it was.
 
-use api::ResourceDescriptor;
+use api::{Action, ResourceDescriptor};
 use apimachinery::{Object, Value};
 
 /// A part of an object.
@@ -23,6 +23,18 @@ pub(crate) enum Part {
 }
 
 impl Part {
+    /// The subresource that changes only this part.
+    pub(crate) fn action(self) -> Option<Action> {
+        match self {
+            Self::Main | Self::Scale => None,
+            Self::Status => Some(Action::Status),
+            Self::EphemeralContainers => Some(Action::EphemeralContainers),
+            Self::Resize => Some(Action::Resize),
+            Self::Finalize => Some(Action::Finalize),
+            Self::Approval => Some(Action::Approval),
+        }
+    }
+
     /// Takes from the old object whatever this part does not change.
     pub(crate) fn isolate(self, new: &mut Object, old: &Object, descriptor: &ResourceDescriptor) {
         match self {
@@ -49,9 +61,7 @@ impl Part {
             Self::Approval => {
                 let conditions = new.at(&["status", "conditions"]).cloned();
                 *new = with_version_of(new, old);
-                if conditions.is_some() {
-                    put(new, &["status", "conditions"], conditions.as_ref());
-                }
+                put(new, &["status", "conditions"], conditions.as_ref());
             }
         }
     }
