@@ -1,15 +1,25 @@
 //! What changes and checks objects on their way in. The order of the list is the order of work.
 
+mod always_pull_images;
 mod certificates;
+mod claim_resize;
+mod configuration;
+mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
 mod service_addresses;
+mod simple;
+mod storage_protection;
 mod taint_nodes;
+mod topology_labels;
 
 use std::sync::Arc;
 
@@ -23,22 +33,57 @@ use crate::registry::Resource;
 use crate::request_info::RequestInfo;
 use crate::user::User;
 use crate::verbs::Warnings;
+use configuration::Settings;
 
-/// All plugins in order: first those that may change an object, each also checking what it must.
+pub use configuration::SettingsError;
+pub use resource_quota::Charges;
+
+/// All plugins in upstream's order: first those that may change an object, each also checking what it must;
+/// quotas are charged when nothing else can refuse any more.
 const PLUGINS: &[Plugin] = &[
+    simple::ALWAYS_ADMIT,
     namespace_lifecycle::PLUGIN,
+    simple::NAMESPACE_EXISTS,
+    simple::ANTI_AFFINITY,
     limit_ranger::PLUGIN,
     service_account::PLUGIN,
     node_restriction::PLUGIN,
+    taint_nodes::PLUGIN,
+    always_pull_images::PLUGIN,
+    pod_security::PLUGIN,
     priority::PLUGIN,
     default_tolerations::PLUGIN,
+    simple::DEVICE_TOLERATION,
     default_storage_class::PLUGIN,
-    service_addresses::PLUGIN,
-    taint_nodes::PLUGIN,
+    storage_protection::PLUGIN,
+    simple::OWNERS,
+    claim_resize::PLUGIN,
+    runtime_class::PLUGIN,
     certificates::APPROVAL,
     certificates::SIGNING,
     certificates::SUBJECT,
+    default_ingress_class::PLUGIN,
+    simple::DENY_EXTERNAL_IPS,
+    topology_labels::PLUGIN,
+    resource_quota::PLUGIN,
+    simple::ALWAYS_DENY,
 ];
+
+/// What is done to every object, whatever the flags say.
+const ALWAYS: &[Plugin] = &[certificates::REQUESTER, certificates::TIMES, service_addresses::PLUGIN];
+
+/// Plugins that do something only with kinds this release does not serve or does not act upon yet.
+const WITHOUT_EFFECT: &[&str] = &[
+    "ClusterTrustBundleAttest",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+];
+
+/// Plugins of upstream that cannot be switched on here, so that nobody believes in what is not there.
+const MISSING: &[&str] =
+    &["EventRateLimit", "ImagePolicyWebhook", "NamespaceAutoProvision", "PodNodeSelector", "PodTolerationRestriction"];
 
 /// What is done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +116,8 @@ pub struct Attributes<'a> {
     pub dry_run: bool,
     /// What the client should be told.
     pub warnings: &'a Warnings,
+    /// What is to be given back if the write does not happen.
+    pub charges: &'a Charges,
 }
 
 impl Attributes<'_> {
@@ -121,48 +168,53 @@ pub struct Plugin {
 /// The plugins that are on.
 pub struct Admission {
     plugins: Vec<&'static Plugin>,
+    settings: Settings,
 }
 
-/// Names upstream knows and this build has no plugin for; naming them does no harm.
-const ACCEPTED: &[&str] = &[
-    "AlwaysAdmit",
-    "ClusterTrustBundleAttest",
-    "DefaultIngressClass",
-    "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
-    "PersistentVolumeClaimResize",
-    "PodSecurity",
-    "PodTopologyLabels",
-    "ResourceQuota",
-    "RuntimeClass",
-    "StorageObjectInUseProtection",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
-];
-
-/// A plugin nobody knows.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("admission plugin {0:?} is unknown")]
-pub struct UnknownPlugin(String);
+/// Why admission cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// A plugin nobody knows.
+    #[error("admission plugin {0:?} is unknown")]
+    Unknown(String),
+    /// A plugin of upstream that is not here.
+    #[error("admission plugin {0:?} is not part of this release: leave it out of --enable-admission-plugins")]
+    Missing(String),
+    /// A plugin is switched on and off.
+    #[error("admission plugin {0:?} is in both --enable-admission-plugins and --disable-admission-plugins")]
+    Contradiction(String),
+    /// The settings of the plugins.
+    #[error("--admission-control-config-file cannot be used")]
+    Settings(#[from] SettingsError),
+}
 
 impl Admission {
     /// The plugins the flags ask for.
     ///
     /// # Errors
-    /// If a flag names a plugin nobody knows.
-    pub fn new(args: &AccessArgs) -> Result<Self, UnknownPlugin> {
-        let named = args.enable_admission_plugins.iter().chain(&args.disable_admission_plugins);
-        for name in named {
-            let known = PLUGINS.iter().any(|plugin| plugin.name == name) || ACCEPTED.contains(&name.as_str());
-            if !known {
-                return Err(UnknownPlugin(name.clone()));
+    /// If a flag names a plugin that is not here, or the file of settings cannot be used.
+    pub fn new(args: &AccessArgs) -> Result<Self, AdmissionError> {
+        let (enabled, disabled) = (&args.enable_admission_plugins, &args.disable_admission_plugins);
+        for name in enabled.iter().chain(disabled) {
+            let known = PLUGINS.iter().any(|plugin| plugin.name == name) || WITHOUT_EFFECT.contains(&name.as_str());
+            let missing = MISSING.contains(&name.as_str());
+            if missing && enabled.contains(name) {
+                return Err(AdmissionError::Missing(name.clone()));
+            }
+            if !known && !missing {
+                return Err(AdmissionError::Unknown(name.clone()));
+            }
+            if enabled.contains(name) && disabled.contains(name) {
+                return Err(AdmissionError::Contradiction(name.clone()));
             }
         }
-        let enabled = |plugin: &&Plugin| {
+        let on = |plugin: &&Plugin| {
             let lists = |list: &[String]| list.iter().any(|name| name == plugin.name);
-            (plugin.by_default && !lists(&args.disable_admission_plugins)) || lists(&args.enable_admission_plugins)
+            (plugin.by_default && !lists(disabled)) || lists(enabled)
         };
-        Ok(Self { plugins: PLUGINS.iter().filter(enabled).collect() })
+        let plugins = ALWAYS.iter().chain(PLUGINS.iter().filter(on)).collect();
+        let settings = Settings::load(args.admission_control_config_file.as_deref())?;
+        Ok(Self { plugins, settings })
     }
 
     /// Lets the plugins change an object.
@@ -193,3 +245,11 @@ impl Admission {
         Ok(())
     }
 }
+
+/// Of several default classes the newest counts, then the first by name.
+fn newest(classes: impl Iterator<Item = Object>) -> Option<Object> {
+    classes.max_by(|a, b| a.creation_timestamp().cmp(b.creation_timestamp()).then_with(|| b.name().cmp(a.name())))
+}
+
+#[cfg(test)]
+mod tests;

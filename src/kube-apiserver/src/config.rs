@@ -108,6 +108,9 @@ pub struct AccessArgs {
     /// Default admission plugins to leave out.
     #[arg(long, value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// A file with the settings of admission plugins.
+    #[arg(long)]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Containers may be privileged.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub allow_privileged: bool,

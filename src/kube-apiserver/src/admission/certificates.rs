@@ -1,10 +1,11 @@
 //! Certificate signing requests: who may approve and sign for a signer, and that nobody asks for the masters' group.
 
-use apimachinery::{Object, Status, Value};
+use apimachinery::{Object, Status, Value, time};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use super::{Attributes, Operation, Plugin};
 use crate::authz;
@@ -28,7 +29,7 @@ pub(super) const SIGNING: Plugin = Plugin {
     name: "CertificateSigning",
     by_default: true,
     handles: |attributes| {
-        attributes.is(GROUP, REQUESTS) && attributes.info.subresource == "status" && certificate_changes(attributes)
+        attributes.is(GROUP, REQUESTS) && attributes.info.subresource == "status" && signature_changes(attributes)
     },
     mutate: None,
     validate: Some(|attributes| check(attributes, "sign")),
@@ -43,13 +44,58 @@ pub(super) const SUBJECT: Plugin = Plugin {
             && attributes.is(GROUP, REQUESTS)
             && attributes.info.subresource.is_empty()
     },
-    mutate: Some(name_requester),
+    mutate: None,
     validate: Some(subject),
 };
 
-fn certificate_changes(attributes: &Attributes<'_>) -> bool {
-    let of = |object: Option<&Object>| object.map(|object| object.str_at(&["status", "certificate"]).to_owned());
-    of(attributes.object.as_deref()) != of(attributes.old)
+/// Writes down who asks; nobody can switch it off.
+pub(super) const REQUESTER: Plugin = Plugin {
+    name: "CertificateRequester",
+    by_default: true,
+    handles: SUBJECT.handles,
+    mutate: Some(name_requester),
+    validate: None,
+};
+
+/// Says when a condition was set; nobody can switch it off.
+pub(super) const TIMES: Plugin = Plugin {
+    name: "CertificateConditionTimes",
+    by_default: true,
+    handles: |attributes| {
+        attributes.operation == Operation::Update
+            && attributes.is(GROUP, REQUESTS)
+            && matches!(attributes.info.subresource.as_str(), "approval" | "status")
+    },
+    mutate: Some(|attributes| {
+        if let Some(request) = attributes.object.as_deref_mut() {
+            set_times(request, attributes.old, &time::format(Timestamp::now()));
+        }
+        futures::future::ready(Ok(())).boxed()
+    }),
+    validate: None,
+};
+
+fn set_times(request: &mut Object, old: Option<&Object>, now: &str) {
+    let path = ["status", "conditions"];
+    let before = old.map(|old| old.list_at(&path).to_vec()).unwrap_or_default();
+    for condition in request.at_mut(&path).and_then(Value::as_list_mut).into_iter().flatten() {
+        let same = before.iter().find(|one| one.str("type") == condition.str("type"));
+        let unchanged = same.filter(|one| one.str("status") == condition.str("status"));
+        let since = unchanged.map_or(now, |one| one.str("lastTransitionTime")).to_owned();
+        for (field, at) in [("lastUpdateTime", now), ("lastTransitionTime", since.as_str())] {
+            if condition.str(field).is_empty() {
+                condition.set_at(&[field], at);
+            }
+        }
+    }
+}
+
+fn signature_changes(attributes: &Attributes<'_>) -> bool {
+    let (new, old) = (attributes.object.as_deref(), attributes.old);
+    ["certificate", "conditions"].iter().any(|field| {
+        let of = |object: Option<&Object>| object.and_then(|object| object.at(&["status", field])).cloned();
+        of(new) != of(old)
+    })
 }
 
 fn check<'a>(attributes: &'a Attributes<'_>, verb: &'static str) -> BoxFuture<'a, Result<(), Status>> {
@@ -112,4 +158,24 @@ fn asks_for_masters(request: &Object) -> bool {
     let pem = String::from_utf8_lossy(&pem);
     pki::csr::CertificateRequest::from_pem(&pem)
         .is_ok_and(|asked| asked.organizations.iter().any(|group| group == crate::user::MASTERS))
+}
+
+#[cfg(test)]
+mod tests {
+    use apimachinery::value;
+
+    use super::*;
+
+    #[test]
+    fn a_condition_knows_when_it_was_set_and_when_it_turned() {
+        let request = |conditions: Value| Object::try_from(value!({"status": {"conditions": (conditions)}})).unwrap();
+        let old = request(value!([
+            {"type": "Approved", "status": "True", "lastUpdateTime": "a", "lastTransitionTime": "a"}]));
+        let mut new = request(value!([{"type": "Approved", "status": "True"}, {"type": "Failed", "status": "True"}]));
+        set_times(&mut new, Some(&old), "b");
+        let expected = value!([
+            {"type": "Approved", "status": "True", "lastUpdateTime": "b", "lastTransitionTime": "a"},
+            {"type": "Failed", "status": "True", "lastUpdateTime": "b", "lastTransitionTime": "b"}]);
+        assert_eq!(new.at(&["status", "conditions"]), Some(&expected));
+    }
 }

@@ -1,17 +1,23 @@
 //! `DefaultStorageClass`: a claim that names no class gets the default one.
 
-use apimachinery::{Object, Status};
+use apimachinery::Status;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Attributes, Operation, Plugin};
+use super::{Attributes, Operation, Plugin, newest};
 
 const IS_DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
+/// How classes were named before they had a field.
+const OLD_NAME: &str = "volume.beta.kubernetes.io/storage-class";
 
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "DefaultStorageClass",
     by_default: true,
-    handles: |attributes| attributes.operation == Operation::Create && attributes.is("", "persistentvolumeclaims"),
+    handles: |attributes| {
+        attributes.operation == Operation::Create
+            && attributes.is("", "persistentvolumeclaims")
+            && attributes.info.subresource.is_empty()
+    },
     mutate: Some(mutate),
     validate: None,
 };
@@ -22,13 +28,9 @@ fn mutate<'a>(attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), St
     let default = newest(classes.filter(|class| class.annotation(IS_DEFAULT) == Some("true")));
     if let (Some(claim), Some(default)) = (attributes.object.as_deref_mut(), default)
         && claim.at(&["spec", "storageClassName"]).is_none()
+        && claim.annotation(OLD_NAME).is_none()
     {
         claim.set_at(&["spec", "storageClassName"], default.name());
     }
     futures::future::ready(Ok(())).boxed()
-}
-
-/// Of several defaults the newest counts, then the first by name.
-fn newest(classes: impl Iterator<Item = Object>) -> Option<Object> {
-    classes.max_by(|a, b| a.creation_timestamp().cmp(b.creation_timestamp()).then_with(|| b.name().cmp(a.name())))
 }

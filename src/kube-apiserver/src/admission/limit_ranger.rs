@@ -1,28 +1,46 @@
-//! `LimitRanger`: containers get the default requests and limits of their namespace, and keep within its bounds.
+//! `LimitRanger`: containers get the default requests and limits of their namespace; pods, containers and claims
+//! keep within its bounds.
 
-use std::cmp::Ordering;
+mod bounds;
 
-use apimachinery::quantity::Quantity;
+use std::collections::BTreeSet;
+
+use apimachinery::value::Map;
 use apimachinery::{Object, Status, Value};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Attributes, Plugin};
+use super::{Attributes, Operation, Plugin};
+use bounds::{Bounded, check};
+
+/// Says on the pod what was filled in.
+const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "LimitRanger",
     by_default: true,
-    handles: |attributes| attributes.is_new_pod(),
+    handles: |attributes| {
+        let resized = attributes.operation == Operation::Update && attributes.info.subresource == "resize";
+        let claim = attributes.operation != Operation::Delete && attributes.info.subresource.is_empty();
+        attributes.is_new_pod()
+            || (attributes.is("", "pods") && resized)
+            || (attributes.is("", "persistentvolumeclaims") && claim)
+    },
     mutate: Some(mutate),
     validate: Some(validate),
 };
 
-fn mutate<'a>(attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {
+fn ranges(attributes: &Attributes<'_>) -> Vec<Object> {
     let ranges = attributes.app.registry.list("", "limitranges", &attributes.info.namespace);
-    if let Some(pod) = attributes.object.as_deref_mut() {
-        for range in ranges {
-            for limit in container_limits(&range.object()) {
-                fill(pod, limit);
+    ranges.iter().map(|range| range.object()).collect()
+}
+
+fn mutate<'a>(attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {
+    if attributes.is("", "pods") {
+        let ranges = ranges(attributes);
+        if let Some(pod) = attributes.object.as_deref_mut() {
+            for range in &ranges {
+                fill(pod, range);
             }
         }
     }
@@ -30,80 +48,57 @@ fn mutate<'a>(attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), St
 }
 
 fn validate<'a>(attributes: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {
-    let ranges = attributes.app.registry.list("", "limitranges", &attributes.info.namespace);
     let mut wrong = Vec::new();
-    if let Some(pod) = attributes.object.as_deref() {
-        for range in ranges {
-            for limit in container_limits(&range.object()) {
-                check(pod, limit, &mut wrong);
-            }
+    // What is on its way out is held to nothing any more.
+    if let Some(object) = attributes.object.as_deref().filter(|object| object.deletion_timestamp().is_none()) {
+        let of = if attributes.is("", "pods") { Bounded::Pod(object) } else { Bounded::Claim(object) };
+        for range in ranges(attributes) {
+            range.list_at(&["spec", "limits"]).iter().for_each(|limit| check(&of, limit, &mut wrong));
         }
     }
-    let outcome = if wrong.is_empty() {
-        Ok(())
-    } else if let [one] = wrong.as_slice() {
-        Err(attributes.forbidden(one))
-    } else {
-        Err(attributes.forbidden(format_args!("[{}]", wrong.join(", "))))
+    let outcome = match wrong.as_slice() {
+        [] => Ok(()),
+        [one] => Err(attributes.forbidden(one)),
+        many => Err(attributes.forbidden(format_args!("[{}]", many.join(", ")))),
     };
     futures::future::ready(outcome).boxed()
 }
 
-fn container_limits(range: &Object) -> impl Iterator<Item = &Value> {
-    range.list_at(&["spec", "limits"]).iter().filter(|limit| limit.str("type") == "Container")
-}
-
-/// Puts the defaults where a container says nothing.
-fn fill(pod: &mut Object, limit: &Value) {
-    for list in ["containers", "initContainers"] {
-        let Some(containers) = pod.at_mut(&["spec", list]).and_then(Value::as_list_mut) else { continue };
-        for container in containers {
-            fill_container(container, limit);
-        }
-    }
-}
-
-fn fill_container(container: &mut Value, limit: &Value) {
-    for (field, defaults) in [("limits", "default"), ("requests", "defaultRequest")] {
-        let Some(defaults) = limit.get(defaults).and_then(Value::as_map) else { continue };
-        for (name, amount) in defaults.iter() {
-            let path = ["resources", field, name.as_str()];
-            // A limit without a request is the request; a default must not make it less.
-            let limited = container.at(&["resources", "limits", name.as_str()]).is_some();
-            let asked = field == "requests" && limited;
-            if container.at(&path).is_none() && !asked {
-                container.set_at(&path, amount.clone());
-            }
-        }
-    }
-}
-
-/// A bound of a limit: its name, what it bounds, what breaks it, and the word for it.
-const BOUNDS: [(&str, &str, Ordering, &str); 2] =
-    [("max", "limits", Ordering::Greater, "maximum"), ("min", "requests", Ordering::Less, "minimum")];
-
-fn check(pod: &Object, limit: &Value, wrong: &mut Vec<String>) {
-    let lists = ["containers", "initContainers"];
-    for container in lists.iter().flat_map(|list| pod.list_at(&["spec", list])) {
-        for (bound, field, order, word) in BOUNDS {
-            let Some(bounds) = limit.get(bound).and_then(Value::as_map) else { continue };
-            for (name, amount) in bounds.strings() {
-                let given = container.at(&["resources", field, name]).and_then(Value::as_str);
-                let verb = field.trim_end_matches('s');
-                let told = format!("{word} {name} usage per Container is {amount}");
-                match given.map(|given| (given, compare(given, amount))) {
-                    None => wrong.push(format!("{told}.  No {verb} is specified")),
-                    Some((given, Some(seen))) if seen == order => wrong.push(format!("{told}, but {verb} is {given}")),
-                    Some(_) => {}
+/// Puts the defaults where a container says nothing, and notes where that was.
+fn fill(pod: &mut Object, range: &Object) {
+    let limits: Vec<&Value> =
+        range.list_at(&["spec", "limits"]).iter().filter(|limit| limit.str("type") == "Container").collect();
+    let mut notes = Vec::new();
+    for (list, what) in [("containers", "container"), ("initContainers", "init container")] {
+        for container in pod.at_mut(&["spec", list]).and_then(Value::as_list_mut).into_iter().flatten() {
+            for (field, defaults, word) in [("limits", "default", "limit"), ("requests", "defaultRequest", "request")] {
+                let filled = fill_container(container, field, limits.iter().filter_map(|limit| limit.get(defaults)));
+                if !filled.is_empty() {
+                    let filled = filled.into_iter().collect::<Vec<_>>().join(", ");
+                    notes.push(format!("{filled} {word} for {what} {}", container.str("name")));
                 }
             }
         }
     }
+    if !notes.is_empty() {
+        pod.set_annotation(ANNOTATION, &format!("LimitRanger plugin set: {}", notes.join("; ")));
+    }
 }
 
-fn compare(given: &str, bound: &str) -> Option<Ordering> {
-    let (given, bound): (Quantity, Quantity) = (given.parse().ok()?, bound.parse().ok()?);
-    given.partial_cmp(&bound)
+fn fill_container<'a>(
+    container: &mut Value,
+    field: &str,
+    defaults: impl Iterator<Item = &'a Value>,
+) -> BTreeSet<String> {
+    let mut filled = BTreeSet::new();
+    for (name, amount) in defaults.filter_map(Value::as_map).flat_map(Map::iter) {
+        let path = ["resources", field, name.as_str()];
+        if container.at(&path).is_none() {
+            container.set_at(&path, amount.clone());
+            filled.insert(name.as_str().to_owned());
+        }
+    }
+    filled
 }
 
 #[cfg(test)]
@@ -112,36 +107,25 @@ mod tests {
 
     use super::*;
 
-    fn limit() -> Value {
-        value!({
-            "type": "Container", "default": {"memory": "1Gi"}, "defaultRequest": {"cpu": "100m"},
-            "max": {"memory": "2Gi"},
-        })
-    }
-
-    fn pod(resources: Value) -> Object {
-        Object::try_from(value!({"spec": {"containers": [{"name": "c", "resources": (resources)}]}})).unwrap()
-    }
-
     #[test]
-    fn defaults_fill_gaps_only() {
-        let mut silent = pod(value!({}));
-        fill(&mut silent, &limit());
-        let resources = ["spec", "containers", "0", "resources"];
-        let expected = value!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m"}});
-        assert_eq!(silent.at(&resources), Some(&expected));
-        let own = value!({"limits": {"memory": "1Mi", "cpu": "1"}});
-        let mut spoken = pod(own.clone());
-        fill(&mut spoken, &limit());
-        assert_eq!(spoken.at(&resources), Some(&own));
-    }
-
-    #[test]
-    fn bounds_are_compared_as_quantities() {
-        for (memory, count) in [("2048Mi", 0), ("3Gi", 1)] {
-            let mut wrong = Vec::new();
-            check(&pod(value!({"limits": {"memory": memory}})), &limit(), &mut wrong);
-            assert_eq!(wrong.len(), count, "{memory}: {wrong:?}");
-        }
+    fn defaults_fill_gaps_only_and_leave_a_note() {
+        let range = value!({"spec": {"limits": [
+            {"type": "Container", "default": {"memory": "1Gi", "cpu": "2"}, "defaultRequest": {"cpu": "100m"}},
+        ]}});
+        let range = Object::try_from(range).unwrap();
+        let mut pod = Object::try_from(value!({"spec": {"containers": [
+            {"name": "a"},
+            {"name": "b", "resources": {"limits": {"cpu": "1", "memory": "1Mi"}, "requests": {"cpu": "1"}}},
+        ]}}))
+        .unwrap();
+        let own = pod.at(&["spec", "containers", "1"]).cloned();
+        fill(&mut pod, &range);
+        let expected = value!({"limits": {"memory": "1Gi", "cpu": "2"}, "requests": {"cpu": "100m"}});
+        assert_eq!(pod.at(&["spec", "containers", "0", "resources"]), Some(&expected));
+        assert_eq!(pod.at(&["spec", "containers", "1"]), own.as_ref());
+        assert_eq!(
+            pod.annotation(ANNOTATION),
+            Some("LimitRanger plugin set: cpu, memory limit for container a; cpu request for container a")
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! `NamespaceLifecycle`: nothing is created in a namespace that is missing or ending, and some namespaces stay.
 
 use apimachinery::Status;
+use apimachinery::status::Cause;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -30,13 +31,25 @@ fn create<'a>(attributes: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Status
         let found = registry.get_fresh("", "namespaces", "", namespace).await;
         let found = found.ok_or_else(|| Status::not_found("", "namespaces", namespace))?;
         if found.field("status.phase") == Some("Terminating") {
-            return Err(attributes.forbidden(format_args!(
-                "unable to create new content in namespace {namespace} because it is being terminated"
-            )));
+            return Err(terminating(attributes, namespace));
         }
         Ok(())
     }
     .boxed()
+}
+
+/// 403 with the cause by which controllers know that there is nothing to try again.
+fn terminating(attributes: &Attributes<'_>, namespace: &str) -> Status {
+    let status = attributes.forbidden(format_args!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    ));
+    let mut details = status.details().cloned().unwrap_or_default();
+    details.causes.push(Cause {
+        reason: "NamespaceTerminating".to_owned(),
+        message: format!("namespace {namespace} is being terminated"),
+        field: "metadata.namespace".to_owned(),
+    });
+    status.with_details(details)
 }
 
 fn delete<'a>(attributes: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {

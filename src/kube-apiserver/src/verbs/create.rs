@@ -9,7 +9,7 @@ use storage::StorageError;
 
 use super::options::WriteOptions;
 use super::{Call, body, managers, metadata};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Charges, Operation};
 use crate::app::App;
 use crate::error;
 use crate::present;
@@ -62,27 +62,33 @@ pub(super) async fn create(call: &Call<'_>, options: &WriteOptions, mut object: 
             let name = metadata::generate_name(next.generate_name());
             next.set_name(&name);
         }
-        prepare(call, options, &mut next).await?;
+        let charges = Charges::default();
+        prepare(call, options, &mut next, &charges).await?;
         if options.dry_run {
             return dry(call, next).await.map(Created::Dry);
         }
-        let reservation = call.app.allocators.reserve_create(call.app, resource, &mut next).await?;
-        match insert(call.app, resource, &next).await {
+        let reservation = match call.app.allocators.reserve_create(call.app, resource, &mut next).await {
+            Ok(reservation) => reservation,
+            Err(status) => {
+                charges.refund(call.app).await;
+                return Err(status);
+            }
+        };
+        let error = match insert(call.app, resource, &next).await {
             Ok(stored) => {
                 reservation.keep();
                 return Ok(Created::Stored(stored));
             }
-            Err(StorageError::Exists { .. }) => {
-                reservation.release().await;
-                tries -= 1;
-                if tries == 0 {
-                    return Err(exists(call, &next, generated));
-                }
-            }
-            Err(error) => {
-                reservation.release().await;
-                return Err(error::from_storage(&error));
-            }
+            Err(error) => error,
+        };
+        reservation.release().await;
+        charges.refund(call.app).await;
+        if !matches!(error, StorageError::Exists { .. }) {
+            return Err(error::from_storage(&error));
+        }
+        tries -= 1;
+        if tries == 0 {
+            return Err(exists(call, &next, generated));
         }
     }
 }
@@ -107,7 +113,12 @@ async fn dry(call: &Call<'_>, object: Object) -> Result<Object, Status> {
 }
 
 /// Stamps, defaults, admits and checks a new object of the stored version.
-async fn prepare(call: &Call<'_>, options: &WriteOptions, object: &mut Object) -> Result<(), Status> {
+async fn prepare(
+    call: &Call<'_>,
+    options: &WriteOptions,
+    object: &mut Object,
+    charges: &Charges,
+) -> Result<(), Status> {
     let descriptor = call.resource.descriptor;
     let strategy = descriptor.strategy;
     if descriptor.subresource("status").is_some() && descriptor.plural != "nodes" {
@@ -116,7 +127,6 @@ async fn prepare(call: &Call<'_>, options: &WriteOptions, object: &mut Object) -
     }
     metadata::stamp(object, descriptor);
     (strategy.default)(object);
-    (strategy.prepare_create)(object);
     let mut attributes = Attributes {
         app: call.app,
         info: call.info,
@@ -127,10 +137,13 @@ async fn prepare(call: &Call<'_>, options: &WriteOptions, object: &mut Object) -
         old: None,
         dry_run: options.dry_run,
         warnings: &call.warnings,
+        charges,
     };
     call.app.admission.mutate(&mut attributes).await?;
     let object = attributes.object.take().ok_or_else(|| Status::internal("admission lost the object"))?;
     (strategy.default)(object);
+    // What follows from the rest of the object, as its quality of service, is worked out when plugins have had their say.
+    (strategy.prepare_create)(object);
     // What was applied brings its account with it.
     if call.info.verb != "patch" {
         *object = managers::track(call, options, std::mem::take(object), None);

@@ -11,7 +11,7 @@ use super::options::{DeleteOptions, Propagation};
 use super::store::Cursor;
 use super::update::is_over;
 use super::{Call, body};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Charges, Operation};
 use crate::reply::Response;
 use crate::stored::Stored;
 
@@ -102,6 +102,7 @@ async fn attempt(call: &Call<'_>, old: &Object, options: &DeleteOptions) -> Resu
         old: Some(old),
         dry_run: options.dry_run,
         warnings: &call.warnings,
+        charges: &Charges::default(),
     };
     call.app.admission.validate(&attributes).await?;
     Ok(plan(old, options, Timestamp::now()))

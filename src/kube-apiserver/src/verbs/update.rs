@@ -10,7 +10,7 @@ use super::create;
 use super::options::WriteOptions;
 use super::store::Cursor;
 use super::{Call, body, managers, metadata};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Charges, Operation};
 use crate::present;
 use crate::reply::Response;
 use crate::stored::Stored;
@@ -102,7 +102,8 @@ impl Change<'_> {
         loop {
             let Some(current) = cursor.current() else { return Err(call.not_found()) };
             let old = current.object();
-            let mut new = match self.attempt(call, &old).await {
+            let charges = Charges::default();
+            let mut new = match self.attempt(call, &old, &charges).await {
                 // The refusal may rest on an old state.
                 Err(_) if cursor.may_be_stale() => {
                     cursor.refresh().await?;
@@ -123,30 +124,46 @@ impl Change<'_> {
             }
             new.set_resource_version(old.resource_version());
             if new == old {
+                charges.refund(call.app).await;
                 if cursor.may_be_stale() {
                     cursor.refresh().await?;
                     continue;
                 }
                 return Ok(Updated::Stored(current));
             }
-            let reservation = call.app.allocators.reserve_update(call.app, call.resource, &mut new, &old).await?;
-            match cursor.write(&new, create::ttl(call.app, call.resource)).await {
-                Ok(Some(written)) => {
-                    reservation.keep();
-                    call.app.allocators.release_unused(call.app, call.resource, &new, &old).await;
-                    return Ok(Updated::Stored(written));
-                }
-                Ok(None) => reservation.release().await,
-                Err(status) => {
-                    reservation.release().await;
-                    return Err(status);
-                }
+            let outcome = self.write(call, &mut cursor, (&mut new, &old)).await;
+            if !matches!(outcome, Ok(Some(_))) {
+                charges.refund(call.app).await;
+            }
+            if let Some(written) = outcome? {
+                return Ok(Updated::Stored(written));
+            }
+        }
+    }
+
+    /// Writes the next state with its addresses and ports; `None` if somebody was faster.
+    async fn write(
+        &self,
+        call: &Call<'_>,
+        cursor: &mut Cursor<'_>,
+        (new, old): (&mut Object, &Object),
+    ) -> Result<Option<Arc<Stored>>, Status> {
+        let reservation = call.app.allocators.reserve_update(call.app, call.resource, new, old).await?;
+        match cursor.write(new, create::ttl(call.app, call.resource)).await {
+            Ok(Some(written)) => {
+                reservation.keep();
+                call.app.allocators.release_unused(call.app, call.resource, new, old).await;
+                Ok(Some(written))
+            }
+            unwritten => {
+                reservation.release().await;
+                unwritten
             }
         }
     }
 
     /// The next state of an object, admitted and checked.
-    async fn attempt(&self, call: &Call<'_>, old: &Object) -> Result<Object, Status> {
+    async fn attempt(&self, call: &Call<'_>, old: &Object, charges: &Charges) -> Result<Object, Status> {
         let mut new = (self.candidate)(old)?;
         self.check_preconditions(call, &new, old)?;
         metadata::keep(&mut new, old);
@@ -169,6 +186,7 @@ impl Change<'_> {
             old: Some(old),
             dry_run: self.options.dry_run,
             warnings: &call.warnings,
+            charges,
         };
         call.app.admission.mutate(&mut attributes).await?;
         let object = attributes.object.take().ok_or_else(|| Status::internal("admission lost the object"))?;
@@ -229,6 +247,8 @@ impl Change<'_> {
         if self.part == Part::Main {
             errors.extend((strategy.validate)(new));
             errors.extend((strategy.validate_update)(new, old));
+        } else if let Some(action) = self.part.action() {
+            errors.extend((strategy.validate_part)(action, new, old));
         }
         errors
     }

@@ -143,6 +143,12 @@ impl Server {
         Caller { client, base: format!("https://{}", self.address) }
     }
 
+    /// A request for a certificate, as its kind takes it.
+    pub(crate) fn request_for_certificate(name: &str) -> String {
+        let pem = pki::csr::create(name, &[], &[], &KeyPair::generate().unwrap()).unwrap();
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem)
+    }
+
     /// Ends the server as SIGTERM does, and waits for it.
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
