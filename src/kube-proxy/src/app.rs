@@ -14,11 +14,14 @@ use hyper::service::service_fn;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
+use netfilter::KernelRoutes;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::drift::Drift;
 use crate::health::{Health, answer};
 use crate::host::{self, Host};
+use crate::node_routes::NodeRoutes;
 use crate::sync::{self, Inputs, Proxy};
 
 /// Services that another proxy serves, and slices of headless ones, are not even sent here.
@@ -37,26 +40,36 @@ pub async fn run(config: Config, token: CancellationToken) -> anyhow::Result<()>
     let mut registry = Registry::default();
     health.register(&mut registry);
     let servers = serve(&config, &health, Arc::new(registry), &token).await?;
-    let inputs = follow(&api, &config.settings.node.name, &token);
-    tracing::info!(node = config.settings.node.name, "follow services");
-    Proxy::new(host, inputs, config.settings, health).run(token).await;
+    let inputs = follow(&api, &config, &token);
+    tracing::info!(node = config.settings.node.name, routes = config.node_routes, "follow services");
+    let routes = config.node_routes.then(|| {
+        let routes = NodeRoutes::new(KernelRoutes, inputs.nodes.clone(), &config.settings.node.name);
+        tokio::spawn(routes.run(token.clone()))
+    });
+    Proxy::new(host, inputs, config.settings, health).repairing(Drift::watch()).run(token).await;
+    if let Some(routes) = routes {
+        routes.await.context("the routes to other nodes")?;
+    }
     for server in servers {
         server.await.context("a server failed")?;
     }
     Ok(())
 }
 
-fn follow(api: &kube::Client, node: &str, token: &CancellationToken) -> Inputs {
+fn follow(api: &kube::Client, config: &Config, token: &CancellationToken) -> Inputs {
     let services = Informer::<Service>::new(Api::all(api.clone())).labels(OUR_SERVICES);
     let slices = Informer::<EndpointSlice>::new(Api::all(api.clone()))
         .labels(OUR_SERVICES)
         .index(sync::BY_SERVICE, sync::service_of_slice)
         .trim(|slice| slice.metadata.annotations = None);
-    let nodes = Informer::<Node>::new(Api::all(api.clone())).fields(&format!("metadata.name={node}")).trim(|node| {
+    let mut nodes = Informer::<Node>::new(Api::all(api.clone())).trim(|node| {
         if let Some(status) = &mut node.status {
             (status.images, status.conditions) = (None, None);
         }
     });
+    if !config.node_routes {
+        nodes = nodes.fields(&format!("metadata.name={}", config.settings.node.name));
+    }
     Inputs {
         services: services.start(token.clone()),
         slices: slices.start(token.clone()),

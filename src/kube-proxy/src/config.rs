@@ -27,7 +27,7 @@ const WINDOW: Duration = Duration::from_millis(5);
 #[derive(Debug, Parser)]
 #[command(name = "kube-proxy", about = "Makes Services work on a node")]
 pub struct Args {
-    /// `KubeProxyConfiguration` file; other flags but --hostname-override are then ignored.
+    /// `KubeProxyConfiguration` file; other flags but --hostname-override and those that upstream lacks are then ignored.
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// Kubeconfig file; without it the pod's own account is used.
@@ -66,6 +66,10 @@ pub struct Args {
     /// The root of the host, mounted, whose nft and conntrack are used if there are none here.
     #[arg(long, default_value = "/host")]
     pub host_root: PathBuf,
+    /// Keep a route to the pods of every other node through its address; for nodes that share one network and have
+    /// no other network plugin that does it.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_parser = boolean, action = clap::ArgAction::Set)]
+    pub node_routes: bool,
     /// Logging.
     #[command(flatten)]
     pub logging: LoggingArgs,
@@ -99,13 +103,15 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Where the host's root may be mounted.
     pub host_root: PathBuf,
+    /// Whether routes to the pods of other nodes are kept.
+    pub node_routes: bool,
 }
 
 impl TryFrom<Args> for Config {
     type Error = anyhow::Error;
 
     fn try_from(args: Args) -> anyhow::Result<Self> {
-        let (name, root) = (args.hostname_override.clone(), args.host_root.clone());
+        let (name, root, node_routes) = (args.hostname_override.clone(), args.host_root.clone(), args.node_routes);
         let file = match &args.config {
             Some(path) => read(path)?,
             None => from_flags(args),
@@ -115,7 +121,7 @@ impl TryFrom<Args> for Config {
             Some(name) => name,
             None => host_name()?,
         };
-        check(&file, name.trim().to_lowercase(), root)
+        Ok(Self { node_routes, ..check(&file, name.trim().to_lowercase(), root)? })
     }
 }
 
@@ -183,6 +189,7 @@ fn check(file: &KubeProxyConfiguration, name: String, host_root: PathBuf) -> any
         healthz: address("healthzBindAddress", file.healthz_bind_address.as_deref(), HEALTHZ)?,
         metrics: address("metricsBindAddress", file.metrics_bind_address.as_deref(), METRICS)?,
         host_root,
+        node_routes: false,
     })
 }
 

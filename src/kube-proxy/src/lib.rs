@@ -8,12 +8,13 @@
 //! survive every change. It never carries packets itself and never touches other tables.
 //!
 //! Read [`sync`] first, the story of one change; then [`rules`] (what one Service means) and
-//! [`table`] (how one state becomes the next). `service`, `endpoints`, `node` and `names` are the
+//! [`table`] (how one state becomes the next). [`node_routes`] stands apart: the way to the pods of other nodes. `service`, `endpoints`, `node` and `names` are the
 //! vocabulary of those; the rest is start-up and health.
 
 pub mod app;
 pub mod changes;
 pub mod config;
+pub mod drift;
 pub mod endpoints;
 pub mod file;
 pub mod fragment;
@@ -22,6 +23,7 @@ pub mod health_ports;
 pub mod host;
 pub mod names;
 pub mod node;
+pub mod node_routes;
 pub mod rules;
 pub mod service;
 pub mod sync;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::changes::Changed;
 use crate::changes::{Noted, stale_flows};
+use crate::drift::Drift;
 use crate::endpoints;
 use crate::fragment::Fragment;
 use crate::health::Health;
@@ -27,6 +28,8 @@ use crate::table::{Owner, Remembered, TABLE, Table};
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// The index of slices by namespace and Service.
 pub const BY_SERVICE: &str = "service";
+/// How long the rules are left to others who write to the same tables, so that two of a kind do not keep a host busy.
+const YIELD: Duration = Duration::from_secs(1);
 /// First and longest wait before a failed transaction is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
@@ -37,7 +40,7 @@ pub struct Inputs {
     pub services: Store<Service>,
     /// All slices of endpoints, indexed by [`BY_SERVICE`].
     pub slices: Store<EndpointSlice>,
-    /// This node alone.
+    /// This node, and others that do not matter here.
     pub nodes: Store<Node>,
 }
 
@@ -78,6 +81,9 @@ pub struct Proxy<H> {
     stale: BTreeSet<UdpFlows>,
     health: Arc<Health>,
     health_ports: HealthPorts,
+    drift: Drift,
+    /// Transactions the kernel took since the last look at `drift`.
+    applied: usize,
 }
 
 struct Installed {
@@ -107,7 +113,14 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         });
         let health_ports = HealthPorts::new(Arc::clone(&health));
         let node = settings.node.clone();
-        Self { host, inputs, settings, node, tables, stale: BTreeSet::new(), health, health_ports }
+        let (stale, drift) = (BTreeSet::new(), Drift::default());
+        Self { host, inputs, settings, node, tables, stale, health, health_ports, drift, applied: 0 }
+    }
+
+    /// The same proxy, which also repairs what others do to its tables.
+    #[must_use]
+    pub fn repairing(self, drift: Drift) -> Self {
+        Self { drift, ..self }
     }
 
     /// The same proxy with other things to follow.
@@ -130,7 +143,11 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         noted.note(|changed| changed.node = true);
         let mut wait = RETRY.0;
         let mut retry_after = None;
-        while woken(&noted, retry_after, &token).await {
+        loop {
+            tokio::select! {
+                goes_on = woken(&noted, retry_after, &token) => if !goes_on { break },
+                () = self.drift.disturbed() => self.distrust(&noted),
+            }
             self.health.pending();
             tokio::time::sleep(self.settings.window).await;
             let changed = noted.take();
@@ -138,6 +155,10 @@ impl<H: Nftables + Conntrack> Proxy<H> {
                 Ok(()) => {
                     self.health.updated();
                     (wait, retry_after) = (RETRY.0, None);
+                    if self.drift.others_wrote(std::mem::take(&mut self.applied)) {
+                        self.distrust(&noted);
+                        retry_after = Some(YIELD);
+                    }
                 }
                 Err(error) => {
                     tracing::error!(%error, retry = ?wait, "rules not applied");
@@ -148,6 +169,13 @@ impl<H: Nftables + Conntrack> Proxy<H> {
             }
         }
         self.health_ports.stop();
+    }
+
+    /// Has everything written anew.
+    fn distrust(&mut self, noted: &Noted) {
+        tracing::warn!(table = TABLE, "somebody else changed the rules, they are written anew");
+        self.tables.iter_mut().for_each(|table| table.in_kernel = false);
+        noted.note(|changed| changed.node = true);
     }
 
     fn follow(&self) -> Arc<Noted> {
@@ -166,8 +194,12 @@ impl<H: Nftables + Conntrack> Proxy<H> {
                 note.note(|changed| changed.services.extend(owners));
             }
         });
-        let note = Arc::clone(&noted);
-        self.inputs.nodes.on_event(move |_| note.note(|changed| changed.node = true));
+        let (note, own) = (Arc::clone(&noted), self.settings.node.name.clone());
+        self.inputs.nodes.on_event(move |event| {
+            if event.object().metadata.name.as_deref() == Some(own.as_str()) {
+                note.note(|changed| changed.node = true);
+            }
+        });
         noted
     }
 
@@ -192,6 +224,7 @@ impl<H: Nftables + Conntrack> Proxy<H> {
         if !transaction.is_empty() {
             tracing::debug!(services = read.len(), bytes = transaction.len(), "apply");
             self.host.apply(&transaction).await?;
+            self.applied += 1;
         }
         for installed in &mut self.tables {
             installed.in_kernel = installed.wanted;

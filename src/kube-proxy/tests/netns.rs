@@ -3,23 +3,34 @@
 //! `client 192.0.2.2 --- 192.0.2.1 node 10.244.0.1 --- pods 10.244.0.2 and .3`
 
 #[cfg(test)]
+#[path = "netns/namespaces.rs"]
+mod namespaces;
+
+#[cfg(test)]
+#[path = "netns/routes.rs"]
+mod routes;
+
+#[cfg(test)]
 #[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use std::collections::BTreeSet;
     use std::io::{ErrorKind, Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
-    use std::process::Command;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use controller_runtime::Store;
     use k8s_openapi::api::discovery::v1::EndpointSlice;
+    use kube_proxy::drift::Drift;
     use kube_proxy::health::Health;
     use kube_proxy::host::Host;
     use kube_proxy::node::{NodeFacts, PodTraffic};
     use kube_proxy::service::ServiceName;
     use kube_proxy::sync::{BY_SERVICE, Changed, Inputs, Proxy, Settings, service_of_slice};
     use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
+
+    use crate::namespaces::Namespaces;
 
     const CLUSTER_IP: &str = "10.96.0.20:80";
     const NODE_PORT: &str = "192.0.2.1:30080";
@@ -27,20 +38,19 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// A small world of namespaces; dropping it removes them.
-    struct World {
-        prefix: String,
+    struct World(Namespaces);
+
+    impl std::ops::Deref for World {
+        type Target = Namespaces;
+
+        fn deref(&self) -> &Namespaces {
+            &self.0
+        }
     }
 
     impl World {
         fn create(tag: &str) -> Result<Self, String> {
-            if !nix::unistd::geteuid().is_root() {
-                return Err("not root".to_owned());
-            }
-            let world = Self { prefix: format!("kp{}{tag}", std::process::id()) };
-            for name in ["node", "client", "pod2", "pod3"] {
-                World::ip(&["netns", "add", &world.ns(name)])?;
-                world.within(name, &["link", "set", "lo", "up"])?;
-            }
+            let world = Self(Namespaces::create(&format!("kp{tag}"), &["node", "client", "pod2", "pod3"])?);
             world.wire("client", "eth-client", "192.0.2.2/24")?;
             world.within("node", &["addr", "add", "192.0.2.1/24", "dev", "eth-client"])?;
             world.within("client", &["route", "add", "default", "via", "192.0.2.1"])?;
@@ -60,39 +70,9 @@ mod tests {
             Ok(world)
         }
 
-        fn ns(&self, name: &str) -> String {
-            format!("{}-{name}", self.prefix)
-        }
-
-        fn ip(args: &[&str]) -> Result<(), String> {
-            let output = Command::new("ip").args(args).output().map_err(|e| e.to_string())?;
-            if output.status.success() {
-                return Ok(());
-            }
-            Err(format!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr)))
-        }
-
-        fn within(&self, name: &str, args: &[&str]) -> Result<(), String> {
-            Self::ip(&[&["-n", &self.ns(name)], args].concat())
-        }
-
         fn wire(&self, name: &str, device: &str, address: &str) -> Result<(), String> {
-            let (inner, outer) = (self.ns(name), self.ns("node"));
-            Self::ip(&["-n", &outer, "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", &inner])?;
-            self.within(name, &["addr", "add", address, "dev", "eth0"])?;
-            self.within(name, &["link", "set", "eth0", "up"])?;
-            self.within("node", &["link", "set", device, "up"])
-        }
-
-        /// Runs code on a thread inside a namespace.
-        fn run<T: Send + 'static>(&self, name: &str, code: impl FnOnce() -> T + Send + 'static) -> T {
-            let path = format!("/run/netns/{}", self.ns(name));
-            let thread = std::thread::spawn(move || {
-                let file = std::fs::File::open(path).unwrap();
-                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-                code()
-            });
-            thread.join().unwrap()
+            self.link(("node", device), (name, "eth0"))?;
+            self.within(name, &["addr", "add", address, "dev", "eth0"])
         }
 
         /// A server in a pod that tells every client its name and then echoes.
@@ -131,14 +111,6 @@ mod tests {
             };
             let settings = Settings { node, port_networks: Vec::new(), pods_by_node: false, window: Duration::ZERO };
             Kernel { host, settings, proxy: None }
-        }
-    }
-
-    impl Drop for World {
-        fn drop(&mut self) {
-            for name in ["node", "client", "pod2", "pod3"] {
-                let _ = Self::ip(&["netns", "del", &self.ns(name)]);
-            }
         }
     }
 
@@ -271,5 +243,44 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(world.ask("client", CLUSTER_IP).unwrap(), first, "after a restart");
         }
+    }
+    #[test]
+    fn rules_that_others_remove_come_back() {
+        let Some(world) = world("d") else { return };
+        let world = Arc::new(world);
+        let (token, inside) = (CancellationToken::new(), Arc::clone(&world));
+        let stop = token.clone();
+        let runner = std::thread::spawn(move || {
+            inside.run("node", move || {
+                let Kernel { host, settings, .. } = World::proxy();
+                let inputs = inputs(service(json!({})), &["10.244.0.2"]);
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let proxy = Proxy::new(host, inputs, settings, Arc::new(Health::default()));
+                    proxy.repairing(Drift::watch()).run(stop).await;
+                });
+            });
+        });
+        let table = |world: &World, args: &'static [&'static str]| {
+            world.run("node", move || std::process::Command::new("nft").args(args).output().unwrap().status.success())
+        };
+        let there = || {
+            let begin = Instant::now();
+            while !table(&world, &["list", "chain", "ip", "kube-proxy", "services"]) {
+                assert!(begin.elapsed() < PATIENCE * 2, "the rules did not come back");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        there();
+        assert!(table(&world, &["flush", "ruleset"]));
+        there();
+        world.ask("node", CLUSTER_IP).unwrap();
+        assert!(table(&world, &["flush", "table", "ip", "kube-proxy"]));
+        let begin = Instant::now();
+        while world.ask("node", CLUSTER_IP).is_err() {
+            assert!(begin.elapsed() < PATIENCE * 2, "the rules did not come back");
+        }
+        token.cancel();
+        runner.join().unwrap();
     }
 }

@@ -38,7 +38,7 @@ impl FakeHost {
         self.lock().forgotten.clone()
     }
 
-    /// Makes the next transaction fail.
+    /// Makes the next transaction or route fail.
     pub fn refuse_next(&self) {
         self.lock().refuse_next = true;
     }
@@ -78,18 +78,24 @@ impl Conntrack for FakeHost {
 }
 
 impl Routes for FakeHost {
-    async fn list(&self) -> Result<Vec<Route>, RoutesError> {
+    fn list(&self) -> Result<Vec<Route>, RoutesError> {
         Ok(self.lock().routes.iter().cloned().collect())
     }
 
-    async fn replace(&self, route: &Route) -> Result<(), RoutesError> {
+    fn replace(&self, route: &Route) -> Result<(), RoutesError> {
         let mut record = self.lock();
+        if std::mem::take(&mut record.refuse_next) {
+            return Err(RoutesError::Refused {
+                route: route.clone(),
+                source: std::io::ErrorKind::HostUnreachable.into(),
+            });
+        }
         record.routes.retain(|r| r.destination != route.destination);
         record.routes.insert(route.clone());
         Ok(())
     }
 
-    async fn remove(&self, route: &Route) -> Result<(), RoutesError> {
+    fn remove(&self, route: &Route) -> Result<(), RoutesError> {
         self.lock().routes.remove(route);
         Ok(())
     }
@@ -108,15 +114,15 @@ mod tests {
         assert_eq!(host.transactions(), ["two"]);
     }
 
-    #[tokio::test]
-    async fn a_route_moves_to_its_new_gateway() {
+    #[test]
+    fn a_route_moves_to_its_new_gateway() {
         let host = FakeHost::new();
         let destination = "10.244.1.0/24".parse().unwrap();
         for gateway in ["10.0.0.1", "10.0.0.2"] {
             let route = Route { destination, gateway: gateway.parse().unwrap() };
-            host.replace(&route).await.unwrap();
+            host.replace(&route).unwrap();
         }
-        let routes = host.list().await.unwrap();
+        let routes = host.list().unwrap();
         assert_eq!(routes.len(), 1);
         assert_eq!(routes[0].gateway.to_string(), "10.0.0.2");
     }

@@ -1,4 +1,4 @@
-//! Finding and starting the helper programs of the host (`nft`, `conntrack`, `ip`).
+//! Finding and starting the helper programs of the host (`nft`, `conntrack`).
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

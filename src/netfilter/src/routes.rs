@@ -1,129 +1,137 @@
-//! Routes to networks behind other hosts.
+//! Routes to networks behind other hosts, through netlink.
 
-use std::future::Future;
-use std::net::IpAddr;
-use std::path::Path;
-use std::process::Stdio;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use serde::Deserialize;
 
-use crate::program::Program;
+use crate::netlink::{ACKNOWLEDGE, CREATE, DUMP, Message, REPLACE, Request, Socket, Subsystem, attributes};
+
+/// Marks the routes written here (`ip route` shows it as `proto 107`); no routing daemon uses the number.
+pub const PROTOCOL: u8 = 107;
+/// The metric of the routes written here. A route of somebody else to the same network has another one, so that
+/// neither replaces the other.
+const METRIC: u32 = 107;
+
+const NEW_ROUTE: u16 = 24;
+const DELETE_ROUTE: u16 = 25;
+const GET_ROUTE: u16 = 26;
+const MAIN_TABLE: u8 = 254;
+const UNICAST: u8 = 1;
+const FIXED: usize = 12;
+const DESTINATION: u16 = 1;
+const GATEWAY: u16 = 5;
+const PRIORITY: u16 = 6;
+const NO_SUCH_PROCESS: i32 = 3;
 
 /// A route of the main table to a network behind a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
     /// The network that is reached.
     pub destination: IpNet,
-    /// The host that knows the way.
+    /// The host that knows the way; of the same family.
     pub gateway: IpAddr,
 }
 
 /// Why a route could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RoutesError {
-    /// No usable `ip` program on this host.
-    #[error("the ip program was not found; install the package iproute2")]
-    NoProgram,
-    /// The program could not be started.
-    #[error("cannot run {program}")]
-    Run {
-        /// The program that was started.
-        program: String,
-        /// What the operating system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The kernel refused.
-    #[error("ip route failed: {detail}")]
+    /// The routes could not be read.
+    #[error("cannot read the routes")]
+    Read(#[source] io::Error),
+    /// The kernel refused a change.
+    #[error("cannot change the route to {destination} via {gateway}", destination = route.destination, gateway = route.gateway)]
     Refused {
-        /// What the program said.
-        detail: String,
+        /// The route.
+        route: Route,
+        /// What the kernel said; "network is unreachable" means that the gateway is on no network of this host.
+        #[source]
+        source: io::Error,
     },
-    /// The answer was not understood.
-    #[error("cannot read the route list")]
-    Answer(#[source] serde_json::Error),
 }
 
-/// The main routing table of one network namespace.
+/// The routes of one network namespace that this adapter made; routes of others are not seen and not touched.
 pub trait Routes: Send + Sync + 'static {
-    /// All routes that go through a gateway, without default routes.
-    fn list(&self) -> impl Future<Output = Result<Vec<Route>, RoutesError>> + Send;
+    /// All routes that carry [`PROTOCOL`].
+    fn list(&self) -> Result<Vec<Route>, RoutesError>;
     /// Adds the route or moves it to another gateway.
-    fn replace(&self, route: &Route) -> impl Future<Output = Result<(), RoutesError>> + Send;
+    fn replace(&self, route: &Route) -> Result<(), RoutesError>;
     /// Removes the route; an absent one is no error.
-    fn remove(&self, route: &Route) -> impl Future<Output = Result<(), RoutesError>> + Send;
+    fn remove(&self, route: &Route) -> Result<(), RoutesError>;
 }
 
-/// [`Routes`] by the `ip` program.
-#[derive(Debug, Clone)]
-pub struct IpCommand {
-    program: Program,
-}
+/// [`Routes`] of the network namespace of the calling thread. The kernel answers at once, so nothing waits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kernel;
 
-#[derive(Deserialize)]
-struct Row {
-    dst: String,
-    gateway: Option<IpAddr>,
-}
-
-impl IpCommand {
-    /// Finds `ip` here or in the host mounted at `host_root`.
-    pub fn find(host_root: Option<&Path>) -> Result<Self, RoutesError> {
-        Ok(Self { program: Program::find("ip", host_root).ok_or(RoutesError::NoProgram)? })
-    }
-
-    async fn run(&self, args: &[&str]) -> Result<Vec<u8>, RoutesError> {
-        let output = self
-            .program
-            .command(args)
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .map_err(|source| RoutesError::Run { program: self.program.path().to_owned(), source })?;
-        if output.status.success() {
-            return Ok(output.stdout);
-        }
-        let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(RoutesError::Refused { detail })
-    }
-}
-
-impl Routes for IpCommand {
-    async fn list(&self) -> Result<Vec<Route>, RoutesError> {
+impl Routes for Kernel {
+    fn list(&self) -> Result<Vec<Route>, RoutesError> {
         let mut routes = Vec::new();
-        for family in ["-4", "-6"] {
-            routes.extend(parse(&self.run(&[family, "-j", "route", "show"]).await?)?);
-        }
-        Ok(routes)
+        let request = Request::new(GET_ROUTE, DUMP, &[0; FIXED]);
+        let answer = Socket::open(Subsystem::Route).and_then(|socket| {
+            socket.ask(&request, |message| {
+                if message.kind == NEW_ROUTE {
+                    routes.extend(read(message.payload));
+                }
+            })
+        });
+        answer.map(|()| routes).map_err(RoutesError::Read)
     }
 
-    async fn replace(&self, route: &Route) -> Result<(), RoutesError> {
-        let (destination, gateway) = (route.destination.to_string(), route.gateway.to_string());
-        self.run(&["route", "replace", &destination, "via", &gateway]).await.map(drop)
+    fn replace(&self, route: &Route) -> Result<(), RoutesError> {
+        change(NEW_ROUTE, ACKNOWLEDGE | CREATE | REPLACE, route)
     }
 
-    async fn remove(&self, route: &Route) -> Result<(), RoutesError> {
-        let (destination, gateway) = (route.destination.to_string(), route.gateway.to_string());
-        match self.run(&["route", "del", &destination, "via", &gateway]).await {
-            Err(RoutesError::Refused { detail }) if detail.contains("No such process") => Ok(()),
-            other => other.map(drop),
+    fn remove(&self, route: &Route) -> Result<(), RoutesError> {
+        match change(DELETE_ROUTE, ACKNOWLEDGE, route) {
+            Err(RoutesError::Refused { source, .. }) if source.raw_os_error() == Some(NO_SUCH_PROCESS) => Ok(()),
+            other => other,
         }
     }
 }
 
-fn parse(json: &[u8]) -> Result<Vec<Route>, RoutesError> {
-    if json.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<Row> = serde_json::from_slice(json).map_err(RoutesError::Answer)?;
-    let route = |row: Row| {
-        let gateway = row.gateway?;
-        // A single host is printed without its prefix length.
-        let destination = row.dst.parse().or_else(|_| row.dst.parse::<IpAddr>().map(IpNet::from));
-        Some(Route { destination: destination.ok()?, gateway })
+fn change(kind: u16, flags: u16, route: &Route) -> Result<(), RoutesError> {
+    let refused = |source| RoutesError::Refused { route: route.clone(), source };
+    let family = match (route.destination, route.gateway) {
+        (IpNet::V4(_), IpAddr::V4(_)) => nix::libc::AF_INET,
+        (IpNet::V6(_), IpAddr::V6(_)) => nix::libc::AF_INET6,
+        _ => {
+            return Err(refused(io::Error::new(io::ErrorKind::InvalidInput, "gateway and network are of two families")));
+        }
     };
-    Ok(rows.into_iter().filter_map(route).collect())
+    let family = u8::try_from(family).unwrap_or_default();
+    // family, length of destination and source, type of service, table, protocol, scope, type, flags
+    let fixed = [family, route.destination.prefix_len(), 0, 0, MAIN_TABLE, PROTOCOL, 0, UNICAST, 0, 0, 0, 0];
+    let request = Request::new(kind, flags, &fixed)
+        .with(DESTINATION, &bytes(route.destination.network()))
+        .with(GATEWAY, &bytes(route.gateway))
+        .with(PRIORITY, &METRIC.to_ne_bytes());
+    Socket::open(Subsystem::Route).and_then(|socket| socket.ask(&request, |_: Message<'_>| ())).map_err(refused)
+}
+
+/// A route of ours from the payload of its message.
+fn read(payload: &[u8]) -> Option<Route> {
+    let fixed: &[u8; FIXED] = payload.first_chunk()?;
+    if fixed[4] != MAIN_TABLE || fixed[5] != PROTOCOL {
+        return None;
+    }
+    let of = |wanted| attributes(&payload[FIXED..]).find(|(kind, _)| *kind == wanted).and_then(|(_, v)| address(v));
+    Some(Route { destination: IpNet::new(of(DESTINATION)?, fixed[1]).ok()?, gateway: of(GATEWAY)? })
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => bytes.first_chunk().map(|b: &[u8; 4]| IpAddr::from(Ipv4Addr::from(*b))),
+        16 => bytes.first_chunk().map(|b: &[u8; 16]| IpAddr::from(Ipv6Addr::from(*b))),
+        _ => None,
+    }
+}
+
+fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(four) => four.octets().to_vec(),
+        IpAddr::V6(six) => six.octets().to_vec(),
+    }
 }
 
 #[cfg(test)]
@@ -131,19 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_gateway_routes_are_listed() {
-        let json = br#"[{"dst":"default","gateway":"10.0.0.1","dev":"eth0","flags":[]},
-            {"dst":"10.244.1.0/24","gateway":"10.0.0.2","dev":"eth0","flags":[]},
-            {"dst":"10.9.9.9","gateway":"10.0.0.3","dev":"eth0","flags":[]},
-            {"dst":"10.0.0.0/24","dev":"eth0","scope":"link","flags":[]}]"#;
-        let seen: Vec<String> =
-            parse(json).unwrap().iter().map(|r| format!("{} via {}", r.destination, r.gateway)).collect();
-        assert_eq!(seen, ["10.244.1.0/24 via 10.0.0.2", "10.9.9.9/32 via 10.0.0.3"]);
+    fn the_routes_of_this_host_can_be_read() {
+        // What there is depends on the host; that it is understood does not.
+        Kernel.list().unwrap();
     }
 
     #[test]
-    fn an_empty_answer_is_no_route() {
-        assert!(parse(b"").unwrap().is_empty());
-        assert!(parse(b"[ ]").unwrap().is_empty());
+    fn two_families_in_one_route_are_refused_before_the_kernel_sees_them() {
+        let route = Route { destination: "10.244.1.0/24".parse().unwrap(), gateway: "fd00::1".parse().unwrap() };
+        let error = Kernel.replace(&route).unwrap_err();
+        assert_eq!(error.to_string(), "cannot change the route to 10.244.1.0/24 via fd00::1");
     }
 }
