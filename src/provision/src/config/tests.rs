@@ -1,3 +1,5 @@
+use clap::Parser as _;
+
 use super::*;
 
 fn check(typed: &str, expected: &str) {

@@ -1,0 +1,196 @@
+//! What can be typed: verbs, their arguments and their examples.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::progress::Format;
+
+/// What the user typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "provision",
+    version,
+    about = "Kubernetes clusters on virtual machines, from one topology file",
+    after_help = "Examples:
+  provision topologies/single-node.yaml      make the cluster, or bring it to what the file says
+  provision plan topologies/single-node.yaml show what that would change
+  provision status single-node               machines, components and their health
+  kubectl --kubeconfig \"$(provision kubeconfig single-node --path)\" get nodes
+  provision destroy single-node              take everything away again
+
+Exit codes: 0 done, 1 a step failed, 2 plan: there is something to do, 3 wrong topology, 4 this host cannot,
+5 a machine is not who it should be, 6 another run holds the cluster, 7 no such cluster or machine, 64 wrong usage,
+130 interrupted."
+)]
+pub struct Cli {
+    /// Where clusters are kept [default: `$XDG_STATE_HOME/provision`].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Where images are kept [default: `$XDG_CACHE_HOME/provision`].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// The binary with all node programs [default: `hyperkube` beside this program].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub hyperkube: Option<PathBuf>,
+    /// How output is written.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// Say more on standard error; twice for everything.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a cluster, or bring it to what its topology says (also: `provision FILE`).
+    Apply(ApplyArgs),
+    /// Show what `apply` would change; exit code 2 if there is something to do.
+    Plan(TopologyFile),
+    /// Show the state of a cluster.
+    Status(ClusterName),
+    /// List all clusters.
+    List,
+    /// Print the administrator's kubeconfig.
+    Kubeconfig(KubeconfigArgs),
+    /// Open a shell on a machine, or run a command there.
+    Ssh(SshArgs),
+    /// Show what a machine wrote to its console.
+    Console(MachineName),
+    /// Remove a cluster with all its machines.
+    Destroy(DestroyArgs),
+    /// The node image, and container images for clusters.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Check topology files and print their schema.
+    #[command(subcommand)]
+    Topology(TopologyCommand),
+    /// Check whether this host can run clusters, and say how to mend what is wrong.
+    Doctor,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Carries bytes between standard input and output and a port of a machine (for OpenSSH's `ProxyCommand`).
+    #[command(hide = true)]
+    Dial(DialArgs),
+    /// The keeper of a private libvirt daemon; started by `apply`.
+    #[command(hide = true)]
+    EmbeddedSupervisor {
+        /// Its own arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// A topology file.
+#[derive(Debug, Args)]
+pub struct TopologyFile {
+    /// The file; `-` for standard input.
+    pub file: PathBuf,
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The topology file; `-` for standard input.
+    pub file: PathBuf,
+    /// Write a timeline of the run to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub timings: Option<PathBuf>,
+}
+
+/// A cluster.
+#[derive(Debug, Args)]
+pub struct ClusterName {
+    /// Name of the cluster, or a topology file.
+    pub cluster: String,
+}
+
+/// A machine of a cluster.
+#[derive(Debug, Args)]
+pub struct MachineName {
+    /// Name of the cluster, or a topology file.
+    pub cluster: String,
+    /// Name of the machine; may be left out if there is only one.
+    pub machine: Option<String>,
+}
+
+/// Arguments of `kubeconfig`.
+#[derive(Debug, Args)]
+pub struct KubeconfigArgs {
+    /// Name of the cluster, or a topology file.
+    pub cluster: String,
+    /// Print the path of the file instead of its content.
+    #[arg(long)]
+    pub path: bool,
+}
+
+/// Arguments of `ssh`.
+#[derive(Debug, Args)]
+pub struct SshArgs {
+    /// Name of the cluster, or a topology file.
+    pub cluster: String,
+    /// Name of the machine; may be left out if there is only one.
+    pub machine: Option<String>,
+    /// The command; a shell if left out.
+    #[arg(last = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `dial`.
+#[derive(Debug, Args)]
+pub struct DialArgs {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the machine.
+    pub machine: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Arguments of `destroy`.
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    /// Name of the cluster, or a topology file.
+    pub cluster: String,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// What to do with images.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Build the node image, unless it is cached.
+    Build {
+        /// The Debian release.
+        #[arg(long, default_value = topology::defaults::DEBIAN_RELEASE)]
+        release: String,
+        /// The mirror to install from [default: this host's].
+        #[arg(long)]
+        mirror: Option<String>,
+    },
+    /// Bring container images from an archive (`docker save`, OCI layout) to every node of a cluster.
+    Load {
+        /// Name of the cluster, or a topology file.
+        cluster: String,
+        /// The archive.
+        archive: PathBuf,
+    },
+}
+
+/// What to do with topologies.
+#[derive(Debug, Subcommand)]
+pub enum TopologyCommand {
+    /// Print the JSON Schema of topology files.
+    Schema,
+    /// Check a topology file and print it with every default written down.
+    Validate(TopologyFile),
+}
