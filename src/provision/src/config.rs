@@ -1,7 +1,5 @@
 //! From the command line and the environment to checked settings. The only place that reads the environment.
 
-pub mod arguments;
-
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +21,8 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// The binary with all node programs.
     pub hyperkube: Option<PathBuf>,
+    /// The user's own kubeconfig, as kubectl finds it.
+    pub kubeconfig: Option<PathBuf>,
     /// How output is written.
     pub output: Format,
 }
@@ -32,7 +32,12 @@ impl Config {
     pub fn new(cli: &Cli) -> Result<Self> {
         let state_dir = directory(cli.state_dir.as_deref(), "XDG_STATE_HOME", ".local/state")?;
         let cache_dir = directory(cli.cache_dir.as_deref(), "XDG_CACHE_HOME", ".cache")?;
-        Ok(Self { state_dir, cache_dir, hyperkube: cli.hyperkube.clone(), output: cli.output })
+        // kubectl writes to the first file of several.
+        let listed = environment("KUBECONFIG");
+        let first = listed.as_deref().and_then(|list| list.split(':').find(|file| !file.is_empty()));
+        let home = environment("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+        let kubeconfig = first.map(PathBuf::from).or(home);
+        Ok(Self { state_dir, cache_dir, hyperkube: cli.hyperkube.clone(), kubeconfig, output: cli.output })
     }
 
     /// The binary with all node programs.

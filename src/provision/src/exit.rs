@@ -21,6 +21,8 @@ pub enum Exit {
     Locked = 6,
     /// The cluster, machine or file that was named does not exist.
     NotFound = 7,
+    /// Nobody agreed to a change that destroys, or a plan that was kept no longer fits; nothing was changed.
+    Unconfirmed = 8,
     /// The command line is wrong.
     Usage = 64,
     /// Ctrl-C or a termination signal; `apply` or `destroy` can go on from here.

@@ -15,6 +15,7 @@ mod error;
 mod machines;
 mod parse;
 mod structure;
+mod successor;
 mod validate;
 
 pub mod defaults;

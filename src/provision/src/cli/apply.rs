@@ -1,21 +1,24 @@
 //! `provision apply FILE`, and `provision FILE`.
 
+use std::path::Path;
 use std::time::Duration;
 
+use ::topology::{Role, Topology};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use ssh::Script;
 use tokio_util::sync::CancellationToken;
-use topology::Role;
 
-use super::{open, print, print_json};
+use super::consent::Consent;
+use super::plan::kept::KeptPlan;
+use super::{hold, open, print, print_json};
 use crate::config::{ApplyArgs, Config};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::lifecycle::{UP, converge};
-use crate::lock::Lock;
+use crate::lifecycle::{UP, converge_through};
+use crate::plan::Plan;
 use crate::progress::{Format, for_output};
-use crate::state::{StateDir, write_private};
+use crate::state::StateDir;
 
 /// How long a machine that has just been worked on may take to answer.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -23,28 +26,76 @@ const GLANCE: Duration = Duration::from_secs(5);
 const ETCD_LEADER: &str = "date -u +%Y-%m-%dT%H:%M:%S.%NZ
 grep -h -m 1 'elected leader' /var/log/pods/kube-system_etcd-*/etcd/*.log | head -n 1 | cut -d ' ' -f 1";
 
+/// How a cluster is brought to its topology.
+#[derive(Default)]
+pub(super) struct Manner<'a> {
+    /// Nobody is asked before machines go.
+    pub(super) yes: bool,
+    /// Exactly this plan, or nothing.
+    pub(super) kept: Option<&'a KeptPlan>,
+    /// Where the timeline goes.
+    pub(super) timings: Option<&'a Path>,
+    /// The plan is shown before it is carried out.
+    pub(super) show: bool,
+}
+
 pub(super) async fn run(args: &ApplyArgs, config: &Config, token: &CancellationToken) -> Result<Exit> {
-    let topology = open::read_topology(&args.file)?;
+    let kept = args.plan.as_deref().map(KeptPlan::read).transpose()?;
+    let (what, topology) = match (&kept, &args.file) {
+        (Some(kept), _) => {
+            let name = format!("the topology of {}", kept.cluster);
+            (kept.cluster.clone(), open::check_wish(&name, &kept.topology, config)?)
+        }
+        (None, Some(file)) => (file.display().to_string(), open::read_wish(file, config)?),
+        (None, None) => anyhow::bail!("neither a topology nor a plan was given"),
+    };
     let state = StateDir::new(&config.state_dir, topology.name());
-    let _lock = Lock::take(&state, &format!("apply {}", args.file.display()))?;
-    let progress = for_output(config.output);
-    let context = open::for_apply(topology, config, progress).await?;
-    context.desired.vault.save(&context.state)?;
-    write_private(&context.state.path("kubeconfig"), context.desired.kubeconfig.as_bytes())?;
-    // What is asked for is a cluster that runs.
-    context.state.set_stopped(false)?;
-    context.timeline.mark("pki");
-    let outcome = converge(UP, &context, token).await;
+    let _lock = hold(&state, &format!("apply {what}"), args.waiting, token).await?;
+    let manner = Manner { yes: args.yes, kept: kept.as_ref(), timings: args.timings.as_deref(), show: false };
+    bring(topology, config, &manner, token).await
+}
+
+/// Brings a cluster that is locked to its topology.
+pub(super) async fn bring(
+    topology: Topology,
+    config: &Config,
+    manner: &Manner<'_>,
+    token: &CancellationToken,
+) -> Result<Exit> {
+    let prepared = open::for_apply(topology, config, for_output(config.output)).await?;
+    let context = &prepared.context;
+    let consent = Consent::new(context.desired.topology.name(), manner.yes || manner.kept.is_some());
+    let gate = |round: usize, plan: &Plan| {
+        match manner.kept {
+            Some(kept) if round == 0 => kept.check(&context.desired.components.tag, plan)?,
+            Some(_) => return Err(KeptPlan::refuse_more(plan)),
+            None => {
+                if manner.show && round == 0 {
+                    super::note(&super::plan::tree(context.desired.topology.name(), plan));
+                }
+                consent.ask(plan)?;
+            }
+        }
+        if round == 0 { prepared.keep() } else { Ok(()) }
+    };
+    let outcome = converge_through(UP, context, token, &gate).await;
     context.progress.close();
-    if let Some(file) = &args.timings {
-        if let Err(error) = etcd_leader(&context).await {
+    if let Some(file) = manner.timings {
+        if let Err(error) = etcd_leader(context).await {
             tracing::debug!("when etcd had its leader cannot be told: {error:#}");
         }
         let text = serde_json::to_vec_pretty(&context.timeline.report())?;
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let plan = outcome?;
-    summary(&context, config, plan.is_empty())?;
+    if plan.is_empty() {
+        if let Some(kept) = manner.kept {
+            kept.check(&context.desired.components.tag, &plan)?;
+        }
+        // What is asked for may differ and need no step.
+        prepared.keep()?;
+    }
+    summary(context, config, plan.is_empty())?;
     Ok(Exit::Done)
 }
 

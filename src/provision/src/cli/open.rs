@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use topology::Topology;
@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::context::{Context, Ledger};
 use crate::desired::{Components, Desired};
 use crate::exit::{Exit, Refusal};
+use crate::lock::Allocating;
 use crate::progress::{Progress, Silent};
 use crate::state::{Allocations, StateDir, write_private};
 use crate::timings::Timeline;
@@ -19,8 +20,63 @@ use crate::world::api::KubeApi;
 use crate::world::hosts::SshHosts;
 use crate::world::libvirt::{Libvirt, site};
 
+/// A cluster that can be brought to what its topology asks for; nothing of that is written down yet.
+pub(super) struct Prepared {
+    /// What phases work with.
+    pub(super) context: Context,
+    /// Held until what was allocated is kept.
+    allocating: Mutex<Option<Allocating>>,
+}
+
+impl Prepared {
+    /// Keeps what is asked for, what was allocated and the secrets. Doing it twice is doing it once.
+    pub(super) fn keep(&self) -> Result<()> {
+        let Context { desired, state, .. } = &self.context;
+        // The topology first: whoever finds allocations must be able to take the cluster down.
+        write_private(&state.path("topology.yaml"), desired.topology.to_yaml().as_bytes())?;
+        state.save_allocations(&desired.allocations)?;
+        drop(self.allocating.lock().unwrap_or_else(PoisonError::into_inner).take());
+        desired.vault.save(state)?;
+        write_private(&state.path("kubeconfig"), desired.kubeconfig.as_bytes())?;
+        // What is asked for is a cluster that runs.
+        state.set_stopped(false)?;
+        self.context.timeline.mark("pki");
+        Ok(())
+    }
+}
+
 /// Reads and checks a topology file; `-` is standard input.
 pub(super) fn read_topology(file: &Path) -> Result<Topology> {
+    Ok(Topology::parse(&file.display().to_string(), &read_text(file)?)?)
+}
+
+/// Reads and checks a topology file, also against the cluster of its name, if there is one.
+pub(super) fn read_wish(file: &Path, config: &Config) -> Result<Topology> {
+    check_wish(&file.display().to_string(), &read_text(file)?, config)
+}
+
+/// Checks a topology, also against the cluster of its name, if there is one; `file` names it in errors.
+pub(super) fn check_wish(file: &str, text: &str, config: &Config) -> Result<Topology> {
+    let topology = Topology::parse(file, text)?;
+    let state = StateDir::new(&config.state_dir, topology.name());
+    if state.allocations()?.is_none() {
+        return Ok(topology);
+    }
+    Ok(Topology::parse_successor(file, text, &saved_topology(&state)?)?)
+}
+
+/// The topology that a cluster was last brought to.
+pub(super) fn saved_topology(state: &StateDir) -> Result<Topology> {
+    let path = state.path("topology.yaml").display().to_string();
+    let refuse = |what: String| {
+        Refusal::new(Exit::Failed, what)
+            .hint("put the file there that the cluster was made from, or `provision destroy` the cluster")
+    };
+    let text = state.topology()?.ok_or_else(|| refuse(format!("{path} is missing")))?;
+    Topology::parse(&path, &text).map_err(|error| refuse(format!("what the cluster is cannot be read: {error}")).into())
+}
+
+fn read_text(file: &Path) -> Result<String> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
         std::io::stdin().lock().read_to_string(&mut text)
@@ -31,7 +87,7 @@ pub(super) fn read_topology(file: &Path) -> Result<Topology> {
         let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
         return Err(Refusal::new(exit, format!("cannot read {}: {error}", file.display())).into());
     }
-    Ok(Topology::parse(&file.display().to_string(), &text)?)
+    Ok(text)
 }
 
 /// The name of a cluster from its name or from its topology file.
@@ -65,6 +121,10 @@ pub(super) fn machine_name(state: &StateDir, named: Option<&str>) -> Result<Stri
     let listed = known.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     match (named, known.as_slice()) {
         (Some(name), _) if allocations.machines.contains_key(name) => Ok(name.to_owned()),
+        // `worker-1` is short for `lab-worker-1`.
+        (Some(name), _) if allocations.machines.contains_key(&format!("{}-{name}", allocations.name)) => {
+            Ok(format!("{}-{name}", allocations.name))
+        }
         (Some(name), _) => Err(Refusal::new(Exit::NotFound, format!("there is no machine {name}"))
             .hint(format!("there are: {listed}"))
             .into()),
@@ -75,18 +135,17 @@ pub(super) fn machine_name(state: &StateDir, named: Option<&str>) -> Result<Stri
     }
 }
 
-/// A cluster to be worked on as the topology asks; its allocations are made and kept.
-pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc<dyn Progress>) -> Result<Context> {
+/// A cluster to be worked on as the topology asks.
+pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc<dyn Progress>) -> Result<Prepared> {
     refuse_unserved(&topology)?;
     let state = StateDir::new(&config.state_dir, topology.name());
+    let new = state.allocations()?.is_none();
+    let allocating = if new { Some(Allocating::take(&config.state_dir).await?) } else { None };
     let allocations = allocations(&topology, &state, config).await?;
     let components = Components::read(&config.components()?)?;
     let context = context(topology, allocations, components, &state, (config, progress))?;
     context.infrastructure.preflight().await?;
-    // The topology first: whoever finds allocations must be able to take the cluster down.
-    write_private(&state.path("topology.yaml"), context.desired.topology.to_yaml().as_bytes())?;
-    state.save_allocations(&context.desired.allocations)?;
-    Ok(context)
+    Ok(Prepared { context, allocating: Mutex::new(allocating) })
 }
 
 /// A cluster to be looked at; nothing is written.
@@ -102,8 +161,7 @@ pub(super) async fn for_plan(topology: Topology, config: &Config) -> Result<Cont
 pub(super) fn existing(name: &str, config: &Config, progress: Arc<dyn Progress>) -> Result<Context> {
     let state = state_of(name, config)?;
     let mut allocations = state.allocations()?.ok_or_else(|| no_cluster(name))?;
-    let text = state.topology()?.with_context(|| format!("{} has no topology.yaml", state.root().display()))?;
-    let topology = Topology::parse(&state.path("topology.yaml").display().to_string(), &text)?;
+    let topology = saved_topology(&state)?;
     // The run that asked for more machines may have been killed before it gave them addresses.
     allocate::extend(&mut allocations, &topology)?;
     // What was installed does not matter to those who only look, or take down.
@@ -112,6 +170,26 @@ pub(super) fn existing(name: &str, config: &Config, progress: Arc<dyn Progress>)
         Err(_) => Components { hyperkube: std::path::PathBuf::new(), tag: "none".to_owned() },
     };
     context(topology, allocations, components, &state, (config, progress))
+}
+
+/// A cluster that shall go. What it was given says what goes: neither its topology nor its secrets are needed for that.
+pub(super) fn for_removal(name: &str, config: &Config, progress: &Arc<dyn Progress>) -> Result<Context> {
+    let state = state_of(name, config)?;
+    let allocations = state.allocations()?.ok_or_else(|| no_cluster(name))?;
+    let error = match existing(name, config, Arc::clone(progress)) {
+        Ok(context) => return Ok(context),
+        Err(error) => error,
+    };
+    super::note(&format!("{error:#}; what it was given is enough to take it down"));
+    let head = "apiVersion: provision.dev/v1alpha1\nkind: Cluster\n";
+    let topology = Topology::parse("the name of the cluster", &format!("{head}metadata: {{name: {name}}}\n"))?;
+    let mut extended = allocations.clone();
+    allocate::extend(&mut extended, &topology)?;
+    let components = Components { hyperkube: std::path::PathBuf::new(), tag: "none".to_owned() };
+    // Secrets are made anew, in memory only: nothing is asked of the machines.
+    let nowhere = StateDir::new(&state.path("none"), name);
+    let desired = Desired::new(topology, extended, components, &nowhere)?;
+    assemble(desired, &state, config, Arc::clone(progress))
 }
 
 /// What a topology may say and this release does not build yet. Better no cluster than half of one.
@@ -150,7 +228,10 @@ fn context(
     state: &StateDir,
     (config, progress): (&Config, Arc<dyn Progress>),
 ) -> Result<Context> {
-    let desired = Desired::new(topology, allocations, components, state)?;
+    assemble(Desired::new(topology, allocations, components, state)?, state, config, progress)
+}
+
+fn assemble(desired: Desired, state: &StateDir, config: &Config, progress: Arc<dyn Progress>) -> Result<Context> {
     let ledger = Arc::new(Ledger::new(state, desired.allocations.clone()));
     let infrastructure = Arc::new(Libvirt::new(&desired, state, config)?);
     let hosts = SshHosts::new(infrastructure.clone(), Arc::clone(&ledger), desired.vault.identity()?, "root");

@@ -1,10 +1,15 @@
 //! What can be typed: verbs, their arguments and their examples.
 
+mod cluster;
+mod look;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::cluster::*;
+pub use self::look::*;
 use crate::progress::Format;
 
 /// What the user typed.
@@ -21,8 +26,8 @@ use crate::progress::Format;
   provision destroy single-node              take everything away again
 
 Exit codes: 0 done, 1 a step failed, 2 plan: there is something to do, 3 wrong topology, 4 this host cannot,
-5 a machine is not who it should be, 6 another run holds the cluster, 7 no such cluster or machine, 64 wrong usage,
-130 interrupted."
+5 a machine is not who it should be, 6 another run holds the cluster, 7 no such cluster, machine or file,
+8 nobody agreed to a change that destroys, or a kept plan no longer fits, 64 wrong usage, 130 interrupted."
 )]
 pub struct Cli {
     /// Where clusters are kept [default: `$XDG_STATE_HOME/provision`].
@@ -51,17 +56,30 @@ pub enum Command {
     /// Make a cluster, or bring it to what its topology says (also: `provision FILE`).
     Apply(ApplyArgs),
     /// Show what `apply` would change; exit code 2 if there is something to do.
-    Plan(TopologyFile),
-    /// Show the state of a cluster.
-    Status(ClusterName),
+    Plan(PlanArgs),
+    /// Change how many machines a cluster has.
+    Scale(ScaleArgs),
+    /// Power a whole cluster off, in the right order.
+    Stop(PowerArgs),
+    /// Power a whole cluster on again, until every Node is Ready.
+    Start(PowerArgs),
+    /// Show machines, components, etcd members, certificates and conditions of a cluster.
+    Status(StatusArgs),
     /// List all clusters.
+    #[command(after_help = "Examples:
+  provision list
+  provision list --output json")]
     List,
-    /// Print the administrator's kubeconfig.
+    /// Print the administrator's kubeconfig, or merge it into yours.
     Kubeconfig(KubeconfigArgs),
     /// Open a shell on a machine, or run a command there.
     Ssh(SshArgs),
     /// Show what a machine wrote to its console.
     Console(MachineName),
+    /// Show what a component on a machine has logged.
+    Logs(LogsArgs),
+    /// Gather what is needed to find out what is wrong with a cluster, without its secrets.
+    SupportBundle(BundleArgs),
     /// Remove a cluster with all its machines.
     Destroy(DestroyArgs),
     /// The node image, and container images for clusters.
@@ -71,11 +89,26 @@ pub enum Command {
     #[command(subcommand)]
     Topology(TopologyCommand),
     /// Check whether this host can run clusters, and say how to mend what is wrong.
+    #[command(after_help = "Examples:
+  provision doctor")]
     Doctor,
     /// Print a completion script for a shell.
-    Completions {
+    #[command(
+        alias = "completions",
+        after_help = "Examples:
+  source <(provision completion bash)
+  provision completion zsh > \"${fpath[1]}/_provision\"
+  provision completion fish > ~/.config/fish/completions/provision.fish"
+    )]
+    Completion {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Prints the names of clusters, or of the machines of one, a line each (for completion scripts).
+    #[command(hide = true)]
+    Names {
+        /// The cluster; `-` for the machines of all.
+        cluster: Option<String>,
     },
     /// Carries bytes between standard input and output and a port of a machine (for OpenSSH's `ProxyCommand`).
     #[command(hide = true)]
@@ -96,54 +129,6 @@ pub struct TopologyFile {
     pub file: PathBuf,
 }
 
-/// Arguments of `apply`.
-#[derive(Debug, Args)]
-pub struct ApplyArgs {
-    /// The topology file; `-` for standard input.
-    pub file: PathBuf,
-    /// Write a timeline of the run to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub timings: Option<PathBuf>,
-}
-
-/// A cluster.
-#[derive(Debug, Args)]
-pub struct ClusterName {
-    /// Name of the cluster, or a topology file.
-    pub cluster: String,
-}
-
-/// A machine of a cluster.
-#[derive(Debug, Args)]
-pub struct MachineName {
-    /// Name of the cluster, or a topology file.
-    pub cluster: String,
-    /// Name of the machine; may be left out if there is only one.
-    pub machine: Option<String>,
-}
-
-/// Arguments of `kubeconfig`.
-#[derive(Debug, Args)]
-pub struct KubeconfigArgs {
-    /// Name of the cluster, or a topology file.
-    pub cluster: String,
-    /// Print the path of the file instead of its content.
-    #[arg(long)]
-    pub path: bool,
-}
-
-/// Arguments of `ssh`.
-#[derive(Debug, Args)]
-pub struct SshArgs {
-    /// Name of the cluster, or a topology file.
-    pub cluster: String,
-    /// Name of the machine; may be left out if there is only one.
-    pub machine: Option<String>,
-    /// The command; a shell if left out.
-    #[arg(last = true)]
-    pub command: Vec<OsString>,
-}
-
 /// Arguments of `dial`.
 #[derive(Debug, Args)]
 pub struct DialArgs {
@@ -155,20 +140,13 @@ pub struct DialArgs {
     pub port: u16,
 }
 
-/// Arguments of `destroy`.
-#[derive(Debug, Args)]
-pub struct DestroyArgs {
-    /// Name of the cluster, or a topology file.
-    pub cluster: String,
-    /// Do not ask.
-    #[arg(long, short)]
-    pub yes: bool,
-}
-
 /// What to do with images.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Build the node image, unless it is cached.
+    #[command(after_help = "Examples:
+  provision image build
+  provision image build --release trixie --mirror http://deb.debian.org/debian")]
     Build {
         /// The Debian release.
         #[arg(long, default_value = topology::defaults::DEBIAN_RELEASE)]
@@ -178,6 +156,8 @@ pub enum ImageCommand {
         mirror: Option<String>,
     },
     /// Bring container images from an archive (`docker save`, OCI layout) to every node of a cluster.
+    #[command(after_help = "Examples:
+  docker save example/app:1 -o app.tar && provision image load single-node app.tar")]
     Load {
         /// Name of the cluster, or a topology file.
         cluster: String,
@@ -190,7 +170,11 @@ pub enum ImageCommand {
 #[derive(Debug, Subcommand)]
 pub enum TopologyCommand {
     /// Print the JSON Schema of topology files.
+    #[command(after_help = "Examples:
+  provision topology schema > provision.schema.json")]
     Schema,
     /// Check a topology file and print it with every default written down.
+    #[command(after_help = "Examples:
+  provision topology validate topologies/single-node.yaml")]
     Validate(TopologyFile),
 }

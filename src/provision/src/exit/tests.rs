@@ -13,6 +13,7 @@ fn codes_are_part_of_the_interface() {
         (Exit::Identity, 5),
         (Exit::Locked, 6),
         (Exit::NotFound, 7),
+        (Exit::Unconfirmed, 8),
         (Exit::Usage, 64),
         (Exit::Interrupted, 130),
     ];

@@ -10,6 +10,7 @@ fn config(dir: &Path) -> Config {
         state_dir: dir.to_owned(),
         cache_dir: dir.join("cache"),
         hyperkube: Some("/nonexistent/hyperkube".into()),
+        kubeconfig: None,
         output: Format::Text,
     }
 }

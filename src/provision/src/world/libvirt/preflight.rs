@@ -35,9 +35,16 @@ pub(super) async fn site(topology: &Topology, config: &Config) -> Result<Site> {
         let daemon = libvirt::Daemon::connect(&libvirt).await.map_err(|error| super::refuse(error.cure(), error))?;
         used.extend(daemon.occupied_networks().await?.into_iter().filter_map(|network| network.subnet));
     }
+    let mut ports = Vec::new();
     for state in crate::state::StateDir::all(&config.state_dir)? {
-        let other = crate::state::StateDir::new(&config.state_dir, &state).allocations().ok().flatten();
-        used.extend(other.filter(|other| other.libvirt == libvirt && !embedded).map(|other| other.network.subnet));
+        let Some(other) = crate::state::StateDir::new(&config.state_dir, &state).allocations().ok().flatten() else {
+            continue;
+        };
+        // A cluster that is powered off keeps its port, though nobody listens there.
+        ports.extend(other.api_port);
+        if other.libvirt == libvirt && !embedded {
+            used.push(other.network.subnet);
+        }
     }
     let subnet = match asked.network.and_then(|cidr| v4(cidr.net())) {
         Some(asked) => match used.iter().find(|taken| subnet::overlap(taken, &asked)) {
@@ -51,7 +58,7 @@ pub(super) async fn site(topology: &Topology, config: &Config) -> Result<Site> {
         },
         None => subnet::choose(&used).context("no private network is free on this host")?,
     };
-    let api_port = if embedded { Some(free_port()?) } else { None };
+    let api_port = if embedded { Some(free_port(&ports)?) } else { None };
     Ok(Site { id: uuid::Uuid::new_v4(), libvirt, subnet, api_port })
 }
 
@@ -100,9 +107,17 @@ fn v4(net: IpNet) -> Option<Ipv4Net> {
 }
 
 /// A loopback port that nobody listens on now; the supervisor takes it when it starts.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback port is free")?;
-    Ok(listener.local_addr()?.port())
+fn free_port(taken: &[u16]) -> Result<u16> {
+    // A listener that is kept is not found twice.
+    let mut others = Vec::new();
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback port is free")?;
+        let port = listener.local_addr()?.port();
+        if !taken.contains(&port) {
+            return Ok(port);
+        }
+        others.push(listener);
+    }
 }
 
 /// Memory that new processes can have without swapping.

@@ -1,0 +1,96 @@
+//! Asks before anything is removed or replaced.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+
+use crate::exit::{Exit, Refusal};
+use crate::plan::{Action, Plan, Step};
+
+/// What the user has agreed to in one run.
+pub(super) struct Consent<'a> {
+    cluster: &'a str,
+    /// Agreed to everything beforehand.
+    yes: bool,
+    agreed: Mutex<BTreeSet<String>>,
+}
+
+/// Whether the step takes something away that cannot be had back.
+pub(super) fn destroys(step: &Step) -> bool {
+    step.action == Action::Destroy
+}
+
+impl<'a> Consent<'a> {
+    pub(super) fn new(cluster: &'a str, yes: bool) -> Self {
+        Self { cluster, yes, agreed: Mutex::default() }
+    }
+
+    /// Lets a plan pass that destroys nothing, or nothing that was not agreed to; asks otherwise.
+    ///
+    /// # Errors
+    /// [`Exit::Unconfirmed`] if there is nobody to ask, or the answer is no.
+    pub(super) fn ask(&self, plan: &Plan) -> Result<()> {
+        let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<&Step> = plan.steps.iter().filter(|step| destroys(step) && !agreed.contains(&step.id)).collect();
+        if !self.yes && !new.is_empty() {
+            let listed = new.iter().map(|step| format!("  - {}: {}, {}\n", step.subject, step.phase, step.reason));
+            confirm(self.cluster, &format!("This cannot be undone:\n{}", listed.collect::<String>()))?;
+        }
+        agreed.extend(new.into_iter().map(|step| step.id.clone()));
+        Ok(())
+    }
+}
+
+/// Wants the name of the cluster typed below `what`.
+pub(super) fn confirm(cluster: &str, what: &str) -> Result<()> {
+    let refuse = |why: &str| {
+        Refusal::new(Exit::Unconfirmed, why.to_owned()).hint("type the cluster's name when asked, or give --yes")
+    };
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "{what}")?;
+    if !std::io::stdin().is_terminal() {
+        return Err(refuse("this wants a confirmation, and there is nobody to answer; nothing was changed").into());
+    }
+    write!(stderr, "\nType the name of the cluster ({cluster}) to go on: ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == cluster {
+        Ok(())
+    } else {
+        Err(refuse("that is not the cluster's name; nothing was changed").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::classify;
+
+    fn plan(actions: &[(&str, Action)]) -> Plan {
+        Plan::new(actions.iter().map(|(subject, action)| Step::new("p", subject, *action, "why")).collect())
+    }
+
+    // Tests have no terminal: whatever is asked is refused.
+    #[test]
+    fn what_destroys_nothing_is_not_asked_for() {
+        let harmless =
+            plan(&[("a", Action::Create), ("b", Action::Restart), ("c", Action::InPlace), ("d", Action::Wait)]);
+        Consent::new("demo", false).ask(&harmless).unwrap();
+    }
+
+    #[test]
+    fn what_destroys_is_asked_for_unless_it_was_agreed_to_before() {
+        let destroys = plan(&[("a", Action::Destroy)]);
+        let error = Consent::new("demo", false).ask(&destroys).unwrap_err();
+        assert_eq!(classify(&error), Exit::Unconfirmed);
+        assert!(crate::exit::hint(&error).unwrap().contains("--yes"));
+        Consent::new("demo", true).ask(&destroys).unwrap();
+        let consent = Consent::new("demo", false);
+        consent.agreed.lock().unwrap().insert("p/a".to_owned());
+        consent.ask(&destroys).unwrap();
+        assert!(consent.ask(&plan(&[("a", Action::Destroy), ("b", Action::Destroy)])).is_err());
+    }
+}

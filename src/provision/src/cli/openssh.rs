@@ -1,0 +1,54 @@
+//! The user's own OpenSSH, with everything filled in.
+
+use std::ffi::OsString;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+
+use super::open;
+use crate::config::Config;
+use crate::exit::{Exit, Refusal};
+use crate::state::{StateDir, write_private};
+
+/// An `ssh` that logs in to `machine`, to be given what it shall do there.
+pub(super) fn command(state: &StateDir, machine: &str, config: &Config) -> Result<tokio::process::Command> {
+    let allocations = state.allocations()?.context("the cluster has no state")?;
+    let name = &allocations.name;
+    let key = allocations.machines.get(machine).and_then(|machine| machine.host_key.clone());
+    let key = key.ok_or_else(|| {
+        Refusal::new(Exit::NotFound, format!("{machine} has not told its SSH host key yet"))
+            .hint(format!("`provision console {name} {machine}` shows how far it has booted"))
+    })?;
+    // A file for each machine: two of these may run at once.
+    let known_hosts = state.path(&format!("ssh/known_hosts-{machine}"));
+    write_private(&known_hosts, format!("{machine} {key}\n").as_bytes())?;
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let proxy = format!(
+        "{} --state-dir {} dial {name} {machine} %p",
+        ssh::quote(&program.display().to_string()),
+        ssh::quote(&config.state_dir.display().to_string())
+    );
+    let mut command = tokio::process::Command::new("ssh");
+    command
+        .args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
+        .args(["-o", &format!("UserKnownHostsFile={}", known_hosts.display())])
+        .args(["-o", &format!("ProxyCommand={proxy}")])
+        .arg("-i")
+        .arg(state.path("ssh/id_ed25519"))
+        .args(["-l", "root", machine]);
+    Ok(command)
+}
+
+/// Runs it to its end with our own input and output.
+pub(super) async fn run(mut command: tokio::process::Command, what: &[OsString]) -> Result<std::process::ExitStatus> {
+    let status = command.args(what).stdin(Stdio::inherit()).status().await;
+    status.context("cannot run ssh; is openssh-client installed?")
+}
+
+/// The machine that was named on the command line, in the cluster that was named.
+pub(super) fn machine(cluster: &str, named: Option<&str>, config: &Config) -> Result<(StateDir, String)> {
+    let name = open::cluster_name(cluster)?;
+    let state = open::state_of(&name, config)?;
+    let machine = open::machine_name(&state, named)?;
+    Ok((state, machine))
+}
