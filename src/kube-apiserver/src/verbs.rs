@@ -27,6 +27,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 
+use crate::admission::{Attributes, Charges, Operation};
 use crate::app::App;
 use crate::negotiate::{self, Form};
 use crate::registry::{Resource, Store};
@@ -105,6 +106,25 @@ impl Call<'_> {
     /// 409 for the object in the path.
     pub fn conflict(&self, why: impl std::fmt::Display) -> Status {
         Status::conflict(&self.info.group, &self.info.resource, &self.info.name, why)
+    }
+
+    /// Lets admission look at what is created at a subresource and not stored as such.
+    async fn admit_part(&self, object: &mut Object, old: Option<&Object>, dry_run: bool) -> Result<(), Status> {
+        let charges = Charges::default();
+        let mut attributes = Attributes {
+            app: self.app,
+            info: self.info,
+            user: self.user,
+            resource: self.resource,
+            operation: Operation::Create,
+            object: Some(object),
+            old,
+            dry_run,
+            warnings: &self.warnings,
+            charges: &charges,
+        };
+        self.app.admission.mutate(&mut attributes).await?;
+        self.app.admission.validate(&attributes).await
     }
 
     /// Answers with an object that was just written.
@@ -219,7 +239,8 @@ async fn on_subresource(call: &Call<'_>, sub: &Subresource) -> Result<Response, 
         Action::Binding => return binding::run(call).await,
         Action::Eviction => return eviction::run(call).await,
         Action::Token => {
-            let question = body::object_of(call, sub.kind)?;
+            let mut question = body::object_of(call, sub.kind)?;
+            call.admit_part(&mut question, None, WriteOptions::parse(&call.info.query)?.dry_run).await?;
             let answer = token::create(call.app, call.info, call.user, question).await?;
             return call.shown(StatusCode::CREATED, &answer);
         }

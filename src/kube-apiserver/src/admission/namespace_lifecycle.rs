@@ -15,6 +15,7 @@ pub(super) const PLUGIN: Plugin = Plugin {
     by_default: true,
     handles: |attributes| {
         attributes.operation != Operation::Update
+            && matches!(attributes.info.subresource.as_str(), "" | "token")
             && (attributes.resource.descriptor.is_namespaced() || attributes.is("", "namespaces"))
     },
     mutate: Some(|attributes| create(attributes)),

@@ -1,4 +1,7 @@
-//! `NodeRestriction`: a kubelet changes only its own node, its lease and the pods bound to it.
+//! `NodeRestriction`: a kubelet changes only its own node, its lease, the pods bound to it and what those use.
+
+mod labels;
+mod pod;
 
 use apimachinery::{Object, Status, Value};
 use futures::FutureExt;
@@ -6,140 +9,128 @@ use futures::future::BoxFuture;
 
 use super::{Attributes, Operation, Plugin};
 
-/// Pods of files on a node carry this.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// Labels below these prefixes are not a kubelet's to set, but for those in [`OWN_LABELS`].
-const RESERVED: &[&str] = &["kubernetes.io", "k8s.io"];
-/// Labels a kubelet may set on its own node.
-const OWN_LABELS: &[&str] = &[
-    "kubernetes.io/hostname",
-    "kubernetes.io/os",
-    "kubernetes.io/arch",
-    "beta.kubernetes.io/os",
-    "beta.kubernetes.io/arch",
-    "beta.kubernetes.io/instance-type",
-    "node.kubernetes.io/instance-type",
-    "failure-domain.beta.kubernetes.io/region",
-    "failure-domain.beta.kubernetes.io/zone",
-    "topology.kubernetes.io/region",
-    "topology.kubernetes.io/zone",
-];
-
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "NodeRestriction",
     by_default: false,
-    handles: |attributes| attributes.user.in_group("system:nodes"),
+    handles: |attributes| attributes.user.in_group("system:nodes") && attributes.user.name.starts_with("system:node:"),
     mutate: None,
     validate: Some(validate),
 };
 
 fn validate<'a>(attributes: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {
-    let Some(node) = attributes.user.node_name() else {
-        let why = "could not determine node from user";
-        return futures::future::ready(Err(attributes.forbidden(why))).boxed();
-    };
-    let resource = attributes.resource.descriptor;
-    let outcome = match (resource.group, resource.plural) {
-        ("", "nodes") => on_node(attributes, node),
-        ("", "pods") => on_pod(attributes, node),
-        ("coordination.k8s.io", "leases") => on_lease(attributes, node),
-        ("storage.k8s.io", "csinodes") if attributes.name() != node => {
-            Err(attributes.forbidden("can only access CSINode with the same name as the requesting node"))
+    async move {
+        let Some(node) = attributes.user.node_name() else {
+            return Err(
+                attributes.forbidden(format_args!("could not determine node from user {:?}", attributes.user.name))
+            );
+        };
+        let resource = attributes.resource.descriptor;
+        let sub = attributes.info.subresource.as_str();
+        match (resource.group, resource.plural, sub) {
+            ("", "pods", _) => pod::check(attributes, node).await,
+            ("", "serviceaccounts", "token") => pod::check_token(attributes, node).await,
+            ("", "nodes", _) => refuse(attributes, on_node(attributes, node)),
+            ("", "persistentvolumeclaims", "status") => refuse(attributes, on_claim_status(attributes, node)),
+            ("", "persistentvolumeclaims", _) => Err(attributes.forbidden("may only update PVC status")),
+            ("coordination.k8s.io", "leases", _) => refuse(attributes, on_lease(attributes, node)),
+            ("storage.k8s.io", "csinodes", _) if attributes.name() != node => {
+                Err(attributes.forbidden("can only access CSINode with the same name as the requesting node"))
+            }
+            ("resource.k8s.io", "resourceslices", _) => refuse(attributes, on_slice(attributes, node)),
+            _ => Ok(()),
         }
-        ("", "serviceaccounts") if attributes.info.subresource == "token" => Ok(()),
-        _ => Ok(()),
-    };
-    futures::future::ready(outcome).boxed()
+    }
+    .boxed()
 }
 
-fn on_node(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
+fn refuse(attributes: &Attributes<'_>, outcome: Result<(), String>) -> Result<(), Status> {
+    outcome.map_err(|why| attributes.forbidden(why))
+}
+
+fn on_node(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
     if attributes.name() != node {
-        return Err(attributes
-            .forbidden(format_args!("node \"{node}\" is not allowed to modify node \"{}\"", attributes.name())));
+        return Err(format!("node {node:?} is not allowed to modify node {:?}", attributes.name()));
     }
-    let Some(new) = attributes.object.as_deref() else {
-        return Err(attributes.forbidden(format_args!("node \"{node}\" cannot delete itself")));
-    };
-    let empty = Object::default();
-    let old = attributes.old.unwrap_or(&empty);
-    let moved = forbidden_labels(new, old);
-    if !moved.is_empty() {
-        return Err(
-            attributes.forbidden(format_args!("node \"{node}\" is not allowed to modify labels: {}", moved.join(", ")))
-        );
+    let Some(new) = attributes.object.as_deref() else { return Ok(()) };
+    check_node(attributes.operation, node, new, attributes.old.unwrap_or(&Object::default()))
+}
+
+fn check_node(operation: Operation, node: &str, new: &Object, old: &Object) -> Result<(), String> {
+    let source = ["spec", "configSource"];
+    if new.at(&source).is_some_and(|wanted| !wanted.is_null() && Some(wanted) != old.at(&source)) {
+        return Err(match operation {
+            Operation::Create => format!("node {node:?} is not allowed to create pods with a non-nil configSource"),
+            _ => format!("node {node:?} is not allowed to update configSource to a new non-nil configSource"),
+        });
     }
-    if attributes.operation == Operation::Update {
+    if operation == Operation::Update {
         if new.at(&["spec", "taints"]) != old.at(&["spec", "taints"]) {
-            return Err(attributes.forbidden(format_args!("node \"{node}\" is not allowed to modify taints")));
+            return Err(format!("node {node:?} is not allowed to modify taints"));
         }
         if new.owner_references() != old.owner_references() {
-            return Err(attributes.forbidden(format_args!("node \"{node}\" is not allowed to modify ownerReferences")));
+            return Err(format!("node {node:?} is not allowed to modify ownerReferences"));
         }
     }
-    Ok(())
-}
-
-/// Labels that were set, changed or removed and are not a kubelet's to touch.
-fn forbidden_labels(new: &Object, old: &Object) -> Vec<String> {
-    let reserved = |key: &str| {
-        let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
-        let under =
-            |domain: &&str| prefix.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        let kubelets = ["kubelet.kubernetes.io", "node.kubernetes.io"].iter().any(under);
-        RESERVED.iter().any(under) && !kubelets && !OWN_LABELS.contains(&key)
-    };
-    let changed = new.labels().strings().filter(|(key, value)| old.label(key) != Some(*value));
-    let removed = old.labels().strings().filter(|(key, _)| new.label(key).is_none());
-    changed.chain(removed).map(|(key, _)| key).filter(|key| reserved(key)).map(str::to_owned).collect()
-}
-
-fn on_pod(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
-    match (attributes.operation, attributes.info.subresource.as_str()) {
-        (Operation::Create, "") => {
-            let Some(pod) = attributes.object.as_deref() else { return Ok(()) };
-            check_mirror(pod, node).map_err(|why| attributes.forbidden(why))
+    let moved = labels::forbidden(new, old);
+    match operation {
+        _ if moved.is_empty() => Ok(()),
+        Operation::Create => {
+            Err(format!("node {node:?} is not allowed to set the following labels: {}", moved.join(", ")))
         }
-        (_, "binding") => Err(attributes.forbidden("nodes cannot bind pods")),
-        _ => {
-            let bound = attributes.old.map(|pod| pod.str_at(&["spec", "nodeName"])).unwrap_or_default();
-            if bound == node {
-                return Ok(());
-            }
-            Err(attributes
-                .forbidden(format_args!("node \"{node}\" can only change pods with spec.nodeName set to itself")))
-        }
+        _ => Err(format!("is not allowed to modify labels: {}", moved.join(", "))),
     }
 }
 
-/// A kubelet creates mirror pods of itself and nothing else.
-fn check_mirror(pod: &Object, node: &str) -> Result<(), String> {
-    if pod.annotation(MIRROR).is_none() {
-        return Err(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+/// A kubelet reports how large a volume has become and nothing else.
+fn on_claim_status(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
+    let (Some(new), Some(old)) = (attributes.object.as_deref(), attributes.old) else { return Ok(()) };
+    if rest_of_claim(new) == rest_of_claim(old) {
+        return Ok(());
     }
-    if pod.str_at(&["spec", "nodeName"]) != node {
-        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
-    }
-    let [owner] = pod.owner_references() else {
-        return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
-    };
-    let own = owner.str("apiVersion") == "v1" && owner.str("kind") == "Node" && owner.str("name") == node;
-    let blocks = owner.get("blockOwnerDeletion").and_then(Value::as_bool).unwrap_or(false);
-    if own && !blocks {
-        Ok(())
-    } else {
-        Err(format!("node {node:?} can only create pods with an owner reference set to itself"))
-    }
+    Err(format!("node {node:?} is not allowed to update fields other than status.quantity and status.conditions"))
 }
 
-fn on_lease(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
+fn rest_of_claim(claim: &Object) -> Object {
+    let mut rest = claim.clone();
+    for field in ["capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"] {
+        rest.remove_at(&["status", field]);
+    }
+    for field in ["resourceVersion", "managedFields"] {
+        rest.remove_at(&["metadata", field]);
+    }
+    rest
+}
+
+fn on_lease(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
     if attributes.info.namespace != "kube-node-lease" {
-        return Err(attributes.forbidden("can only access leases in the \"kube-node-lease\" system namespace"));
+        return Err("can only access leases in the \"kube-node-lease\" system namespace".to_owned());
     }
     if attributes.name() != node {
-        return Err(attributes.forbidden("can only access node lease with the same name as the requesting node"));
+        return Err("can only access node lease with the same name as the requesting node".to_owned());
     }
     Ok(())
+}
+
+/// A kubelet publishes and withdraws the devices of its own node.
+fn on_slice(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
+    let is_own = |slice: &Object| slice.str_at(&["spec", "nodeName"]) == node;
+    match attributes.operation {
+        Operation::Delete if attributes.old.is_some_and(|old| !is_own(old)) => {
+            Err("can only delete ResourceSlice for the same NodeName as the requesting node".to_owned())
+        }
+        Operation::Create if attributes.object.as_deref().is_some_and(|new| !is_own(new)) => {
+            Err("can only create ResourceSlice with the same NodeName as the requesting node".to_owned())
+        }
+        Operation::Update if attributes.old.is_some_and(|old| !is_own(old)) => {
+            Err("can only access ResourceSlice with the same NodeName as the requesting node".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// True if something in an object is set.
+fn has(value: &Value, path: &[&str]) -> bool {
+    value.at(path).is_some_and(|value| !value.is_null())
 }
 
 #[cfg(test)]
@@ -153,33 +144,34 @@ mod tests {
     }
 
     #[test]
-    fn a_kubelet_cannot_give_its_node_a_role() {
-        let old = object(value!({"metadata": {"labels": {"kubernetes.io/hostname": "n"}}}));
-        let new = object(value!({"metadata": {"labels": {
-            "kubernetes.io/hostname": "n", "node-role.kubernetes.io/control-plane": "",
-            "node.kubernetes.io/x": "ok", "topology.kubernetes.io/zone": "ok", "own": "ok",
-            "node-restriction.kubernetes.io/x": "no",
-        }}}));
-        assert_eq!(
-            forbidden_labels(&new, &old),
-            ["node-role.kubernetes.io/control-plane", "node-restriction.kubernetes.io/x"]
-        );
-        assert_eq!(forbidden_labels(&old, &new).len(), 2);
+    fn a_kubelet_may_not_change_what_steers_pods_to_its_node() {
+        let old = object(value!({"spec": {"taints": [{"key": "a"}]}}));
+        let check = |operation, new: Value, expected: Result<(), &str>| {
+            let seen = check_node(operation, "n", &object(new), &old);
+            assert_eq!(seen.as_ref().err().map(String::as_str), expected.err());
+        };
+        let same = || value!({"spec": {"taints": [{"key": "a"}]}});
+        check(Operation::Update, same(), Ok(()));
+        check(Operation::Update, value!({}), Err("node \"n\" is not allowed to modify taints"));
+        let mut labelled = same();
+        labelled.set_at(&["metadata", "labels"], value!({"node-role.kubernetes.io/control-plane": ""}));
+        let told = "is not allowed to modify labels: node-role.kubernetes.io/control-plane";
+        check(Operation::Update, labelled.clone(), Err(told));
+        let told = "node \"n\" is not allowed to set the following labels: node-role.kubernetes.io/control-plane";
+        check(Operation::Create, labelled, Err(told));
+        let mut steered = same();
+        steered.set_at(&["spec", "configSource"], value!({"configMap": {"name": "x"}}));
+        let told = "node \"n\" is not allowed to create pods with a non-nil configSource";
+        check(Operation::Create, steered, Err(told));
     }
 
     #[test]
-    fn a_kubelet_creates_mirrors_of_its_own_files_only() {
-        let mirror = |node: &str| {
-            object(value!({
-                "metadata": {
-                    "annotations": {MIRROR: "x"},
-                    "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}],
-                },
-                "spec": {"nodeName": node},
-            }))
+    fn of_a_claim_only_its_size_is_a_kubelets_to_tell() {
+        let claim = |capacity: &str, label: &str| {
+            object(value!({"metadata": {"labels": {"a": label}, "resourceVersion": capacity},
+                "status": {"phase": "Bound", "capacity": {"storage": capacity}}}))
         };
-        assert!(check_mirror(&mirror("n"), "n").is_ok());
-        assert!(check_mirror(&mirror("m"), "n").is_err());
-        assert!(check_mirror(&object(value!({"spec": {"nodeName": "n"}})), "n").is_err());
+        assert_eq!(rest_of_claim(&claim("1Gi", "x")), rest_of_claim(&claim("2Gi", "x")));
+        assert_ne!(rest_of_claim(&claim("1Gi", "x")), rest_of_claim(&claim("1Gi", "y")));
     }
 }

@@ -34,6 +34,13 @@ fn resolve<'a>(attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), S
                  controller computed {value} from the given PriorityClass name"
             )));
         }
+        let own = pod.str_at(&["spec", "preemptionPolicy"]);
+        if !own.is_empty() && own != policy {
+            return Err(attributes.forbidden(format_args!(
+                "the string value of PreemptionPolicy ({own}) must not be provided in pod spec; priority admission \
+                 controller computed {policy} from the given PriorityClass name"
+            )));
+        }
         let Some(pod) = attributes.object.as_deref_mut() else { return Ok(()) };
         pod.set_at(&["spec", "priority"], value);
         if pod.str_at(&["spec", "preemptionPolicy"]).is_empty() {

@@ -1,12 +1,16 @@
 //! `ServiceAccount`: every pod runs as a service account and gets its token, the CA and its namespace as files.
 
+mod secrets;
+
 use apimachinery::{Object, Status, Value, value};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Attributes, Plugin};
+use super::{Attributes, Operation, Plugin};
 use crate::verbs::generate_name;
 
+/// On an account that lets its pods use only the secrets it names.
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 /// Where containers find token, CA and namespace.
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The name of the volume begins so.
@@ -19,14 +23,38 @@ const TOKEN_SECONDS: i64 = 3607;
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "ServiceAccount",
     by_default: true,
-    handles: |attributes| attributes.is_new_pod(),
+    handles: |attributes| {
+        let debugged =
+            attributes.operation == Operation::Update && attributes.info.subresource == "ephemeralcontainers";
+        attributes.is_new_pod() || (attributes.is("", "pods") && debugged)
+    },
     mutate: Some(mutate),
-    validate: None,
+    validate: Some(validate),
 };
+
+/// An account may insist that its pods mount only the secrets it names.
+fn validate<'a>(attributes: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {
+    async move {
+        let Some(pod) = attributes.object.as_deref().filter(|pod| pod.annotation(MIRROR).is_none()) else {
+            return Ok(());
+        };
+        let (namespace, name) = (&attributes.info.namespace, pod.str_at(&["spec", "serviceAccountName"]));
+        let account = attributes.app.registry.get_fresh("", "serviceaccounts", namespace, name).await;
+        let account = account.map(|account| account.object()).unwrap_or_default();
+        let insists =
+            account.annotation(ENFORCE).is_some_and(|wish| matches!(wish, "true" | "True" | "TRUE" | "1" | "t"));
+        let foreign = if insists { secrets::foreign(pod, &account) } else { None };
+        foreign.map_or(Ok(()), |why| Err(attributes.forbidden(why)))
+    }
+    .boxed()
+}
 
 fn mutate<'a>(attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {
     async move {
         let refused = |status: Status, attributes: &Attributes<'_>| attributes.forbidden(status.message());
+        if !attributes.is_new_pod() {
+            return Ok(());
+        }
         let Some(pod) = attributes.object.as_deref_mut() else { return Ok(()) };
         if pod.annotation(MIRROR).is_some() {
             return check_mirror(pod).map_err(|status| refused(status, attributes));

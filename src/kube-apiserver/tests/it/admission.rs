@@ -189,3 +189,86 @@ async fn who_asks_for_a_certificate_is_written_down_and_may_be_approved() {
     signed["status"]["certificate"] = json!("bm8gY2VydGlmaWNhdGU=");
     admin.update(&format!("{one}/status"), &signed).await.failed(422);
 }
+
+#[tokio::test]
+async fn an_eviction_takes_from_the_budget_or_is_told_to_wait() {
+    let (_server, admin) = server().await;
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget =
+        json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    let mut budget = admin.create(budgets, budget).await.ok();
+    for name in ["a", "b", "c"] {
+        let mut pod = pod(name, &json!({}));
+        pod["metadata"]["labels"] = json!({"app": "web"});
+        let mut pod = admin.create(&core("pods"), pod).await.ok();
+        let ready = if name == "c" { "False" } else { "True" };
+        pod["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
+        admin.update(&core(&format!("pods/{name}/status")), &pod).await.ok();
+    }
+    let evict = |name: &'static str, query: &'static str| {
+        let admin = admin.clone();
+        let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        async move { admin.create(&core(&format!("pods/{name}/eviction{query}")), body).await }
+    };
+    // Nobody has counted yet what the budget allows.
+    let answer = evict("a", "").await;
+    assert_eq!((answer.code, &answer.body["details"]["retryAfterSeconds"]), (429, &json!(10)));
+    budget["status"] = json!({"observedGeneration": budget["metadata"]["generation"], "disruptionsAllowed": 1,
+        "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 3});
+    admin.update(&format!("{budgets}/b/status"), &budget).await.ok();
+    evict("a", "?dryRun=All").await.ok();
+    let allowed = || async { admin.get(&format!("{budgets}/b")).await.ok()["status"]["disruptionsAllowed"].clone() };
+    assert_eq!(allowed().await, 1);
+    evict("a", "").await.ok();
+    assert_eq!(allowed().await, 0);
+    let refused = evict("b", "").await;
+    assert_eq!(refused.body["details"]["causes"][0]["reason"], "DisruptionBudget");
+    assert_eq!(refused.failed(429), "Cannot evict pod as it would violate the pod's disruption budget.");
+    // A pod that is not ready is not counted while enough others are.
+    evict("c", "").await.ok();
+    evict("none", "").await.failed(404);
+}
+
+#[tokio::test]
+async fn a_kubelet_mirrors_and_asks_only_for_what_runs_on_it() {
+    let (server, admin) = server().await;
+    let kubelet = server.user("system:node:n", &["system:nodes"]);
+    let node = kubelet.create("/api/v1/nodes", json!({"metadata": {"name": "n"}})).await.ok();
+    let mirror = |name: &str, uid: &serde_json::Value, spec: &Value| {
+        let mut whole = pod(name, spec);
+        whole["spec"]["nodeName"] = "n".into();
+        whole["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        whole["metadata"]["ownerReferences"] = json!([
+            {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": uid, "controller": true}]);
+        whole
+    };
+    let uid = &node["metadata"]["uid"];
+    kubelet.create(&core("pods"), mirror("m", uid, &json!({}))).await.ok();
+    let stale = kubelet.create(&core("pods"), mirror("s", &json!("other"), &json!({}))).await.failed(403);
+    assert!(stale.contains("UID mismatch"), "{stale}");
+    let curious = json!({"volumes": [{"name": "v", "configMap": {"name": "x"}}]});
+    let refused = kubelet.create(&core("pods"), mirror("c", uid, &curious)).await.failed(403);
+    assert_eq!(refused, "pods \"c\" is forbidden: node \"n\" can not create pods that reference configmaps");
+    // A pod of this node, made by somebody else.
+    let made = admin.create(&core("pods"), pod("p", &json!({"nodeName": "n"}))).await.ok();
+    let token = |uid: &Value, audiences: Value| {
+        json!({"spec": {"audiences": audiences,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid}}})
+    };
+    let path = core("serviceaccounts/default/token");
+    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    loop {
+        // The authorizer learns of the pod a moment later.
+        let answer = kubelet.create(&path, token(&made["metadata"]["uid"], json!([]))).await;
+        if answer.code == 201 {
+            break;
+        }
+        assert!(answer.code == 403 && std::time::Instant::now() < deadline, "{}", answer.body);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    kubelet.create(&path, json!({"spec": {}})).await.failed(403);
+    let refused = kubelet.create(&path, token(&json!("other"), json!([]))).await.failed(403);
+    assert!(refused.contains("does not match the UID in record"), "{refused}");
+    let refused = kubelet.create(&path, token(&made["metadata"]["uid"], json!(["vault"]))).await.failed(403);
+    assert!(refused.contains("audience \"vault\" not found in pod spec volume"), "{refused}");
+}
