@@ -14,6 +14,9 @@ use crate::hypervisor::{DomainState, DomainSummary, HostInfo, Hypervisor, Networ
 
 mod events;
 mod objects;
+mod pool;
+
+pub use pool::{Overlay, Pool};
 
 /// A connection to a libvirt daemon; cheap to clone.
 #[derive(Clone)]
@@ -37,6 +40,12 @@ impl Daemon {
         })
         .await
         .unwrap_or(Err(interrupted))
+    }
+
+    /// Refuses if somebody else has a domain of one of these names.
+    pub async fn refuse_foreign(&self, owner: &Owner, names: Vec<String>) -> Result<(), HypervisorError> {
+        let owner = owner.clone();
+        self.call(move |inner| names.iter().try_for_each(|name| inner.domain(&owner, name).map(drop))).await
     }
 
     /// Runs blocking libvirt calls on a thread that may block.

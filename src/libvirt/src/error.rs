@@ -9,6 +9,10 @@ pub enum Object {
     Domain,
     /// A virtual network with its bridge and its DHCP server.
     Network,
+    /// A folder for disks on the daemon's host.
+    Pool,
+    /// A file in such a folder.
+    Volume,
 }
 
 impl fmt::Display for Object {
@@ -16,6 +20,8 @@ impl fmt::Display for Object {
         f.write_str(match self {
             Object::Domain => "domain",
             Object::Network => "network",
+            Object::Pool => "storage pool",
+            Object::Volume => "volume",
         })
     }
 }
@@ -97,6 +103,15 @@ pub enum HypervisorError {
         object: Object,
         /// What is wrong with it.
         reason: String,
+    },
+    /// What shall be sent to the daemon cannot be read here.
+    #[error("cannot read what shall become volume {name:?}")]
+    Source {
+        /// The volume.
+        name: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
     },
     /// The thread that talks to libvirt ended early.
     #[error("the call to libvirt at {uri} was cut short")]

@@ -17,7 +17,7 @@ pub mod hypervisor;
 pub mod subnet;
 pub mod volume;
 
-pub use daemon::Daemon;
+pub use daemon::{Daemon, Overlay, Pool};
 pub use description::{DhcpHost, Owner};
 pub use error::{HypervisorError, Object};
 pub use fake::FakeHypervisor;
