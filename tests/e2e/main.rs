@@ -8,4 +8,6 @@
     reason = "all of it is tests, and a skip says why"
 )]
 
+mod cloud_image;
 mod single_node;
+mod system_daemon;

@@ -21,11 +21,19 @@ pub struct Lab {
     provision: PathBuf,
     kubectl: PathBuf,
     cluster: String,
+    /// The process whose network and mounts programs see; our own if absent.
+    inside: Option<u32>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests are told by their caller where the programs are")]
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var(name).ok().map(PathBuf::from)
+}
+
+/// Where images are kept, those of the tests too.
+pub(crate) fn cache_dir() -> PathBuf {
+    let home = || variable("HOME").map(|home| home.join(".cache"));
+    variable("XDG_CACHE_HOME").or_else(home).expect("there is a home directory").join("provision")
 }
 
 /// Why machines cannot be made here, if they cannot.
@@ -46,13 +54,32 @@ pub fn skip_reason() -> Option<String> {
     None
 }
 
+/// Why a test that takes many minutes is left out, if it is.
+pub fn skip_reason_of_long_tests() -> Option<String> {
+    let asked = variable("PROVISION_TEST_ALL").is_some();
+    if asked { skip_reason() } else { Some("it takes many minutes (make test-all runs it)".to_owned()) }
+}
+
 impl Lab {
     /// A world for the cluster `cluster`, or nothing if the program is not built (then `make test` says so).
     pub fn new(cluster: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("pv-").tempdir_in("/tmp").expect("/tmp can be written to");
         let provision = variable("PROVISION_BIN").unwrap_or_else(built);
         let kubectl = variable("PROVISION_KUBECTL").unwrap_or_else(|| "kubectl".into());
-        Self { dir, provision, kubectl, cluster: cluster.to_owned() }
+        Self { dir, provision, kubectl, cluster: cluster.to_owned(), inside: None }
+    }
+
+    /// Lets programs see the network and the mounts of a process.
+    pub fn enter(&mut self, pid: u32) {
+        self.inside = Some(pid);
+    }
+
+    /// The program, started where this user is.
+    fn here(&self, program: &Path) -> Command {
+        let Some(pid) = self.inside else { return Command::new(program) };
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--mount", "--pid", "--target", &pid.to_string(), "--"]).arg(program);
+        command
     }
 
     /// Whether the program under test is there.
@@ -106,7 +133,7 @@ impl Lab {
 
     /// A `kubectl` that is yet to be started.
     pub fn kubectl_command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.kubectl);
+        let mut command = self.here(&self.kubectl);
         command.arg("--kubeconfig").arg(self.state().join("kubeconfig")).args(args).current_dir(self.dir.path());
         command.env("HOME", self.dir.path()).stdin(Stdio::null());
         command
@@ -126,7 +153,7 @@ impl Lab {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.provision);
+        let mut command = self.here(&self.provision);
         command.arg("--state-dir").arg(self.path("state")).args(args).stdin(Stdio::null());
         command
     }

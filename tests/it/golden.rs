@@ -10,6 +10,7 @@ use provision::config::Config;
 use provision::desired::{Components, Desired};
 use provision::image::NodeImage;
 use provision::image::build::Manifest;
+use provision::machines::Kernel;
 use provision::progress::Format;
 use provision::state::StateDir;
 use provision::world::libvirt::Libvirt;
@@ -89,6 +90,7 @@ fn descriptions(desired: &Desired, state: &StateDir, files: &mut Files) {
         state_dir: "/nonexistent/state".into(),
         cache_dir: "/nonexistent/cache".into(),
         hyperkube: None,
+        kubeconfig: None,
         output: Format::Text,
     };
     let libvirt = Libvirt::new(desired, state, &config).unwrap();
@@ -96,7 +98,7 @@ fn descriptions(desired: &Desired, state: &StateDir, files: &mut Files) {
     files.insert("libvirt/network.xml".to_owned(), network.to_xml().unwrap());
     for machine in &desired.machines {
         let name = &machine.machine.name;
-        let domain = libvirt.describe_machine(name, &image(), true).unwrap();
+        let domain = libvirt.describe_machine(name, Some(Kernel::of(&image())), true).unwrap();
         files.insert(format!("libvirt/{name}.xml"), domain.to_xml().unwrap());
     }
 }

@@ -43,7 +43,7 @@ pub async fn run(command: Command, config: &Config, token: &CancellationToken) -
         Command::List => list::run(config),
         Command::Kubeconfig(args) => kubeconfig::run(&args, config),
         Command::Ssh(args) => ssh::run(&args, config).await,
-        Command::Console(args) => console::run(&args, config),
+        Command::Console(args) => console::run(&args, config).await,
         Command::Logs(args) => logs::run(&args, config).await,
         Command::SupportBundle(args) => support_bundle::run(&args, config).await,
         Command::Destroy(args) => destroy::run(&args, config, token).await,

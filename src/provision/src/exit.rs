@@ -88,6 +88,12 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<libvirt::HypervisorError>() {
             return error.cure();
         }
+        if let Some(error) = cause.downcast_ref::<crate::image::BuildError>() {
+            return error.cure();
+        }
+        if let Some(error) = cause.downcast_ref::<crate::image::DownloadError>() {
+            return error.cure().map(str::to_owned);
+        }
         match cause.downcast_ref::<ssh::SshError>()? {
             ssh::SshError::HostKeyChanged { .. } => Some(
                 "if the machine was rebuilt on purpose, destroy it and apply again; otherwise find out who answers"

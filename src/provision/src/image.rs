@@ -10,10 +10,12 @@ pub mod files;
 pub mod layer;
 pub mod lock;
 pub mod oci;
+pub mod packages;
 
 pub use build::{BuildError, ImageSpec, KERNEL_COMMAND_LINE, NodeImage, build, cached};
-pub use download::{CloudImage, DownloadError, fetch};
+pub use download::{CloudImage, DownloadError, downloaded, fetch};
 pub use oci::{ImageBundle, OciError, PAUSE_IMAGE, component_images};
+pub use packages::{ContainerPrograms, PackageSet, PackageSpec};
 
 /// What an operation that takes a while tells the one who waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,3 +42,13 @@ pub enum Progress {
 
 /// Where progress is told to.
 pub type Listener<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// Progress as a few words for the one line that a step has.
+pub fn tell(progress: Progress, report: &(dyn Fn(String) + Send + Sync)) {
+    match progress {
+        Progress::Step { number, of, title } => report(format!("[{number}/{of}] {title}")),
+        Progress::Detail(text) => report(text),
+        Progress::Bytes { done, total: Some(total) } => report(format!("{} of {} MiB", done >> 20, total >> 20)),
+        Progress::Bytes { done, total: None } => report(format!("{} MiB", done >> 20)),
+    }
+}

@@ -31,6 +31,7 @@ mod phases;
 pub mod plan;
 pub mod progress;
 pub mod render;
+pub mod software;
 pub mod state;
 pub mod timings;
 pub mod vault;

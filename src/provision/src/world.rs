@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::desired::Addons;
+use crate::image::ContainerPrograms;
 
 /// A connection to a port of a machine.
 pub type Stream = Box<dyn Duplex>;
@@ -77,14 +78,23 @@ pub trait Infrastructure: Send + Sync {
     /// Removes the network, and whatever was started to make it.
     async fn remove_network(&self) -> Result<()>;
 
+    /// Removes what is left once there are neither machines nor a network; nothing else is.
+    async fn remove_store(&self) -> Result<()>;
+
+    /// What a machine has said on its console.
+    async fn console(&self, name: &str) -> Result<Vec<u8>>;
+
     /// The SSH host key of a machine, over a channel that nobody else can write to; waits for the first boot.
     async fn host_key(&self, name: &str) -> Result<String>;
 
     /// Opens a connection to a port of a machine.
     async fn dial(&self, name: &str, port: u16) -> Result<Stream>;
 
-    /// The node image, for the images that are made from it; nothing if machines are not ours.
-    fn node_image(&self) -> Option<crate::image::NodeImage>;
+    /// Programs for container images; nothing before the image is prepared.
+    fn container_programs(&self) -> Option<ContainerPrograms>;
+
+    /// Whether machines come with the software of a node in place; else it is installed on them.
+    fn has_node_software(&self) -> bool;
 }
 
 /// Reaches machines by SSH.

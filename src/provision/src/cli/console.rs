@@ -1,22 +1,21 @@
 //! `provision console CLUSTER [MACHINE]`.
 
-use anyhow::{Context as _, Result};
+use std::sync::Arc;
 
-use super::{openssh, print};
+use anyhow::Result;
+
+use super::{open, openssh, print};
 use crate::config::{Config, MachineName};
 use crate::exit::{Exit, Refusal};
+use crate::progress::Silent;
 
-pub(super) fn run(args: &MachineName, config: &Config) -> Result<Exit> {
-    let (state, machine) = openssh::machine(&args.cluster, args.machine.as_deref(), config)?;
-    let path = state.path("console").join(format!("{machine}.log"));
-    let bytes = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(
-                Refusal::new(Exit::NotFound, format!("{machine} has written nothing to its console yet")).into()
-            );
-        }
-        read => read.with_context(|| format!("cannot read {}", path.display()))?,
-    };
-    print(&String::from_utf8_lossy(&bytes));
+pub(super) async fn run(args: &MachineName, config: &Config) -> Result<Exit> {
+    let (_, machine) = openssh::machine(&args.cluster, args.machine.as_deref(), config)?;
+    let context = open::existing(&open::cluster_name(&args.cluster)?, config, Arc::new(Silent))?;
+    let said = context.infrastructure.console(&machine).await?;
+    if said.is_empty() {
+        return Err(Refusal::new(Exit::NotFound, format!("{machine} has written nothing to its console yet")).into());
+    }
+    print(&String::from_utf8_lossy(&said));
     Ok(Exit::Done)
 }

@@ -35,6 +35,7 @@ pub(super) async fn run(args: &DestroyArgs, config: &Config, token: &Cancellatio
         context.progress.close();
         outcome?;
         context.infrastructure.remove_network().await?;
+        context.infrastructure.remove_store().await?;
     } else {
         note(&format!("{name} was given no machines: only its directory is removed"));
     }

@@ -13,7 +13,7 @@ use super::{Listener, Progress, debian, files, lock};
 
 mod initrd;
 mod rootfs;
-mod tool;
+pub(super) mod tool;
 
 pub use tool::BuildError;
 

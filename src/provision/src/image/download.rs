@@ -118,6 +118,12 @@ impl DownloadError {
     }
 }
 
+/// The image as a file if it was fetched before.
+pub fn downloaded(image: &CloudImage, cache_dir: &Path) -> Option<PathBuf> {
+    let place = cache_dir.join("downloads").join(image.sha256.to_ascii_lowercase());
+    place.exists().then_some(place)
+}
+
 /// The image as a file: found in the cache, or fetched.
 pub async fn fetch(image: &CloudImage, cache_dir: &Path, listener: Listener<'_>) -> Result<PathBuf, DownloadError> {
     let expected = image.sha256.to_ascii_lowercase();

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::build::NodeImage;
 use super::layer::Layer;
+use super::packages::ContainerPrograms;
 
 /// The image that every pod's sandbox runs; its name is part of the node image's containerd configuration.
 pub const PAUSE_IMAGE: &str = "provision.local/pause:1";
@@ -55,7 +55,7 @@ pub struct OciError {
 /// Blocks for about a second when the archive must be made.
 pub fn component_images(
     hyperkube: &Path,
-    node_image: &NodeImage,
+    programs: &ContainerPrograms,
     tag: &str,
     cache_dir: &Path,
 ) -> Result<ImageBundle, OciError> {
@@ -63,7 +63,7 @@ pub fn component_images(
         std::fs::read(path).map_err(|source| OciError { action: "reading", path: path.to_owned(), source })
     };
     let binary = read(hyperkube)?;
-    let programs = Programs { etcd: read(&node_image.etcd_layer)?, netfilter: read(&node_image.netfilter_layer)? };
+    let programs = Programs { etcd: read(&programs.etcd)?, netfilter: read(&programs.netfilter)? };
     let key = key(&[FORMAT.as_bytes(), tag.as_bytes(), &binary, &programs.etcd, &programs.netfilter]);
     let dir = cache_dir.join("bundles");
     let path = dir.join(format!("{key}.tar"));
@@ -111,7 +111,7 @@ fn key(parts: &[&[u8]]) -> String {
     hex::encode(&hash.finalize()[..8])
 }
 
-/// Layers with programs of the node image.
+/// Layers with programs that are not ours.
 struct Programs {
     etcd: Vec<u8>,
     netfilter: Vec<u8>,

@@ -72,7 +72,7 @@ async fn wait(log: &Path) -> io::Result<String> {
 }
 
 /// The key that was told last; nothing if it was told only in part, or not as a key.
-fn find(console: &str) -> Option<String> {
+pub(crate) fn find(console: &str) -> Option<String> {
     let (_, rest) = console.rsplit_once(BEGIN)?;
     let (inside, _) = rest.split_once(END)?;
     inside.lines().map(str::trim).find(|line| is_key(line)).map(str::to_owned)

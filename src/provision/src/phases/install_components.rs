@@ -10,6 +10,7 @@ use crate::image;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
+use crate::software;
 
 pub(crate) const NAME: &str = "install-components";
 
@@ -41,6 +42,12 @@ impl Phase for InstallComponents {
         Box::pin(async move {
             let components = &context.desired.components;
             let host = context.hosts.connect(&step.subject, PATIENCE).await?;
+            if !context.infrastructure.has_node_software() {
+                let role = &context.desired.machine(&step.subject)?.machine.role;
+                let report = |detail: String| context.progress.detail(&step.subject, &detail);
+                software::install(&*host, role, &context.cache_dir, &report).await?;
+                context.timeline.mark("software");
+            }
             let program = tokio::fs::read(&components.hyperkube).await;
             let program = program.with_context(|| format!("cannot read {}", components.hyperkube.display()))?;
             let images = images(context).await?;
@@ -65,10 +72,9 @@ mv /var/lib/provision/components.new /var/lib/provision/components",
 async fn images(context: &Context) -> Result<Vec<u8>> {
     let components = &context.desired.components;
     let (hyperkube, tag) = (components.hyperkube.clone(), components.tag.clone());
-    let node_image = context.infrastructure.node_image().context("the node image is not in the cache")?;
+    let programs = context.infrastructure.container_programs().context("the image is not in the cache")?;
     let cache_dir = context.cache_dir.clone();
     let bundle =
-        tokio::task::spawn_blocking(move || image::component_images(&hyperkube, &node_image, &tag, &cache_dir))
-            .await??;
+        tokio::task::spawn_blocking(move || image::component_images(&hyperkube, &programs, &tag, &cache_dir)).await??;
     tokio::fs::read(&bundle.path).await.with_context(|| format!("cannot read {}", bundle.path.display()))
 }

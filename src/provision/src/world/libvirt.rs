@@ -1,7 +1,10 @@
 //! Machines made through libvirt.
 
+mod boot;
 mod preflight;
+mod remote;
 mod specs;
+mod store;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,11 +13,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use libvirt::volume::{self, DiskFormat};
-use libvirt::{DomainState, Hypervisor, HypervisorError, Owner};
+use libvirt::{DomainState, Hypervisor, HypervisorError, NetworkSummary, Owner};
 use tokio::sync::OnceCell;
 use topology::{Machine, Topology};
 
+use self::boot::Boot;
+use self::remote::Remote;
+use self::store::Store;
 use super::{Infrastructure, Power, Report, Stream, Survey};
 use crate::allocate::Site;
 use crate::config::Config;
@@ -22,9 +27,9 @@ use crate::desired::{API_PORT, Desired};
 use crate::embedded::select::{Selected, Wanted};
 use crate::embedded::{self, EmbeddedHandle, Options};
 use crate::exit::{Exit, Refusal};
-use crate::image::{self, ImageSpec, NodeImage};
+use crate::image::ContainerPrograms;
 use crate::machines;
-use crate::state::{Allocations, StateDir, private_dir};
+use crate::state::{Allocations, StateDir};
 
 /// From power on to the host key on the console, on an emulated machine among many.
 const BOOT_PATIENCE: Duration = Duration::from_mins(5);
@@ -39,7 +44,8 @@ pub struct Libvirt {
     allocations: Allocations,
     machines: Vec<Machine>,
     authorized_key: String,
-    image: ImageSpec,
+    boot: Boot,
+    store: Store,
     state: StateDir,
     cache_dir: PathBuf,
     daemon: OnceCell<Selected>,
@@ -62,19 +68,13 @@ impl Libvirt {
             )
             .into());
         }
-        if spec.image.cloud.is_some() {
-            return Err(Refusal::new(
-                Exit::Host,
-                "this release boots the node image only: spec.image.cloud is not served yet",
-            )
-            .into());
-        }
-        let debian = spec.image.debian.clone().unwrap_or_default();
+        let owner = Owner { cluster: allocations.name.clone(), id: allocations.id.clone() };
         Ok(Self {
-            owner: Owner { cluster: allocations.name.clone(), id: allocations.id.clone() },
+            store: Store::of(&allocations, state, &owner),
+            owner,
             machines: desired.machines.iter().map(|desired| desired.machine.clone()).collect(),
             authorized_key: desired.vault.identity()?.public(),
-            image: ImageSpec { suite: debian.release, mirror: debian.mirror, ..ImageSpec::default() },
+            boot: Boot::of(&desired.topology),
             allocations,
             state: state.clone(),
             cache_dir: config.cache_dir.clone(),
@@ -88,8 +88,13 @@ impl Libvirt {
     }
 
     /// A machine as libvirt is asked for it.
-    pub fn describe_machine(&self, name: &str, image: &NodeImage, kvm: bool) -> Result<machines::Domain> {
-        specs::domain(self, self.machine(name)?, image, kvm)
+    pub fn describe_machine(
+        &self,
+        name: &str,
+        kernel: Option<machines::Kernel>,
+        kvm: bool,
+    ) -> Result<machines::Domain> {
+        specs::domain(self, self.machine(name)?, kernel, kvm)
     }
 
     fn machine(&self, name: &str) -> Result<&Machine> {
@@ -102,18 +107,6 @@ impl Libvirt {
 
     fn embedded_dir(&self) -> PathBuf {
         self.state.path("embedded")
-    }
-
-    fn console_log(&self, name: &str) -> PathBuf {
-        self.state.path("console").join(format!("{name}.log"))
-    }
-
-    fn disk(&self, name: &str) -> PathBuf {
-        self.state.path("disks").join(format!("{name}.qcow2"))
-    }
-
-    fn seed(&self, name: &str) -> PathBuf {
-        self.state.path("disks").join(format!("{name}.seed"))
     }
 
     fn options(&self) -> Result<Options> {
@@ -137,7 +130,7 @@ impl Libvirt {
 
     /// What is left of machines while no daemon can be asked: their disks.
     fn survey_disks(&self) -> BTreeMap<String, Power> {
-        let present = self.allocations.machines.keys().filter(|name| self.disk(name).exists());
+        let present = self.allocations.machines.keys().filter(|name| self.store.disk(name).exists());
         present.map(|name| (name.clone(), Power::Off)).collect()
     }
 
@@ -146,29 +139,45 @@ impl Libvirt {
         Ok(SocketAddr::from((machine.address, port)))
     }
 
+    /// The host of the daemon, if our machines are behind it.
+    fn remote(&self) -> Option<Remote> {
+        Remote::parse(&self.allocations.libvirt)
+    }
+
+    fn tunnel(&self) -> PathBuf {
+        self.state.path("tunnel")
+    }
+
     /// Passes the API's port on the host's loopback to the first control plane.
-    async fn forward_api(&self, handle: &EmbeddedHandle) -> Result<()> {
+    async fn forward_api(&self, embedded: Option<&EmbeddedHandle>) -> Result<()> {
         let Some(port) = self.allocations.api_port else { return Ok(()) };
         let control_plane = self.machines.first().context("a topology has a control plane")?;
         let target = self.address(&control_plane.name, API_PORT)?;
         let listen = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
-        match embedded::forward(handle, listen, target).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(refuse(error.cure(), error)),
+        if let Some(handle) = embedded {
+            return embedded::forward(handle, listen, target)
+                .await
+                .map(drop)
+                .map_err(|error| refuse(error.cure(), error));
+        }
+        match self.remote() {
+            Some(remote) => remote.forward(listen, target, &self.tunnel()).await,
+            None => Ok(()),
         }
     }
 
-    /// A private daemon that was started again knows no domains: they are described to it anew.
-    async fn define_and_start(&self, name: &str, image: &NodeImage) -> Result<()> {
-        let daemon = &self.selected().await?.daemon;
-        let kvm = daemon.host().await?.kvm;
-        let domain = self.describe_machine(name, image, kvm)?;
-        daemon.define_domain(&self.owner, &domain.to_xml()?).await?;
-        Ok(daemon.start_domain(&self.owner, name).await?)
+    /// Whether the API's port is passed on, where it must be.
+    fn is_forwarded(&self) -> bool {
+        self.remote().is_none() || remote::is_forwarded(&self.tunnel())
     }
 
-    fn node_image_now(&self) -> Result<NodeImage> {
-        image::cached(&self.image, &self.cache_dir).context("the node image is not in the cache")
+    /// A private daemon that was started again knows no domains: they are described to it anew.
+    async fn define_and_start(&self, name: &str, kernel: Option<machines::Kernel>) -> Result<()> {
+        let daemon = &self.selected().await?.daemon;
+        let kvm = daemon.host().await?.kvm;
+        let domain = self.describe_machine(name, kernel, kvm)?;
+        daemon.define_domain(&self.owner, &domain.to_xml()?).await?;
+        Ok(daemon.start_domain(&self.owner, name).await?)
     }
 }
 
@@ -179,53 +188,45 @@ impl Infrastructure for Libvirt {
     }
 
     async fn survey(&self) -> Result<Survey> {
-        let image = image::cached(&self.image, &self.cache_dir).is_some();
+        let mut image = self.boot.is_prepared(&self.cache_dir);
         if self.is_embedded() && self.running_embedded().is_none() {
             return Ok(Survey { image, network: false, machines: self.survey_disks() });
         }
         let daemon = &self.selected().await?.daemon;
         let (domains, networks) = tokio::try_join!(daemon.domains(&self.owner), daemon.networks(&self.owner))?;
+        if image {
+            image = self.store.is_stocked(daemon, &self.boot.base(&self.cache_dir).await?).await?;
+        }
+        let ours = |network: &NetworkSummary| network.name == self.allocations.network.name && network.active;
         let power = |state| if state == DomainState::Running { Power::On } else { Power::Off };
         Ok(Survey {
             image,
-            network: networks.iter().any(|network| network.name == self.allocations.network.name && network.active),
+            network: networks.iter().any(ours) && self.is_forwarded(),
             machines: domains.into_iter().map(|domain| (domain.name, power(domain.state))).collect(),
         })
     }
 
     async fn prepare_image(&self, report: Report<'_>) -> Result<()> {
-        let listener = |progress: image::Progress| match progress {
-            image::Progress::Step { number, of, title } => report(format!("[{number}/{of}] {title}")),
-            image::Progress::Detail(text) => report(text),
-            image::Progress::Bytes { done, .. } => report(format!("{} MiB", done >> 20)),
-        };
-        image::build(&self.image, &self.cache_dir, &listener).await.context("cannot build the node image")?;
-        Ok(())
+        self.boot.prepare(&self.cache_dir, report).await?;
+        let base = self.boot.base(&self.cache_dir).await?;
+        self.store.stock(&self.selected().await?.daemon, &base, report).await
     }
 
     async fn create_network(&self) -> Result<()> {
         let selected = self.selected().await?;
         // The port first: a network that is up says that this step is done.
-        if let Some(handle) = &selected.embedded {
-            self.forward_api(handle).await?;
-        }
+        self.forward_api(selected.embedded.as_ref()).await?;
         let network = self.describe_network(selected.embedded.is_none())?;
         Ok(selected.daemon.ensure_network(&self.owner, &network.to_xml()?).await?)
     }
 
     async fn create_machine(&self, name: &str) -> Result<()> {
         let machine = self.machine(name)?;
-        let image = self.node_image_now()?;
-        for folder in ["disks", "console"] {
-            private_dir(&self.state.path(folder))?;
-        }
-        if !self.disk(name).exists() {
-            // A new disk gets a new host key: what an earlier machine of this name has said counts no more.
-            volume::remove(&self.console_log(name)).await?;
-        }
-        volume::create_overlay(&self.disk(name), &image.disk, DiskFormat::Raw, machine.disk.0).await?;
-        specs::seed(self, machine).write(&self.seed(name))?;
-        self.define_and_start(name, &image).await
+        let base = self.boot.base(&self.cache_dir).await?;
+        let daemon = &self.selected().await?.daemon;
+        self.store.make_disk(daemon, &base, name, machine.disk.0).await?;
+        self.store.put_seed(daemon, name, |path| specs::write_seed(self, machine, path)).await?;
+        self.define_and_start(name, self.store.kernel(&base)).await
     }
 
     async fn stop_machine(&self, name: &str, patience: Duration) -> Result<()> {
@@ -243,29 +244,48 @@ impl Infrastructure for Libvirt {
     }
 
     async fn start_machine(&self, name: &str) -> Result<()> {
-        anyhow::ensure!(self.disk(name).exists(), "the disk of {name} is gone; `provision apply` makes it anew");
-        self.define_and_start(name, &self.node_image_now()?).await
+        let there = self.store.has_disk(&self.selected().await?.daemon, name).await?;
+        anyhow::ensure!(there, "the disk of {name} is gone; `provision apply` makes it anew");
+        self.define_and_start(name, self.store.kernel(&self.boot.base(&self.cache_dir).await?)).await
     }
 
     async fn remove_machine(&self, name: &str) -> Result<()> {
+        let mut daemon = None;
         if !self.is_embedded() || self.running_embedded().is_some() {
-            self.selected().await?.daemon.remove_domain(&self.owner, name).await?;
+            daemon = Some(&self.selected().await?.daemon);
         }
-        volume::remove(&self.disk(name)).await?;
-        volume::remove(&self.seed(name)).await?;
-        Ok(())
+        if let Some(daemon) = daemon {
+            daemon.remove_domain(&self.owner, name).await?;
+        }
+        self.store.remove_disks(daemon, name).await
     }
 
     async fn remove_network(&self) -> Result<()> {
         if self.is_embedded() {
             return Ok(embedded::stop(&self.embedded_dir()).await?);
         }
+        remote::end_forward(&self.tunnel());
         Ok(self.selected().await?.daemon.remove_network(&self.owner, &self.allocations.network.name).await?)
     }
 
+    async fn remove_store(&self) -> Result<()> {
+        if self.is_embedded() { Ok(()) } else { self.store.remove(&self.selected().await?.daemon).await }
+    }
+
     async fn host_key(&self, name: &str) -> Result<String> {
-        let key = machines::host_key(&self.console_log(name), BOOT_PATIENCE).await;
+        let key = self.store.host_key(&self.selected().await?.daemon, name, BOOT_PATIENCE).await;
         key.with_context(|| format!("{name} does not say who it is"))
+    }
+
+    async fn console(&self, name: &str) -> Result<Vec<u8>> {
+        if self.is_embedded() {
+            let path = self.store.console(name);
+            return match std::fs::read(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+                read => read.with_context(|| format!("cannot read {}", path.display())),
+            };
+        }
+        self.store.read_console(&self.selected().await?.daemon, name, 0).await
     }
 
     async fn dial(&self, name: &str, port: u16) -> Result<Stream> {
@@ -277,12 +297,19 @@ impl Infrastructure for Libvirt {
                 .with_context(|| format!("the private libvirt daemon of {} does not run", self.owner.cluster))?;
             return Ok(Box::new(embedded::connect_tcp(&handle, address, DIAL_PATIENCE).await.with_context(context)?));
         }
+        if let Some(remote) = self.remote() {
+            return Ok(Box::new(remote.dial(address).with_context(context)?));
+        }
         let stream = tokio::time::timeout(DIAL_PATIENCE, tokio::net::TcpStream::connect(address)).await;
         Ok(Box::new(stream.with_context(context)?.with_context(context)?))
     }
 
-    fn node_image(&self) -> Option<NodeImage> {
-        image::cached(&self.image, &self.cache_dir)
+    fn container_programs(&self) -> Option<ContainerPrograms> {
+        self.boot.container_programs(&self.cache_dir)
+    }
+
+    fn has_node_software(&self) -> bool {
+        !self.boot.is_cloud()
     }
 }
 

@@ -33,25 +33,7 @@ pub(super) async fn bootstrap(
     // We make the initial RAM disk ourselves.
     command.env("INITRD", "No");
     let made = tool::run("mmdebstrap", &mut command, listener).await;
-    made.map_err(|error| explain(error, mirror))
-}
-
-/// Tells a mirror that does not answer from everything else.
-fn explain(error: BuildError, mirror: &str) -> BuildError {
-    let signs = [
-        "Could not resolve",
-        "Could not connect",
-        "Failed to fetch",
-        "Connection refused",
-        "404  Not Found",
-        "timed out",
-    ];
-    match error {
-        BuildError::Failed { message, .. } if signs.iter().any(|sign| message.contains(sign)) => {
-            BuildError::Mirror { mirror: mirror.to_owned(), message }
-        }
-        other => other,
-    }
+    made.map_err(|error| error.explain(mirror))
 }
 
 /// Makes a node of a plain Debian.
@@ -241,8 +223,8 @@ mod tests {
     #[test]
     fn an_unreachable_mirror_is_told_from_other_failures() {
         let failed = |message: &str| BuildError::Failed { program: "mmdebstrap".into(), message: message.into() };
-        let mirror = explain(failed("E: Failed to fetch http://m/debian/dists"), "http://m/debian");
+        let mirror = failed("E: Failed to fetch http://m/debian/dists").explain("http://m/debian");
         assert!(mirror.cure().unwrap().contains("http://m/debian"), "{mirror}");
-        assert!(matches!(explain(failed("E: unmet dependencies"), "m"), BuildError::Failed { .. }));
+        assert!(matches!(failed("E: unmet dependencies").explain("m"), BuildError::Failed { .. }));
     }
 }

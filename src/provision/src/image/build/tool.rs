@@ -92,13 +92,31 @@ pub enum BuildError {
 }
 
 impl BuildError {
+    /// Tells a mirror that does not answer from everything else.
+    pub(in crate::image) fn explain(self, mirror: &str) -> Self {
+        let signs = [
+            "Could not resolve",
+            "Could not connect",
+            "Failed to fetch",
+            "Connection refused",
+            "404  Not Found",
+            "timed out",
+        ];
+        match self {
+            BuildError::Failed { message, .. } if signs.iter().any(|sign| message.contains(sign)) => {
+                BuildError::Mirror { mirror: mirror.to_owned(), message }
+            }
+            other => other,
+        }
+    }
+
     /// One sentence on what to do, where we know it.
     pub fn cure(&self) -> Option<String> {
         Some(match self {
             BuildError::NotRoot => "run the command as root (`sudo`), once: the image is kept".to_owned(),
             BuildError::NoTool { package, .. } => format!("apt-get install {package}"),
             BuildError::NoSpace { .. } => "free disk space, or choose another cache directory".to_owned(),
-            BuildError::NoMirror => "name a mirror in the topology, at `spec.image.mirror`".to_owned(),
+            BuildError::NoMirror => "name a mirror in the topology, at `spec.image.debian.mirror`".to_owned(),
             BuildError::Mirror { mirror, .. } => {
                 format!("check that this machine reaches {mirror}, or name another mirror")
             }
@@ -114,7 +132,11 @@ impl BuildError {
 }
 
 /// Runs a program to its end and tells each line it writes; its last lines become the error if it fails.
-pub(super) async fn run(program: &str, command: &mut Command, listener: Listener<'_>) -> Result<(), BuildError> {
+pub(in crate::image) async fn run(
+    program: &str,
+    command: &mut Command,
+    listener: Listener<'_>,
+) -> Result<(), BuildError> {
     let failed = |source| BuildError::Run { program: program.to_owned(), source };
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
@@ -141,12 +163,12 @@ pub(super) async fn run(program: &str, command: &mut Command, listener: Listener
 }
 
 /// Runs a program and gives back the text it writes.
-pub(super) async fn output(program: &str, command: &mut Command) -> Result<String, BuildError> {
+pub(in crate::image) async fn output(program: &str, command: &mut Command) -> Result<String, BuildError> {
     Ok(String::from_utf8_lossy(&bytes(program, command).await?).into_owned())
 }
 
 /// Runs a program and gives back what it writes.
-pub(super) async fn bytes(program: &str, command: &mut Command) -> Result<Vec<u8>, BuildError> {
+pub(in crate::image) async fn bytes(program: &str, command: &mut Command) -> Result<Vec<u8>, BuildError> {
     let run = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = run.map_err(|source| BuildError::Run { program: program.to_owned(), source })?;
     if !output.status.success() {
@@ -157,21 +179,21 @@ pub(super) async fn bytes(program: &str, command: &mut Command) -> Result<Vec<u8
 }
 
 /// Whether a program is found where root's programs are.
-pub(super) fn is_installed(program: &str) -> bool {
+pub(in crate::image) fn is_installed(program: &str) -> bool {
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
         .any(|dir| Path::new(dir).join(program).exists())
 }
 
 /// What is free for us on the file system of `path`.
-pub(super) fn free_bytes(path: &Path) -> Result<u64, BuildError> {
+pub(in crate::image) fn free_bytes(path: &Path) -> Result<u64, BuildError> {
     let stat =
         nix::sys::statvfs::statvfs(path).map_err(|e| BuildError::File { path: path.to_owned(), source: e.into() })?;
     Ok(stat.blocks_available() * stat.fragment_size())
 }
 
 /// Writes a file with its parents.
-pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), BuildError> {
+pub(in crate::image) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), BuildError> {
     let written = (|| {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
@@ -183,7 +205,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), BuildErr
 }
 
 /// Removes a directory with all below it; one that is not there is removed already.
-pub(super) fn remove_tree(path: &Path) -> Result<(), BuildError> {
+pub(in crate::image) fn remove_tree(path: &Path) -> Result<(), BuildError> {
     match std::fs::remove_dir_all(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(BuildError::File { path: path.to_owned(), source })

@@ -2,11 +2,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::*;
-use crate::image::build::Manifest;
 
 struct Lab {
     dir: tempfile::TempDir,
-    node_image: NodeImage,
+    programs: ContainerPrograms,
 }
 
 fn lab() -> Lab {
@@ -18,23 +17,14 @@ fn lab() -> Lab {
     let netfilter_layer = dir.path().join("netfilter.tar");
     std::fs::write(&netfilter_layer, layer.to_bytes().unwrap()).unwrap();
     std::fs::write(dir.path().join("hyperkube"), "binary").unwrap();
-    let manifest = Manifest { suite: "x".into(), kernel: "x".into(), build_seconds: 0.0, packages: vec![] };
-    let node_image = NodeImage {
-        disk: "d".into(),
-        kernel: "k".into(),
-        initrd: "i".into(),
-        etcd_layer,
-        netfilter_layer,
-        hash: "h".into(),
-        manifest,
-    };
-    Lab { dir, node_image }
+    let programs = ContainerPrograms { etcd: etcd_layer, netfilter: netfilter_layer };
+    Lab { dir, programs }
 }
 
 impl Lab {
     fn bundle(&self, tag: &str, cache: &str) -> ImageBundle {
         let hyperkube = self.dir.path().join("hyperkube");
-        component_images(&hyperkube, &self.node_image, tag, &self.dir.path().join(cache)).unwrap()
+        component_images(&hyperkube, &self.programs, tag, &self.dir.path().join(cache)).unwrap()
     }
 }
 

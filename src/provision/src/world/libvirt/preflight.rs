@@ -58,7 +58,8 @@ pub(super) async fn site(topology: &Topology, config: &Config) -> Result<Site> {
         },
         None => subnet::choose(&used).context("no private network is free on this host")?,
     };
-    let api_port = if embedded { Some(free_port(&ports)?) } else { None };
+    let behind = embedded || super::Remote::parse(&libvirt).is_some();
+    let api_port = if behind { Some(free_port(&ports)?) } else { None };
     Ok(Site { id: uuid::Uuid::new_v4(), libvirt, subnet, api_port })
 }
 
@@ -74,16 +75,22 @@ pub(super) async fn resources(cluster: &Libvirt) -> Result<()> {
         return Ok(());
     }
     let wanted: u64 = missing.iter().map(|machine| machine.memory.0).sum();
-    let free = free_memory_bytes();
+    if !cluster.is_embedded() {
+        refuse_foreign(cluster).await?;
+    }
+    let free = free_memory(cluster).await?;
     if free.is_some_and(|free| wanted > free) {
         let message = format!(
-            "the machines to be made want {} of memory and this host has {} free",
+            "the machines to be made want {} of memory and their host has {} free",
             gib(wanted),
             gib(free.unwrap_or_default())
         );
         return Err(Refusal::new(Exit::Host, message)
             .hint("give machines less memory in the topology, or destroy a cluster that is not needed")
             .into());
+    }
+    if !cluster.is_embedded() {
+        return Ok(());
     }
     let room = free_disk_bytes(cluster.state.root());
     let fill = DISK_FILL * missing.len() as u64;
@@ -97,6 +104,20 @@ pub(super) async fn resources(cluster: &Libvirt) -> Result<()> {
         return Err(Refusal::new(Exit::Host, message).hint("free disk space, or choose another --state-dir").into());
     }
     Ok(())
+}
+
+/// Machines of somebody else that have our names are found before anything is made.
+async fn refuse_foreign(cluster: &Libvirt) -> Result<()> {
+    let names = cluster.machines.iter().map(|machine| machine.name.clone()).collect();
+    Ok(cluster.selected().await?.daemon.refuse_foreign(&cluster.owner, names).await?)
+}
+
+/// Memory where the machines will run.
+async fn free_memory(cluster: &Libvirt) -> Result<Option<u64>> {
+    if cluster.remote().is_none() {
+        return Ok(free_memory_bytes());
+    }
+    Ok(Some(cluster.selected().await?.daemon.host().await?.free_memory_bytes))
 }
 
 fn v4(net: IpNet) -> Option<Ipv4Net> {

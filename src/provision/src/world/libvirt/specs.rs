@@ -1,12 +1,13 @@
 //! Our network and machines as libvirt wants them described.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use libvirt::DhcpHost;
 use topology::Machine;
 
 use super::Libvirt;
-use crate::image::NodeImage;
-use crate::machines::{Disk, Domain, Interface, Kernel, Network, Seed};
+use crate::machines::{CloudSeed, Disk, Domain, Interface, Kernel, Network, Seed};
 
 /// The network, with an address promised to every machine; `nat` if the daemon's host has a world to reach.
 pub(super) fn network(cluster: &Libvirt, nat: bool) -> Result<Network> {
@@ -33,7 +34,7 @@ pub(super) fn network(cluster: &Libvirt, nat: bool) -> Result<Network> {
 }
 
 /// One machine.
-pub(super) fn domain(cluster: &Libvirt, machine: &Machine, image: &NodeImage, kvm: bool) -> Result<Domain> {
+pub(super) fn domain(cluster: &Libvirt, machine: &Machine, kernel: Option<Kernel>, kvm: bool) -> Result<Domain> {
     let allocated = cluster.allocations.machines.get(&machine.name).context("a machine without an address")?;
     Ok(Domain {
         name: machine.name.clone(),
@@ -43,26 +44,36 @@ pub(super) fn domain(cluster: &Libvirt, machine: &Machine, image: &NodeImage, kv
         kvm,
         cpus: machine.cpus.into(),
         memory_mib: machine.memory.mebibytes(),
-        kernel: Some(Kernel::of(image)),
-        disks: vec![Disk::root(cluster.disk(&machine.name)), Disk::seed(cluster.seed(&machine.name))],
+        kernel,
+        disks: vec![Disk::root(cluster.store.disk(&machine.name)), Disk::seed(cluster.store.seed(&machine.name))],
         interfaces: vec![Interface { network: cluster.allocations.network.name.clone(), mac: allocated.mac.clone() }],
-        console_log: cluster.console_log(&machine.name),
+        console_log: cluster.store.console(&machine.name),
     })
 }
 
-/// What a machine is told before it can be reached.
-pub(super) fn seed(cluster: &Libvirt, machine: &Machine) -> Seed {
+/// Writes what a machine is told before it can be reached.
+pub(super) fn write_seed(cluster: &Libvirt, machine: &Machine, path: &Path) -> Result<()> {
     let subnet = cluster.allocations.network.subnet;
     let gateway = subnet.hosts().next();
-    let allocated = cluster.allocations.machines.get(&machine.name);
-    let address = allocated.and_then(|allocated| ipnet::Ipv4Net::new(allocated.address, subnet.prefix_len()).ok());
-    Seed {
+    let allocated = cluster.allocations.machines.get(&machine.name).context("a machine without an address")?;
+    if cluster.boot.is_cloud() {
+        let seed = CloudSeed {
+            instance_id: allocated.uuid.clone(),
+            hostname: machine.name.clone(),
+            authorized_keys: vec![cluster.authorized_key.clone()],
+            mac: allocated.mac.clone(),
+        };
+        return seed.write(path);
+    }
+    let address = ipnet::Ipv4Net::new(allocated.address, subnet.prefix_len()).ok();
+    let seed = Seed {
         hostname: machine.name.clone(),
         address: address.zip(gateway),
         authorized_keys: vec![cluster.authorized_key.clone()],
         nameservers: gateway.map(Into::into).into_iter().collect(),
         domain: domain_name(cluster),
-    }
+    };
+    seed.write(path)
 }
 
 fn domain_name(cluster: &Libvirt) -> String {

@@ -6,8 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 
 use super::{Disk, Machine, World};
-use crate::image::NodeImage;
-use crate::image::build::Manifest;
+use crate::image::ContainerPrograms;
 use crate::world::{Infrastructure, Power, Report, Stream, Survey};
 
 #[async_trait]
@@ -121,6 +120,14 @@ impl Infrastructure for World {
         .await
     }
 
+    async fn remove_store(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn console(&self, name: &str) -> Result<Vec<u8>> {
+        anyhow::bail!("{name} is simulated: it has no console")
+    }
+
     async fn host_key(&self, name: &str) -> Result<String> {
         self.point(format!("{name}: read the host key"), |state| {
             let machine = state.machines.get(name).filter(|machine| machine.on).context("the machine does not run")?;
@@ -133,18 +140,13 @@ impl Infrastructure for World {
         anyhow::bail!("{name} is simulated: there is nothing to dial")
     }
 
-    fn node_image(&self) -> Option<NodeImage> {
-        let manifest =
-            Manifest { suite: "none".into(), kernel: "none".into(), build_seconds: 0.0, packages: Vec::new() };
-        self.state().image.then(|| NodeImage {
-            disk: "disk".into(),
-            kernel: "kernel".into(),
-            initrd: "initrd".into(),
-            etcd_layer: self.etcd_layer.clone(),
-            netfilter_layer: self.etcd_layer.clone(),
-            hash: "none".into(),
-            manifest,
-        })
+    fn container_programs(&self) -> Option<ContainerPrograms> {
+        let layer = || self.etcd_layer.clone();
+        self.state().image.then(|| ContainerPrograms { etcd: layer(), netfilter: layer() })
+    }
+
+    fn has_node_software(&self) -> bool {
+        true
     }
 }
 

@@ -1,0 +1,13 @@
+# Gives the kernel and the services what they need on a node.
+state=/var/lib/provision
+systemctl daemon-reload
+systemctl restart systemd-modules-load
+sysctl -q -p /etc/sysctl.d/90-kubernetes.conf
+systemctl try-restart systemd-networkd
+# The address of a resolver that listens on the machine's own loopback is of no use in a pod.
+if [ "$(readlink /etc/resolv.conf)" = ../run/systemd/resolve/stub-resolv.conf ]; then
+    : >$state/resolv-conf-was-a-stub
+    ln -sfn ../run/systemd/resolve/resolv.conf /etc/resolv.conf
+fi
+systemctl -q enable containerd provision-masquerade
+systemctl restart containerd
