@@ -8,5 +8,7 @@
 )]
 
 mod command_line;
+mod command_line_help;
+mod command_line_state;
 mod golden;
 mod topologies;

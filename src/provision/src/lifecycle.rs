@@ -95,6 +95,7 @@ pub async fn converge_through(
             return Ok(first.clone());
         }
         gate(round, &plan)?;
+        context.progress.plan(plan.steps.len());
         let journal = Journal::open(&context.state)?;
         let observers = Observers { journal: &journal, progress: &context.progress };
         execute(&plan, &PhaseCarrier { phases, context }, &observers, token).await?;

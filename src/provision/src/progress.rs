@@ -1,5 +1,6 @@
 //! What the user sees while a plan is carried out.
 
+mod board;
 mod json;
 mod plain;
 mod terminal;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tracing::level_filters::LevelFilter;
 
 use crate::plan::Step;
 
@@ -54,13 +56,16 @@ pub enum StepState {
 
 /// Shows progress.
 pub trait Progress: Send + Sync {
+    /// A plan of so many steps begins.
+    fn plan(&self, _steps: usize) {}
+
     /// A step began or ended.
     fn step(&self, event: &StepEvent<'_>);
 
     /// A running step has come further: `detail` is a few words such as `412 of 526 MB`.
     fn detail(&self, subject: &str, detail: &str);
 
-    /// The run is over; nothing more is shown.
+    /// Nothing more is shown for now: the run is over, or the user is asked something.
     fn close(&self);
 }
 
@@ -78,7 +83,10 @@ pub fn for_output(format: Format) -> Arc<dyn Progress> {
     use std::io::IsTerminal as _;
     match format {
         Format::Json => Arc::new(json::Json),
-        Format::Text if std::io::stderr().is_terminal() => Arc::new(terminal::Terminal::new()),
+        // A log on the same terminal would tear the picture.
+        Format::Text if std::io::stderr().is_terminal() && LevelFilter::current() == LevelFilter::OFF => {
+            Arc::new(terminal::Terminal::new())
+        }
         Format::Text => Arc::new(plain::Plain::new()),
     }
 }

@@ -73,6 +73,9 @@ pub(super) async fn bring(
                 if manner.show && round == 0 {
                     super::note(&super::plan::tree(context.desired.topology.name(), plan));
                 }
+                if consent.will_ask(plan) {
+                    context.progress.close();
+                }
                 consent.ask(plan)?;
             }
         }

@@ -27,6 +27,12 @@ impl<'a> Consent<'a> {
         Self { cluster, yes, agreed: Mutex::default() }
     }
 
+    /// Whether this plan makes a question necessary.
+    pub(super) fn will_ask(&self, plan: &Plan) -> bool {
+        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        !self.yes && plan.steps.iter().any(|step| destroys(step) && !agreed.contains(&step.id))
+    }
+
     /// Lets a plan pass that destroys nothing, or nothing that was not agreed to; asks otherwise.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ impl Prepared {
     /// Keeps what is asked for, what was allocated and the secrets. Doing it twice is doing it once.
     pub(super) fn keep(&self) -> Result<()> {
         let Context { desired, state, .. } = &self.context;
+        state.create()?;
         // The topology first: whoever finds allocations must be able to take the cluster down.
         write_private(&state.path("topology.yaml"), desired.topology.to_yaml().as_bytes())?;
         state.save_allocations(&desired.allocations)?;
@@ -106,7 +107,8 @@ pub(super) fn cluster_name(argument: &str) -> Result<String> {
 /// The state of a cluster that was applied before.
 pub(super) fn state_of(name: &str, config: &Config) -> Result<StateDir> {
     let state = StateDir::new(&config.state_dir, name);
-    if state.exists() { Ok(state) } else { Err(no_cluster(name).into()) }
+    // What cannot be understood is refused before anything else is looked at.
+    if state.allocations()?.is_some() { Ok(state) } else { Err(no_cluster(name).into()) }
 }
 
 /// There is no such cluster.

@@ -12,6 +12,9 @@ pub use self::cluster::*;
 pub use self::look::*;
 use crate::progress::Format;
 
+/// Over the options that every verb has.
+const GLOBAL: &str = "Everywhere";
+
 /// What the user typed.
 #[derive(Debug, Parser)]
 #[command(
@@ -25,25 +28,28 @@ use crate::progress::Format;
   kubectl --kubeconfig \"$(provision kubeconfig single-node --path)\" get nodes
   provision destroy single-node              take everything away again
 
-Exit codes: 0 done, 1 a step failed, 2 plan: there is something to do, 3 wrong topology, 4 this host cannot,
-5 a machine is not who it should be, 6 another run holds the cluster, 7 no such cluster, machine or file,
-8 nobody agreed to a change that destroys, or a kept plan no longer fits, 64 wrong usage, 130 interrupted."
+Exit codes:
+  0 done                    1 a step failed           2 plan: there is something to do
+  3 wrong topology          4 this host cannot        5 a machine is not who it should be
+  6 another run holds it    7 no such cluster, machine or file
+  8 nobody agreed to a change that destroys, or a kept plan no longer fits
+  64 wrong usage            130 interrupted"
 )]
 pub struct Cli {
     /// Where clusters are kept [default: `$XDG_STATE_HOME/provision`].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Where images are kept [default: `$XDG_CACHE_HOME/provision`].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// The binary with all node programs [default: `hyperkube` beside this program].
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     pub hyperkube: Option<PathBuf>,
     /// How output is written.
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text)]
+    #[arg(long, short, global = true, help_heading = GLOBAL, value_enum, default_value_t = Format::Text)]
     pub output: Format,
     /// Say more on standard error; twice for everything.
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    #[arg(long, short, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// What to do.
     #[command(subcommand)]
@@ -78,7 +84,7 @@ pub enum Command {
     Console(MachineName),
     /// Show what a component on a machine has logged.
     Logs(LogsArgs),
-    /// Gather what is needed to find out what is wrong with a cluster, without its secrets.
+    /// Gather what helps to find out what is wrong with a cluster, without secrets.
     SupportBundle(BundleArgs),
     /// Remove a cluster with all its machines.
     Destroy(DestroyArgs),

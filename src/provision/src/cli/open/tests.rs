@@ -76,3 +76,25 @@ fn the_only_machine_needs_no_name_and_of_several_one_must_be_named() {
     assert_eq!(crate::exit::hint(&error).unwrap(), "name one of: demo-control-plane-1, demo-w-1");
     assert_eq!(classify(&machine_name(&two, Some("x")).unwrap_err()), Exit::NotFound);
 }
+
+#[tokio::test]
+async fn clusters_that_are_made_at_once_get_ports_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hyperkube"), "x").unwrap();
+    let mut config = config(dir.path());
+    config.hyperkube = Some(dir.path().join("hyperkube"));
+    let spec = "spec: {infrastructure: {libvirt: {uri: embedded}}, controlPlane: {machine: {memory: 768Mi}}}";
+    let make = |number: usize| {
+        let config = &config;
+        async move {
+            let head = HEAD.replace("demo", &format!("demo-{number}"));
+            let topology = Topology::parse("t", &format!("{head}{spec}")).unwrap();
+            let prepared = for_apply(topology, config, Arc::new(Silent)).await.unwrap();
+            prepared.keep().unwrap();
+            prepared.context.desired.allocations.api_port.unwrap()
+        }
+    };
+    let ports = futures::future::join_all((0..8).map(make)).await;
+    let different: std::collections::BTreeSet<&u16> = ports.iter().collect();
+    assert_eq!(different.len(), 8, "{ports:?}");
+}

@@ -22,7 +22,8 @@ pub struct Waiting {
   provision plan cluster.yaml --out change.plan && provision apply --plan change.plan
   provision apply cluster.yaml --yes              also remove machines, without being asked
 
-Changes that remove or replace a machine ask first. Run it again after a failure: it goes on from where it is.")]
+Changes that remove or replace a machine ask first.
+Run it again after a failure: it goes on from where it is.")]
 pub struct ApplyArgs {
     /// The topology file; `-` for standard input.
     #[arg(required_unless_present = "plan")]
@@ -66,7 +67,7 @@ pub struct PlanArgs {
   provision scale lab --etcd 5               external etcd only
   provision scale lab --workers 1 --dry-run  only show the plan
 
-The topology that the cluster was made from is changed; the lines to change in your own file are printed.")]
+The topology that the cluster keeps is changed; the lines to change in your own file are printed.")]
 #[group(id = "counts", required = true, multiple = true)]
 pub struct ScaleArgs {
     /// Name of the cluster.
@@ -100,7 +101,8 @@ pub struct ScaleArgs {
   provision stop lab     workers, balancers, control planes, etcd: shut down in this order
   provision start lab    etcd, control planes, balancers, workers; ends when all Nodes are Ready
 
-Nothing is lost: disks, addresses and certificates stay. A machine that does not shut down in two minutes is switched off.")]
+Nothing is lost: disks, addresses and certificates stay.
+A machine that does not shut down in two minutes is switched off.")]
 pub struct PowerArgs {
     /// Name of the cluster, or a topology file.
     pub cluster: String,

@@ -46,7 +46,8 @@ pub struct MachineName {
   provision kubeconfig lab --merge --into team.kubeconfig
   provision kubeconfig lab --remove           take it out again
 
-Entries of other clusters are kept as they are; an entry of the same name that is not this cluster's is refused.")]
+Entries of other clusters are kept as they are; comments are not.
+An entry of the same name that is not this cluster's is refused.")]
 pub struct KubeconfigArgs {
     /// Name of the cluster, or a topology file.
     pub cluster: String,
@@ -95,8 +96,9 @@ pub struct SshArgs {
   provision logs lab-worker-2 kubelet --follow
   provision logs lab-etcd-1 etcd --since 10m --tail 100
 
-Components are systemd units (kubelet, containerd, etcd and haproxy on machines of their own) and containers of static pods
-and add-ons (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, cluster-dns).")]
+Components are containers of static pods and add-ons (etcd, kube-apiserver,
+kube-controller-manager, kube-scheduler, kube-proxy, cluster-dns) and systemd units (kubelet,
+containerd; etcd, haproxy and keepalived on machines of their own).")]
 pub struct LogsArgs {
     /// Name of the machine.
     #[arg(value_name = "NODE")]
@@ -123,8 +125,9 @@ pub struct LogsArgs {
   provision support-bundle lab
   provision support-bundle lab --file /tmp/lab.tar.gz
 
-The archive holds the topology, the plan, the journal, the status, logs of every machine that can be reached, consoles, and the
-cluster's objects without Secrets. Private keys, tokens and passwords are taken out.")]
+The archive holds the topology, the plan, the journal, the status, the logs of every machine that
+can be reached, consoles, and the cluster's objects without Secrets.
+Private keys, tokens and passwords are taken out.")]
 pub struct BundleArgs {
     /// Name of the cluster, or a topology file.
     pub cluster: String,
