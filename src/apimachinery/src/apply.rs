@@ -126,7 +126,7 @@ pub fn apply(
             let shown = entry.shown();
             conflicts.extend(lost.paths().into_iter().map(|field| Conflict { manager: shown.clone(), field }));
         }
-        entry.set = entry.set.difference(&lost).difference(&changes.removed);
+        entry.set = std::mem::take(&mut entry.set).difference(&lost).difference(&changes.removed);
     }
     if !conflicts.is_empty() {
         return Err(ApplyError::Conflicts(conflicts));
@@ -159,7 +159,7 @@ pub fn update(live: Option<&Object>, mut new: Object, manager: Manager<'_>, (sch
         if own(entry) {
             mine = entry.set.clone();
         } else {
-            entry.set = entry.set.difference(&touched).difference(&changes.removed);
+            entry.set = std::mem::take(&mut entry.set).difference(&touched).difference(&changes.removed);
         }
     }
     let mine = mine.union(&touched).difference(&changes.removed);

@@ -93,56 +93,74 @@ impl FieldSet {
 
     /// What is in either set.
     #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        let mut both = self.clone();
-        both.own |= other.own;
+    pub fn union(mut self, other: &Self) -> Self {
+        self.own |= other.own;
         for (step, child) in &other.children {
-            let merged = both.children.get(step).map_or_else(|| child.clone(), |mine| mine.union(child));
-            both.children.insert(step.clone(), merged);
+            match self.children.get_mut(step) {
+                Some(mine) => *mine = std::mem::take(mine).union(child),
+                None => drop(self.children.insert(step.clone(), child.clone())),
+            }
         }
-        both
+        self
     }
 
     /// What is in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        self.combine(other, |mine, theirs| mine && theirs, |_| None)
-    }
-
-    /// What is in this set only.
-    #[must_use]
-    pub fn difference(&self, other: &Self) -> Self {
-        self.combine(other, |mine, theirs| mine && !theirs, |mine| Some(mine.clone()))
-    }
-
-    fn combine(&self, other: &Self, own: fn(bool, bool) -> bool, alone: fn(&Self) -> Option<Self>) -> Self {
-        let mut result = Self { own: own(self.own, other.own), children: BTreeMap::new() };
+        let mut result = Self { own: self.own && other.own, children: BTreeMap::new() };
         for (step, mine) in &self.children {
-            let child = match other.children.get(step) {
-                Some(theirs) => Some(mine.combine(theirs, own, alone)),
-                None => alone(mine),
-            };
-            if let Some(child) = child.filter(|child| !child.is_empty()) {
-                result.children.insert(step.clone(), child);
+            if let Some(theirs) = other.children.get(step) {
+                let both = mine.intersection(theirs);
+                if !both.is_empty() {
+                    result.children.insert(step.clone(), both);
+                }
             }
         }
         result
     }
 
+    /// What is in this set only.
+    #[must_use]
+    pub fn difference(mut self, other: &Self) -> Self {
+        self.subtract(other);
+        self
+    }
+
+    fn subtract(&mut self, other: &Self) {
+        self.own &= !other.own;
+        for (step, theirs) in &other.children {
+            if let Some(mine) = self.children.get_mut(step) {
+                mine.subtract(theirs);
+                self.tidy(step);
+            }
+        }
+    }
+
     /// Without the fields nobody owns.
     #[must_use]
-    pub(super) fn without_identity(&self) -> Self {
-        let mut identity = Self::default();
+    pub(super) fn without_identity(mut self) -> Self {
         for path in IDENTITY {
-            path.iter().fold(&mut identity, |set, step| set.below(step)).insert_self();
+            self.forget(path);
         }
-        let mut rest = self.difference(&identity);
-        if let Some(metadata) = rest.children.get_mut("f:metadata") {
+        if let Some(metadata) = self.children.get_mut("f:metadata") {
             metadata.own = false;
             metadata.children.remove("f:managedFields");
         }
-        rest.tidy("f:metadata");
-        rest
+        self.tidy("f:metadata");
+        self
+    }
+
+    /// Takes away the place at a path, not what is below it.
+    fn forget(&mut self, path: &[&str]) {
+        match path {
+            [] => self.own = false,
+            [step, rest @ ..] => {
+                if let Some(child) = self.children.get_mut(*step) {
+                    child.forget(rest);
+                    self.tidy(step);
+                }
+            }
+        }
     }
 
     /// The fields as upstream shows them: `.spec.containers[name="a"].image`.

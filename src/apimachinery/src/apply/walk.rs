@@ -128,12 +128,31 @@ impl<'s> Walker<'s> {
     /// What differs between two objects.
     pub(super) fn compare(self, old: &Object, new: &Object, of: TypeId) -> Result<Changes, String> {
         let mut changes = Changes::default();
-        let part = Part { shape: Shape::Struct(of), always: true };
-        self.compare_values(part, [Some(&Value::from(old)), Some(&Value::from(new))], &mut changes)?;
+        self.compare_maps(Shape::Struct(of), [old.as_map(), new.as_map()], &mut changes)?;
         Ok(changes)
     }
 
+    /// Two maps that are taken apart by their keys: what is the same costs no name.
+    fn compare_maps(self, shape: Shape<'s>, [old, new]: [&Map; 2], changes: &mut Changes) -> Result<(), String> {
+        for (key, value) in new.iter() {
+            let before = old.get(key);
+            if before != Some(value) {
+                self.step(shape, &format!("f:{}", key.as_str()), [before, Some(value)], changes)?;
+            }
+        }
+        for (key, value) in old.iter().filter(|(key, _)| !new.contains_key(key)) {
+            self.step(shape, &format!("f:{}", key.as_str()), [Some(value), None], changes)?;
+        }
+        Ok(())
+    }
+
     fn compare_values(self, part: Part<'s>, values: [Option<&Value>; 2], changes: &mut Changes) -> Result<(), String> {
+        if let (Shape::Struct(_) | Shape::Map(_) | Shape::Free, [Some(Value::Map(old)), Some(Value::Map(new))]) =
+            (part.shape, values)
+            && !(old.is_empty() && new.is_empty())
+        {
+            return self.compare_maps(part.shape, [old, new], changes);
+        }
         let mut parts = [None, None];
         for (slot, value) in parts.iter_mut().zip(values) {
             *slot = value.map(|value| Self::parts(part.shape, value)).transpose()?.flatten();

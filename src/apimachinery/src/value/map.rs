@@ -194,6 +194,22 @@ impl Map {
         self.entries.iter_mut().flat_map(|entries| entries.iter_mut()).map(|(key, value)| (&*key, value))
     }
 
+    /// Whether two maps have the same fields with the same values, these fields aside.
+    pub fn equals_except(&self, other: &Self, aside: &[&str]) -> bool {
+        let counted = |map: &Self| map.keys().filter(|key| !aside.contains(key)).count();
+        counted(self) == counted(other)
+            && self.iter().enumerate().all(|(index, (key, value))| {
+                if aside.contains(&key.as_str()) {
+                    return true;
+                }
+                // Mostly the orders agree, and then nothing is searched.
+                match other.entries().get(index).filter(|(same, _)| same == key) {
+                    Some((_, theirs)) => theirs == value,
+                    None => other.get(key) == Some(value),
+                }
+            })
+    }
+
     /// The names in order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> + DoubleEndedIterator {
         self.entries().iter().map(|(key, _)| key.as_str())

@@ -76,3 +76,13 @@ fn any_serde_format_can_be_read() {
     assert_eq!(tree.at(&["a", "1"]), Some(&Value::Int(-2)));
     assert!(matches!(tree.at(&["b", "c"]), Some(Value::Float(_))));
 }
+
+#[test]
+fn maps_are_compared_with_some_fields_aside() {
+    let map = |value: Value| value.as_map().unwrap().clone();
+    let left = map(value!({"a": 1, "b": {"c": 2}, "x": 1}));
+    assert!(left.equals_except(&map(value!({"b": {"c": 2}, "y": 3, "a": 1})), &["x", "y"]));
+    assert!(!left.equals_except(&map(value!({"b": {"c": 3}, "a": 1})), &["x"]));
+    assert!(!left.equals_except(&map(value!({"a": 1})), &["x"]));
+    assert!(!map(value!({"a": 1})).equals_except(&left, &["x"]));
+}

@@ -36,7 +36,7 @@ fn type_of(resource: &Resource) -> Option<TypeId> {
 pub(super) fn track(call: &Call<'_>, options: &WriteOptions, new: Object, old: Option<&Object>) -> Object {
     let schema = api::schema();
     let Some(of) = schema.type_of(new.api_version(), new.kind()) else { return new };
-    if old.is_some_and(|old| same_but_managers(&new, old)) {
+    if old.is_some_and(|old| is_same(&new, old)) {
         return new;
     }
     let now = time::format(Timestamp::now());
@@ -112,15 +112,10 @@ fn keep_managers(new: &mut Object, old: &Object) {
     }
 }
 
-/// True if two states differ at most in their accounts and the version they were made from.
-fn same_but_managers(new: &Object, old: &Object) -> bool {
-    let bare = |object: &Object| {
-        let mut object = object.clone();
-        object.metadata_mut().remove("managedFields");
-        object.set_resource_version("");
-        object
-    };
-    bare(new) == bare(old) && new.metadata().get("managedFields") == old.metadata().get("managedFields")
+/// True if two states differ at most in the version they were made from.
+fn is_same(new: &Object, old: &Object) -> bool {
+    new.as_map().equals_except(old.as_map(), &["metadata"])
+        && new.metadata().equals_except(old.metadata(), &["resourceVersion"])
 }
 
 /// The accounts of an object without the times in them.
