@@ -4,6 +4,7 @@ pub(crate) mod compact;
 mod failover;
 mod lease;
 mod members;
+pub(crate) mod newest;
 mod probe;
 pub(crate) mod read;
 pub(crate) mod watch;
@@ -53,7 +54,7 @@ impl EtcdConfig {
     }
 }
 
-/// A cheap handle to etcd; all clones share connections, leases and the batching of revision reads.
+/// A cheap handle to etcd; all clones share connections, leases and the batching of reads.
 #[derive(Clone)]
 pub struct Etcd {
     inner: Arc<Inner>,
@@ -67,6 +68,7 @@ struct Inner {
     dependable_progress: AtomicBool,
     arrivals: AtomicU64,
     freshest: tokio::sync::Mutex<Freshest>,
+    asked: newest::Asked,
 }
 
 /// The last revision read, and the last caller it serves.
@@ -118,6 +120,7 @@ impl Etcd {
             dependable_progress: AtomicBool::new(false),
             arrivals: AtomicU64::new(0),
             freshest: tokio::sync::Mutex::default(),
+            asked: newest::Asked::default(),
         });
         Ok(Self { inner })
     }

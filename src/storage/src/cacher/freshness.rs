@@ -44,21 +44,22 @@ pub enum LatestError {
 impl<T: Send + Sync + 'static> Cacher<T> {
     /// One key as it is now, never stale, and a revision at which it was so.
     ///
-    /// Costs one small round trip with any version of etcd; an unchanged value is the one already decoded.
+    /// Costs one small round trip with any version of etcd, shared with all who ask at the same time; the value of an
+    /// unchanged key does not travel.
     pub async fn latest(&self, key: &str) -> Result<(Option<Arc<T>>, i64), LatestError> {
-        if self.etcd.has_dependable_progress() {
-            let snapshot = self.consistent().await?;
-            return Ok((snapshot.get(key)?, snapshot.revision));
+        let place = self.etcd.place(key).await?;
+        let Some(written) = place.written else {
+            return Ok((None, place.revision));
+        };
+        if let Some(entry) = self.state.load().entries.get(key)
+            && entry.revision == written
+        {
+            return Ok((Some(Arc::clone(&entry.value)), place.revision));
         }
         let (stored, revision) = self.etcd.get(key).await?;
         let Some(kv) = stored else {
             return Ok((None, revision));
         };
-        if let Some(entry) = self.state.load().entries.get(key)
-            && entry.revision == kv.mod_revision
-        {
-            return Ok((Some(Arc::clone(&entry.value)), revision));
-        }
         let value = self.decode(kv).map_err(ReadError::Undecodable)?;
         Ok((Some(Arc::new(value)), revision))
     }

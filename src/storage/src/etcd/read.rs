@@ -105,7 +105,7 @@ impl Etcd {
         }
     }
 
-    async fn range(
+    pub(super) async fn range(
         &self,
         patience: Duration,
         key: impl Into<Vec<u8>>,
