@@ -23,7 +23,7 @@ pub mod testing;
 
 pub use cacher::codec::{Codec, DecodeError, Undecodable};
 pub use cacher::freshness::{LatestError, WaitError};
-pub use cacher::hub::{CacheEvent, Closed, Expired, Since, Watcher};
+pub use cacher::hub::{CacheEvent, Closed, Delivery, Expired, Since, Watcher};
 pub use cacher::snapshot::{Range, ReadError, Snapshot};
 pub use cacher::{CacheOptions, CacheStats, Cacher};
 pub use error::StorageError;

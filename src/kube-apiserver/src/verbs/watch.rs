@@ -12,7 +12,7 @@ use http::StatusCode;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use rand::RngExt;
-use storage::{CacheEvent, Since, Watcher};
+use storage::{CacheEvent, Delivery, Since, Watcher};
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -25,9 +25,11 @@ use crate::negotiate::{self, Encoding, Form};
 use crate::reply::{self, BoxError, Response};
 use crate::stored::Stored;
 
+mod batch;
 mod frame;
 
-use frame::Framer;
+use batch::Batch;
+use frame::{Framer, Kind};
 
 /// Events that wait are sent together up to this size.
 const BATCH: usize = 32 * 1024;
@@ -46,7 +48,7 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
     let query = &call.info.query;
     let selection = Selection::parse(call.resource, query)?;
     let store = call.store()?;
-    let mut framer = Framer::new(call.resource, form, query);
+    let framer = Framer::new(call.resource, form, query);
     let start = start(call, &selection).await?;
     let folder = selection.folder(store, &call.info.namespace);
     let watcher = match store.cacher.watch(&folder, start.since) {
@@ -60,15 +62,9 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
             return Ok(reply::respond(StatusCode::OK, media_type(form), body));
         }
     };
-    let mut first = Vec::new();
-    for object in &start.initial {
-        framer.added(&mut first, object);
-    }
-    if let Some(revision) = start.mark {
-        framer.initial_end(&mut first, revision);
-    }
     let body = WatchBody {
-        first: (!first.is_empty()).then(|| first.into()),
+        initial: start.initial.into_iter(),
+        mark: start.mark,
         watcher,
         framer,
         selection,
@@ -154,7 +150,8 @@ fn check(initial: Option<bool>, matching: &str, bookmarks: bool) -> Result<(), S
 
 /// The body of a watch: pulls events when the connection has room for them.
 struct WatchBody {
-    first: Option<Bytes>,
+    initial: std::vec::IntoIter<Arc<Stored>>,
+    mark: Option<i64>,
     watcher: Watcher<Stored>,
     framer: Framer,
     selection: Selection,
@@ -164,31 +161,51 @@ struct WatchBody {
 }
 
 impl WatchBody {
+    /// Writes as much of the state the watch begins with as goes out at once.
+    fn begin(&mut self, batch: &mut Batch) {
+        while batch.len() < BATCH {
+            let Some(object) = self.initial.next() else {
+                if let Some(revision) = self.mark.take() {
+                    self.framer.initial_end(batch.buffer(), revision);
+                }
+                return;
+            };
+            self.framer.event(batch.buffer(), Kind::Added, &object);
+        }
+    }
+
     /// Writes what an event means to this watcher; an object may come into or go out of its selection.
-    fn write(&mut self, batch: &mut Vec<u8>, event: &CacheEvent<Stored>) {
-        match event {
+    fn write(&mut self, batch: &mut Batch, event: &Delivery<Stored>) {
+        match &**event {
             CacheEvent::Put { new, old, .. } => {
                 let was = old.as_ref().is_some_and(|old| self.selection.matches(old));
                 match (was, self.selection.matches(new)) {
-                    (false, true) => self.framer.added(batch, new),
-                    (true, true) => self.framer.modified(batch, new),
+                    (false, true) => self.show(batch, Kind::Added, new, event),
+                    (true, true) => self.show(batch, Kind::Modified, new, event),
                     (true, false) => {
                         let old = old.as_ref().unwrap_or(new);
-                        self.framer.left(batch, old, new.revision);
+                        self.framer.left(batch.buffer(), old, new.revision);
                     }
                     (false, false) => {}
                 }
             }
             CacheEvent::Delete { old, .. } => {
                 if self.selection.matches(old) {
-                    self.framer.deleted(batch, old);
+                    self.show(batch, Kind::Deleted, old, event);
                 }
             }
             CacheEvent::Bookmark { revision } => {
                 if self.bookmarks {
-                    self.framer.bookmark(batch, *revision);
+                    self.framer.bookmark(batch.buffer(), *revision);
                 }
             }
+        }
+    }
+
+    fn show(&mut self, batch: &mut Batch, kind: Kind, object: &Stored, event: &Delivery<Stored>) {
+        match self.framer.shared(kind, object, event) {
+            Some(frame) => batch.push(frame),
+            None => self.framer.event(batch.buffer(), kind, object),
         }
     }
 }
@@ -198,12 +215,10 @@ impl Body for WatchBody {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
+        self.begin(&mut batch);
         while batch.len() < BATCH {
-            let next = pin!(self.watcher.next()).poll(context);
+            let next = pin!(self.watcher.next_delivery()).poll(context);
             match next {
                 Poll::Ready(Some(event)) => self.write(&mut batch, &event),
                 Poll::Ready(None) if batch.is_empty() => return Poll::Ready(None),
@@ -211,7 +226,7 @@ impl Body for WatchBody {
             }
         }
         if !batch.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(batch.into()))));
+            return Poll::Ready(Some(Ok(Frame::data(batch.into_bytes()))));
         }
         let over = self.end.as_mut().poll(context).is_ready() || self.stop.as_mut().poll(context).is_ready();
         if over { Poll::Ready(None) } else { Poll::Pending }

@@ -2,8 +2,10 @@
 
 use super::snapshot::covers;
 use super::{CacheOptions, Cacher};
+use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -85,6 +87,40 @@ impl<T> Clone for CacheEvent<T> {
     }
 }
 
+/// How many different bytes watchers may make of one event.
+const FORMS: usize = 6;
+
+/// An event on its way to its watchers, with room for what they make of it: made once, shared by all.
+///
+/// It lives until the last of them has taken it; history keeps the event alone.
+#[derive(Debug)]
+pub struct Delivery<T> {
+    event: CacheEvent<T>,
+    made: [OnceLock<Bytes>; FORMS],
+}
+
+impl<T> Delivery<T> {
+    fn new(event: CacheEvent<T>) -> Arc<Self> {
+        Arc::new(Self { event, made: Default::default() })
+    }
+
+    /// The bytes of one form (0 to 5) of this event, made by whoever asks first.
+    ///
+    /// # Panics
+    /// If there is no such form.
+    pub fn shared(&self, form: usize, make: impl FnOnce() -> Bytes) -> &Bytes {
+        self.made[form].get_or_init(make)
+    }
+}
+
+impl<T> Deref for Delivery<T> {
+    type Target = CacheEvent<T>;
+
+    fn deref(&self) -> &CacheEvent<T> {
+        &self.event
+    }
+}
+
 /// An event with its key, as the pump hands it over.
 pub(crate) struct Keyed<T> {
     pub(crate) key: Arc<str>,
@@ -99,14 +135,14 @@ struct Kept<T> {
 struct Slot<T> {
     id: u64,
     since: i64,
-    queue: mpsc::Sender<CacheEvent<T>>,
+    queue: mpsc::Sender<Arc<Delivery<T>>>,
     closed: Arc<std::sync::OnceLock<Closed>>,
 }
 
 /// What a new watcher takes with it.
 pub(crate) struct Parts<T> {
-    backlog: VecDeque<CacheEvent<T>>,
-    queue: mpsc::Receiver<CacheEvent<T>>,
+    backlog: VecDeque<Arc<Delivery<T>>>,
+    queue: mpsc::Receiver<Arc<Delivery<T>>>,
     closed: Arc<std::sync::OnceLock<Closed>>,
 }
 
@@ -179,7 +215,7 @@ impl<T> Hub<T> {
         }
         let from = self.ring.partition_point(|kept| kept.keyed.event.revision() <= since);
         let wanted = self.ring.range(from..).filter(|kept| covers(prefix, &kept.keyed.key));
-        let backlog = wanted.map(|kept| kept.keyed.event.clone()).collect();
+        let backlog = wanted.map(|kept| Delivery::new(kept.keyed.event.clone())).collect();
         let (sender, receiver) = mpsc::channel(queue);
         let closed = Arc::default();
         self.next_id += 1;
@@ -205,8 +241,11 @@ impl<T> Hub<T> {
     pub(crate) fn publish(&mut self, events: Vec<Keyed<T>>) {
         let at = Instant::now();
         for keyed in events {
-            for prefix in prefixes_of(&keyed.key) {
-                self.offer(prefix, &keyed.event);
+            if !self.slots.is_empty() {
+                let delivery = Delivery::new(keyed.event.clone());
+                for prefix in prefixes_of(&keyed.key) {
+                    self.offer(prefix, &delivery);
+                }
             }
             self.ring.push_back(Kept { at, keyed });
         }
@@ -216,23 +255,24 @@ impl<T> Hub<T> {
     /// Tells every watcher how far it has come.
     pub(crate) fn bookmark(&mut self, revision: i64) {
         let prefixes: Vec<Box<str>> = self.slots.keys().cloned().collect();
+        let delivery = Delivery::new(CacheEvent::Bookmark { revision });
         for prefix in prefixes {
-            self.offer(&prefix, &CacheEvent::Bookmark { revision });
+            self.offer(&prefix, &delivery);
         }
     }
 
-    fn offer(&mut self, prefix: &str, event: &CacheEvent<T>) {
+    fn offer(&mut self, prefix: &str, delivery: &Arc<Delivery<T>>) {
         let Some(slots) = self.slots.get_mut(prefix) else {
             return;
         };
-        let revision = event.revision();
+        let revision = delivery.revision();
         let before = slots.len();
         let slow = &mut self.slow;
         slots.retain(|slot| {
             if revision <= slot.since {
                 return true;
             }
-            match slot.queue.try_send(event.clone()) {
+            match slot.queue.try_send(Arc::clone(delivery)) {
                 Ok(()) => true,
                 Err(TrySendError::Full(_)) => {
                     let _ = slot.closed.set(Closed::Slow);
@@ -310,8 +350,13 @@ impl<T: Send + Sync + 'static> Watcher<T> {
 
     /// The next event; `None` when the watcher was closed. Cancelling the future loses nothing.
     pub async fn next(&mut self) -> Option<CacheEvent<T>> {
+        self.next_delivery().await.map(|delivery| delivery.event.clone())
+    }
+
+    /// [`Watcher::next`] with what other watchers have made of the event.
+    pub async fn next_delivery(&mut self) -> Option<Arc<Delivery<T>>> {
         match self.parts.backlog.pop_front() {
-            Some(event) => Some(event),
+            Some(delivery) => Some(delivery),
             None => self.parts.queue.recv().await,
         }
     }
@@ -319,7 +364,7 @@ impl<T: Send + Sync + 'static> Watcher<T> {
     /// The next event if it is there already: a way to write several into one frame.
     pub fn try_next(&mut self) -> Option<CacheEvent<T>> {
         let waiting = self.parts.backlog.pop_front();
-        waiting.or_else(|| self.parts.queue.try_recv().ok())
+        waiting.or_else(|| self.parts.queue.try_recv().ok()).map(|delivery| delivery.event.clone())
     }
 
     /// Why [`Watcher::next`] ended.

@@ -509,3 +509,24 @@ async fn a_stopped_cache_ends_its_watchers() {
     assert_eq!(watcher.closed(), Some(Closed::Stopped));
     assert!(cache.watch(&world.prefix, Since::Now).is_err());
 }
+
+#[tokio::test]
+async fn what_is_made_of_an_event_is_made_once_for_all_its_watchers() {
+    let world = World::new().await;
+    let cache = world.cache().await;
+    let mut watchers: Vec<_> = (0..3).map(|_| cache.watch(&world.prefix, Since::Now).unwrap()).collect();
+    world.create("a", "0").await;
+    world.create("b", "0").await;
+    let mut made = Vec::new();
+    for watcher in &mut watchers {
+        for form in [0, 5] {
+            let delivery = watcher.next_delivery().await.unwrap();
+            let bytes = delivery.shared(form, || {
+                made.push((delivery.revision(), form));
+                Bytes::from(delivery.revision().to_string())
+            });
+            assert_eq!(*bytes, delivery.revision().to_string());
+        }
+    }
+    assert_eq!(made.len(), 2, "{made:?}");
+}

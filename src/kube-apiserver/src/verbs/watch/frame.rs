@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use apimachinery::{Object, Status, Value, protobuf};
+use bytes::Bytes;
+use storage::Delivery;
 
 use crate::negotiate::{Encoding, Form, Projection};
 use crate::present;
@@ -13,6 +15,29 @@ use crate::table;
 
 /// The annotation of the bookmark behind the initial objects.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It is new to the watcher.
+    Added,
+    /// It was written.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+impl Kind {
+    const COUNT: usize = 3;
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
 
 /// Writes events for one watcher.
 pub(super) struct Framer {
@@ -28,16 +53,21 @@ impl Framer {
         Self { resource: Arc::clone(resource), form, query: query.clone(), columns_told: false }
     }
 
-    pub(super) fn added(&mut self, batch: &mut Vec<u8>, object: &Stored) {
-        self.event(batch, "ADDED", object);
-    }
-
-    pub(super) fn modified(&mut self, batch: &mut Vec<u8>, object: &Stored) {
-        self.event(batch, "MODIFIED", object);
-    }
-
-    pub(super) fn deleted(&mut self, batch: &mut Vec<u8>, object: &Stored) {
-        self.event(batch, "DELETED", object);
+    /// An event in the form most watchers want, made once for all of them; `None` if it has to be made for this one.
+    pub(super) fn shared<'e>(&self, kind: Kind, object: &Stored, event: &'e Delivery<Stored>) -> Option<&'e Bytes> {
+        if self.resource.served.is_some() {
+            return None;
+        }
+        if self.form == Form::JSON {
+            return Some(event.shared(kind as usize, || whole(|batch| frame(batch, kind.text(), object.json()))));
+        }
+        if self.form == Form::PROTOBUF && object.message().is_some() {
+            return Some(event.shared(Kind::COUNT + kind as usize, || {
+                let object = present::protobuf_of(&self.resource, object).unwrap_or_default();
+                protobuf::encode_watch_event(kind.text(), &object).into()
+            }));
+        }
+        None
     }
 
     /// An object that no longer matches: gone for this watcher, with its last matching state at the new revision.
@@ -75,17 +105,18 @@ impl Framer {
         self.write(batch, "BOOKMARK", &shown);
     }
 
-    fn event(&mut self, batch: &mut Vec<u8>, kind: &str, object: &Stored) {
+    /// Writes an event for this watcher alone.
+    pub(super) fn event(&mut self, batch: &mut Vec<u8>, kind: Kind, object: &Stored) {
         if self.form == Form::JSON {
-            return frame(batch, kind, &present::json(&self.resource, object));
+            return frame(batch, kind.text(), &present::json(&self.resource, object));
         }
         if self.form == Form::PROTOBUF
             && let Some(bytes) = present::protobuf_of(&self.resource, object)
         {
-            return batch.extend_from_slice(&protobuf::encode_watch_event(kind, &bytes));
+            return batch.extend_from_slice(&protobuf::encode_watch_event(kind.text(), &bytes));
         }
         let shown = self.shown(present::convert(&self.resource, object));
-        self.write(batch, kind, &shown);
+        self.write(batch, kind.text(), &shown);
     }
 
     /// The event that ends a watch with a failure.
@@ -117,6 +148,12 @@ impl Framer {
             }
         }
     }
+}
+
+fn whole(write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes.into()
 }
 
 fn frame(batch: &mut Vec<u8>, kind: &str, object: &[u8]) {
