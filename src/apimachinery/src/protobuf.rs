@@ -12,7 +12,7 @@ use crate::{
     schema::{Schema, TypeId},
     value::Map,
 };
-use wire::{Input, WireError, put_bytes};
+use wire::{Input, Wire, WireError, put_bytes, put_key, put_varint, varint_size};
 
 /// What every object on the wire starts with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";
@@ -127,21 +127,44 @@ pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A list in its envelope, made of the messages of its items.
-pub fn encode_list<'i>(
+/// What stands before and behind the items of a list in its envelope: lists are sent without ever being a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListFrame {
+    /// What comes first.
+    pub head: Vec<u8>,
+    /// What comes behind the items, each of them written by [`put_list_item`].
+    pub tail: Vec<u8>,
+}
+
+/// The frame of a list whose items have messages of these lengths.
+pub fn frame_list(
     (api_version, kind): (&str, &str),
     metadata: &Map,
-    items: impl IntoIterator<Item = &'i [u8]>,
+    lengths: impl IntoIterator<Item = usize>,
     schema: &Schema,
-) -> Result<Vec<u8>, EncodeError> {
-    let mut message = Vec::new();
+) -> Result<ListFrame, EncodeError> {
+    let mut first = Vec::with_capacity(64);
     if let Some(list_meta) = schema.type_named("meta.v1.ListMeta") {
-        put_bytes(&mut message, 1, &encode_message(metadata, schema, list_meta)?);
+        put_bytes(&mut first, 1, &encode_message(metadata, schema, list_meta)?);
     }
-    for item in items {
-        put_bytes(&mut message, 2, item);
-    }
-    Ok(envelope(api_version, kind, &message))
+    let items: usize = lengths.into_iter().map(|length| 1 + varint_size(length as u64) + length).sum();
+    let mut type_meta = Vec::with_capacity(64);
+    put_bytes(&mut type_meta, 1, api_version.as_bytes());
+    put_bytes(&mut type_meta, 2, kind.as_bytes());
+    let mut head = MAGIC.to_vec();
+    put_bytes(&mut head, 1, &type_meta);
+    put_key(&mut head, 2, Wire::Bytes);
+    put_varint(&mut head, (first.len() + items) as u64);
+    head.extend_from_slice(&first);
+    let mut tail = Vec::with_capacity(4);
+    put_bytes(&mut tail, 3, b"");
+    put_bytes(&mut tail, 4, b"");
+    Ok(ListFrame { head, tail })
+}
+
+/// Writes one item of a list.
+pub fn put_list_item(out: &mut Vec<u8>, message: &[u8]) {
+    put_bytes(out, 2, message);
 }
 
 /// One event of a watch, with the length that goes before it on the stream. The object has its envelope.

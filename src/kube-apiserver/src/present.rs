@@ -1,5 +1,7 @@
 //! Objects and lists in the form a client asked for.
 
+mod listing;
+
 use std::sync::Arc;
 
 use apimachinery::{Object, Value, protobuf, value};
@@ -12,6 +14,8 @@ use crate::registry::Resource;
 use crate::reply::{self, Response};
 use crate::stored::Stored;
 use crate::table;
+
+pub use listing::list;
 
 /// An object of the store in the group and version it is asked for in.
 pub fn convert(resource: &Resource, stored: &Stored) -> Object {
@@ -139,105 +143,4 @@ pub fn meta(revision: &str, next: Option<&str>, remaining: Option<usize>) -> Obj
         meta.set_at(&["remainingItemCount"], i64::try_from(remaining).unwrap_or(i64::MAX));
     }
     meta
-}
-
-/// Answers with a list.
-pub fn list(resource: &Resource, form: Form, meta: &Object, items: &[Arc<Stored>], query: &Query) -> Response {
-    if form == Form::JSON {
-        return list_of_bytes(resource, meta, items);
-    }
-    if form == Form::PROTOBUF
-        && let Some(bytes) = list_of_messages(resource, meta, items)
-    {
-        return reply::respond(StatusCode::OK, protobuf::CONTENT_TYPE, reply::full(bytes));
-    }
-    let objects: Vec<Object> = items.iter().map(|item| convert(resource, item)).collect();
-    let tree = match form.projection {
-        Projection::Table => table::of(resource.descriptor, &objects, meta, query).into(),
-        Projection::Metadata => value!({
-            "kind": "PartialObjectMetadataList",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": meta.clone().into_value(),
-            "items": objects.iter().map(partial).collect::<Value>(),
-        }),
-        Projection::Whole => value!({
-            "kind": resource.descriptor.list_kind(),
-            "apiVersion": resource.api_version(),
-            "metadata": meta.clone().into_value(),
-            "items": objects.into_iter().map(Object::into_value).collect::<Value>(),
-        }),
-    };
-    encoded(form.encoding, StatusCode::OK, &tree)
-}
-
-/// A list made of the messages the cache keeps.
-fn list_of_messages(resource: &Resource, meta: &Object, items: &[Arc<Stored>]) -> Option<Vec<u8>> {
-    let messages: Vec<Bytes> = items.iter().map(|item| message_of(resource, item)).collect::<Option<_>>()?;
-    let (version, kind) = (resource.api_version(), resource.descriptor.list_kind());
-    let items = messages.iter().map(|message| &**message);
-    protobuf::encode_list((&version, &kind), meta.as_map(), items, api::schema()).ok()
-}
-
-/// How large one piece of a list is, at least.
-const PIECE: usize = 64 * 1024;
-
-/// A list made of the bytes the cache keeps, copied piece by piece while it is sent, never as a whole.
-fn list_of_bytes(resource: &Resource, meta: &Object, items: &[Arc<Stored>]) -> Response {
-    let head = format!(
-        r#"{{"kind":"{}","apiVersion":"{}","metadata":{},"items":["#,
-        resource.descriptor.list_kind(),
-        resource.api_version(),
-        Value::from(meta)
-    );
-    let texts: Vec<Bytes> = items.iter().map(|item| json(resource, item)).collect();
-    let total: usize = texts.iter().map(Bytes::len).sum();
-    if total < PIECE {
-        let mut whole = Vec::with_capacity(head.len() + total + texts.len() + 3);
-        whole.extend_from_slice(head.as_bytes());
-        append_items(&mut whole, &texts, true);
-        whole.extend_from_slice(b"]}\n");
-        return reply::json(StatusCode::OK, whole);
-    }
-    let pieces = futures::stream::iter(Pieces { head: Some(head), texts, next: 0 });
-    let body = reply::stream(futures::StreamExt::map(pieces, Ok::<_, std::convert::Infallible>));
-    reply::respond(StatusCode::OK, reply::JSON, body)
-}
-
-fn append_items(buffer: &mut Vec<u8>, texts: &[Bytes], first: bool) {
-    for (index, text) in texts.iter().enumerate() {
-        if index > 0 || !first {
-            buffer.push(b',');
-        }
-        buffer.extend_from_slice(text);
-    }
-}
-
-struct Pieces {
-    head: Option<String>,
-    texts: Vec<Bytes>,
-    next: usize,
-}
-
-impl Iterator for Pieces {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        let mut piece = match self.head.take() {
-            Some(head) => head.into_bytes(),
-            None if self.next > self.texts.len() => return None,
-            None => Vec::with_capacity(PIECE + PIECE / 4),
-        };
-        let begin = self.next;
-        let mut size = 0;
-        while self.next < self.texts.len() && size < PIECE {
-            size += self.texts[self.next].len();
-            self.next += 1;
-        }
-        append_items(&mut piece, &self.texts[begin..self.next], begin == 0);
-        if self.next == self.texts.len() {
-            piece.extend_from_slice(b"]}\n");
-            self.next += 1;
-        }
-        Some(piece.into())
-    }
 }

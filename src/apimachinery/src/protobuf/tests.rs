@@ -79,12 +79,20 @@ fn lists_and_watch_events_are_put_together_from_parts() {
     let of = schema().type_of("v1", "Pod").unwrap();
     let item = encode_message(object(value!({"metadata": {"name": "a"}})).as_map(), schema(), of).unwrap();
     let metadata = value!({"resourceVersion": "7"});
-    let list = encode_list(("v1", "PodList"), metadata.as_map().unwrap(), [&*item, &*item], schema()).unwrap();
+    let long =
+        encode_message(object(value!({"metadata": {"name": (&*"b".repeat(300))}})).as_map(), schema(), of).unwrap();
+    let lengths = [item.len(), long.len()];
+    let frame = frame_list(("v1", "PodList"), metadata.as_map().unwrap(), lengths, schema()).unwrap();
+    let mut list = frame.head;
+    put_list_item(&mut list, &item);
+    put_list_item(&mut list, &long);
+    list.extend_from_slice(&frame.tail);
     let decoded = decode(&list, schema(), None).unwrap();
-    let pod = value!({"metadata": {"name": "a"}});
+    let pod = |name: &str| value!({"metadata": {"name": (name)}});
+    let items = value!([pod("a"), pod(&"b".repeat(300))]);
     assert_eq!(
         decoded.into_value(),
-        value!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "7"}, "items": [pod.clone(), pod]})
+        value!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "7"}, "items": (items)})
     );
     assert_eq!(encode_watch_event("ADDED", b"xyz"), b"\0\0\0\x0e\x0a\x05ADDED\x12\x05\x0a\x03xyz");
 }

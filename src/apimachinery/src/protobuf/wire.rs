@@ -141,6 +141,12 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     }
 }
 
+/// How many bytes a varint takes.
+pub(super) fn varint_size(value: u64) -> usize {
+    let bits = u64::BITS - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
 /// Writes the key of a value.
 pub(super) fn put_key(out: &mut Vec<u8>, tag: u32, wire: Wire) {
     put_varint(out, u64::from(tag) << 3 | wire as u64);
