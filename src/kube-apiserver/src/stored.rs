@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use api::ResourceDescriptor;
 use apimachinery::selector::Labels;
-use apimachinery::{Object, protobuf};
+use apimachinery::{Map, Object, protobuf};
 use bytes::Bytes;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use storage::{Codec, DecodeError};
 
 use header::Header;
@@ -41,14 +42,13 @@ impl Stored {
 
     /// The object as a protobuf message in its stored version, without envelope; `None` if it has no such form.
     pub fn message(&self) -> Option<&Bytes> {
-        let make = || {
-            let schema = api::schema();
-            let object = self.object();
-            let of = schema.type_of(object.api_version(), object.kind())?;
-            let made = protobuf::encode_message(object.as_map(), schema, of);
-            made.inspect_err(|error| tracing::error!(%error, "an object has no protobuf form")).ok().map(Bytes::from)
-        };
-        self.message.get_or_init(make).as_ref()
+        self.message.get_or_init(|| message_of(&self.object())).as_ref()
+    }
+
+    /// Makes the message from the tree this was just written from, which saves reading it again.
+    pub fn make_message(&self, mut written: Object) {
+        written.set_resource_version(&self.revision.to_string());
+        self.message.get_or_init(|| message_of(&written));
     }
 
     /// The object as a tree.
@@ -94,32 +94,48 @@ impl Labels for Stored {
     }
 }
 
+fn message_of(object: &Object) -> Option<Bytes> {
+    let schema = api::schema();
+    let of = schema.type_of(object.api_version(), object.kind())?;
+    let made = protobuf::encode_message(object.as_map(), schema, of);
+    made.inspect_err(|error| tracing::error!(%error, "an object has no protobuf form")).ok().map(Bytes::from)
+}
+
 /// Reads the tree of a JSON text.
 fn parse(json: &[u8]) -> Result<Object, serde_json::Error> {
     serde_json::from_slice(json)
 }
 
-/// The bytes of an object as they go into etcd: kind and metadata first, no resourceVersion.
+/// The bytes of an object as they go into etcd: kind and metadata first, and nothing that only a revision can tell.
 pub fn encode(object: &Object) -> Bytes {
-    let value = arranged(object.clone()).into_value();
-    Bytes::from(serde_json::to_vec(&value).expect("a tree can always be written"))
+    let text = serde_json::to_vec(&Arranged(object));
+    Bytes::from(text.expect("a tree can always be written"))
 }
 
-/// The same object with `apiVersion`, `kind` and `metadata` first and without what only a revision can tell.
-fn arranged(mut object: Object) -> Object {
-    object.set_resource_version("");
-    object.metadata_mut().remove("selfLink");
-    let mut first = Object::new(object.api_version(), object.kind());
-    let fields = first.as_map_mut();
-    if let Some(metadata) = object.as_map_mut().remove("metadata") {
-        fields.insert("metadata", metadata);
-    }
-    for (key, value) in object.as_map().iter() {
-        if !matches!(key.as_str(), "apiVersion" | "kind") {
-            fields.push(key.clone(), value.clone());
+struct Arranged<'a>(&'a Object);
+
+impl Serialize for Arranged<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("apiVersion", self.0.api_version())?;
+        fields.serialize_entry("kind", self.0.kind())?;
+        fields.serialize_entry("metadata", &Unversioned(self.0.metadata()))?;
+        for (key, value) in self.0.as_map().iter() {
+            if !matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+                fields.serialize_entry(key.as_str(), value)?;
+            }
         }
+        fields.end()
     }
-    first
+}
+
+struct Unversioned<'a>(&'a Map);
+
+impl Serialize for Unversioned<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kept = self.0.iter().filter(|(key, _)| !matches!(key.as_str(), "resourceVersion" | "selfLink"));
+        serializer.collect_map(kept.map(|(key, value)| (key.as_str(), value)))
+    }
 }
 
 /// Turns values of etcd into [`Stored`] objects of one kind.

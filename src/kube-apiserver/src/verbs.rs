@@ -133,6 +133,13 @@ impl Call<'_> {
         Ok(present::stored(self.resource, form, code, object, &self.info.query))
     }
 
+    /// Makes use of the tree an object was written from, if the client wants another form than JSON.
+    fn prepare_answer(&self, written: &Stored, tree: Object) {
+        if self.accept().is_ok_and(|form| form == Form::PROTOBUF) {
+            written.make_message(tree);
+        }
+    }
+
     /// Answers with an object that is not stored as such.
     fn shown(&self, code: StatusCode, object: &Object) -> Result<Response, Status> {
         Ok(present::object(self.accept()?, code, object))
@@ -161,7 +168,7 @@ pub async fn dispatch(
     };
     check_shape(info, &resource, sub)?;
     if sub.is_some_and(|sub| sub.action == Action::Connect) {
-        return Ok(connect::handle(app, info, user, request).await);
+        return Ok(Box::pin(connect::handle(app, info, user, request)).await);
     }
     let (parts, incoming) = request.into_parts();
     let body = if matches!(info.verb.as_str(), "get" | "list" | "watch") {
@@ -173,7 +180,7 @@ pub async fn dispatch(
         Call { app, info, user, headers: &parts.headers, resource: &resource, body, warnings: Warnings::default() };
     let mut response = match sub {
         None => on_object(&call).await,
-        Some(sub) => on_subresource(&call, sub).await,
+        Some(sub) => Box::pin(on_subresource(&call, sub)).await,
     };
     if let Ok(response) = &mut response {
         call.warnings.write(response.headers_mut());
@@ -203,17 +210,18 @@ fn check_shape(info: &RequestInfo, resource: &Resource, sub: Option<&Subresource
 
 async fn on_object(call: &Call<'_>) -> Result<Response, Status> {
     if !call.resource.descriptor.is_stored() {
-        return on_question(call).await;
+        return Box::pin(on_question(call)).await;
     }
     match call.info.verb.as_str() {
         "get" => get::run(call).await,
         "list" => list::run(call).await,
         "watch" => watch::run(call).await,
-        "create" => create::run(call).await,
-        "update" => update::put(call, update::Part::Main).await,
-        "patch" => patch::run(call, update::Part::Main).await,
-        "delete" => delete::run(call).await,
-        "deletecollection" => delete_collection::run(call).await,
+        // Every request has room for its largest verb, so the large ones have room of their own.
+        "create" => Box::pin(create::run(call)).await,
+        "update" => Box::pin(update::put(call, update::Part::Main)).await,
+        "patch" => Box::pin(patch::run(call, update::Part::Main)).await,
+        "delete" => Box::pin(delete::run(call)).await,
+        "deletecollection" => Box::pin(delete_collection::run(call)).await,
         _ => Err(Status::unknown_path()),
     }
 }

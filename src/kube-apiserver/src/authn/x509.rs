@@ -19,7 +19,26 @@ const REMEMBERED: usize = 4096;
 /// Verifies chains against one set of authorities and remembers the answer.
 pub struct ClientCertificates {
     verifier: ClientVerifier,
-    known: Mutex<HashMap<[u8; 32], Arc<CertificateInfo>>>,
+    known: Mutex<HashMap<[u8; 32], Known>>,
+}
+
+/// What a verified leaf says, and the user that makes of its owner.
+#[derive(Clone)]
+struct Known {
+    info: Arc<CertificateInfo>,
+    user: Option<Arc<User>>,
+}
+
+impl Known {
+    fn new(info: CertificateInfo, digest: &[u8]) -> Self {
+        let user = (!info.common_name.is_empty()).then(|| {
+            let mut user = User::new(info.common_name.clone(), info.organizations.iter().cloned());
+            let key = "authentication.kubernetes.io/credential-id".to_owned();
+            user.extra.insert(key, vec![format!("X509SHA256={}", hex::encode(digest))]);
+            Arc::new(user)
+        });
+        Self { info: Arc::new(info), user }
+    }
 }
 
 impl ClientCertificates {
@@ -32,34 +51,30 @@ impl ClientCertificates {
 
     /// What the leaf of a chain says, if the chain is good now.
     pub fn verified(&self, chain: &PeerCertificates) -> Option<Arc<CertificateInfo>> {
-        let leaf = chain.0.first()?;
-        let now = Timestamp::now();
-        let digest: [u8; 32] = Sha256::digest(leaf).into();
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let remembered = known().get(&digest).cloned();
-        if let Some(info) = remembered {
-            return info.valid_at(now).then_some(info);
-        }
-        self.verifier.verify(&chain.0).ok()?;
-        let info = Arc::new(CertificateInfo::from_der(leaf).ok()?);
-        let mut known = known();
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(digest, info.clone());
-        Some(info)
+        self.known(chain).map(|known| known.info)
     }
 
     /// The user of a chain.
     pub fn user(&self, chain: &PeerCertificates) -> Option<User> {
-        let info = self.verified(chain)?;
-        if info.common_name.is_empty() {
-            return None;
+        self.known(chain)?.user.map(Arc::unwrap_or_clone)
+    }
+
+    fn known(&self, chain: &PeerCertificates) -> Option<Known> {
+        let leaf = chain.0.first()?;
+        let now = Timestamp::now();
+        let digest: [u8; 32] = Sha256::digest(leaf).into();
+        let all = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = all().get(&digest).cloned();
+        if let Some(known) = remembered {
+            return known.info.valid_at(now).then_some(known);
         }
-        let mut user = User::new(info.common_name.clone(), info.organizations.iter().cloned());
-        let digest = hex::encode(Sha256::digest(chain.0.first()?));
-        let key = "authentication.kubernetes.io/credential-id".to_owned();
-        user.extra.insert(key, vec![format!("X509SHA256={digest}")]);
-        Some(user)
+        self.verifier.verify(&chain.0).ok()?;
+        let known = Known::new(CertificateInfo::from_der(leaf).ok()?, &digest);
+        let mut all = all();
+        if all.len() >= REMEMBERED {
+            all.clear();
+        }
+        all.insert(digest, known.clone());
+        Some(known)
     }
 }

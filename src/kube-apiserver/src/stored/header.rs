@@ -1,9 +1,10 @@
 //! The few facts of an object that selectors need, picked from its JSON in one pass without building a tree.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use api::ResourceDescriptor;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use storage::DecodeError;
 
 type Labels = Box<[(Box<str>, Box<str>)]>;
@@ -65,6 +66,33 @@ pub fn field_default(field: &str) -> &'static str {
     }
 }
 
+/// The name of a field, borrowed from the text unless it has escapes in it.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
+    }
+}
+
 /// The top level of an object.
 struct Top<'a> {
     picked: &'a mut Picked,
@@ -87,12 +115,12 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            if key == "metadata" {
+        while let Some(key) = map.next_key::<Name>()? {
+            if &*key.0 == "metadata" {
                 map.next_value_seed(Metadata(&mut self.picked.header))?;
                 continue;
             }
-            let below = narrow(self.wanted, &key);
+            let below = narrow(self.wanted, &key.0);
             if below.is_empty() {
                 map.next_value::<IgnoredAny>()?;
             } else {
@@ -131,8 +159,8 @@ impl<'de> Visitor<'de> for Metadata<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
+        while let Some(key) = map.next_key::<Name>()? {
+            match &*key.0 {
                 "name" => self.0.name = map.next_value::<Option<Box<str>>>()?.unwrap_or_default(),
                 "namespace" => {
                     self.0.namespace = map.next_value::<Option<Box<str>>>()?.unwrap_or_default();
@@ -244,8 +272,8 @@ impl<'de> Visitor<'de> for Pick<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            let below = narrow(self.wanted, &key);
+        while let Some(key) = map.next_key::<Name>()? {
+            let below = narrow(self.wanted, &key.0);
             if below.is_empty() {
                 map.next_value::<IgnoredAny>()?;
             } else {

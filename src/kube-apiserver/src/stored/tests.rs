@@ -30,6 +30,23 @@ fn the_resource_version_comes_from_the_revision() {
 }
 
 #[test]
+fn the_message_made_of_what_was_written_is_that_of_the_stored_bytes() {
+    let codec = ObjectCodec::new(row("configmaps"));
+    let tree = object(value!({
+        "kind": "ConfigMap", "apiVersion": "v1", "data": {"a": "b", "c": "\u{e9}\n"},
+        "metadata": {"name": "x", "namespace": "y", "labels": {"z": "1", "a": "2"}, "generation": 3},
+    }));
+    let (read, made) = (codec.stored(&encode(&tree), 7).unwrap(), codec.stored(&encode(&tree), 7).unwrap());
+    made.make_message(tree);
+    let tree_of = |stored: &Stored| {
+        let schema = api::schema();
+        let of = schema.type_of("v1", "ConfigMap").unwrap();
+        protobuf::decode_message(stored.message().unwrap(), schema, of).unwrap()
+    };
+    assert_eq!(tree_of(&read), tree_of(&made));
+}
+
+#[test]
 fn selectable_fields_are_picked_without_a_tree() {
     let codec = ObjectCodec::new(row("pods"));
     let pod = encode(&object(value!({

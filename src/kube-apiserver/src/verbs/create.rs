@@ -57,7 +57,7 @@ pub(super) async fn create(call: &Call<'_>, options: &WriteOptions, mut object: 
     let generated = object.name().is_empty() && !object.generate_name().is_empty();
     let mut tries = if generated { GENERATE_TRIES } else { 1 };
     loop {
-        let mut next = object.clone();
+        let mut next = if tries > 1 { object.clone() } else { std::mem::take(&mut object) };
         if generated {
             let name = metadata::generate_name(next.generate_name());
             next.set_name(&name);
@@ -77,6 +77,7 @@ pub(super) async fn create(call: &Call<'_>, options: &WriteOptions, mut object: 
         let error = match insert(call.app, resource, &next).await {
             Ok(stored) => {
                 reservation.keep();
+                call.prepare_answer(&stored, next);
                 return Ok(Created::Stored(stored));
             }
             Err(error) => error,

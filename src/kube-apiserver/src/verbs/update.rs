@@ -136,6 +136,7 @@ impl Change<'_> {
                 charges.refund(call.app).await;
             }
             if let Some(written) = outcome? {
+                call.prepare_answer(&written, new);
                 return Ok(Updated::Stored(written));
             }
         }
@@ -256,12 +257,7 @@ impl Change<'_> {
 
 /// True if the wish differs: anything but metadata and status.
 fn intent_differs(new: &Object, old: &Object) -> bool {
-    let wish = |object: &Object| {
-        let mut fields = object.as_map().clone();
-        fields.retain(|key, _| !matches!(key, "metadata" | "status"));
-        fields
-    };
-    wish(new) != wish(old)
+    !new.as_map().equals_except(old.as_map(), &["metadata", "status"])
 }
 
 /// True for an object that waited for its finalizers and has none left.
