@@ -21,6 +21,7 @@ use crate::authz::{self, Authorizer};
 use crate::config::Config;
 use crate::connect::Kubelets;
 use crate::data_store::DataStore;
+use crate::encryption::Encryption;
 use crate::filters::{self, InFlight};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -118,10 +119,13 @@ async fn open(config: &Config) -> anyhow::Result<Etcd> {
 }
 
 async fn build(config: Config, (stopping, end): (CancellationToken, CancellationToken)) -> anyhow::Result<Arc<App>> {
+    let encryption = Encryption::load(config.etcd.encryption_provider_config.as_deref())?;
     let etcd = open(&config).await?;
     let data_store = Arc::new(DataStore::new(etcd.clone()));
     let started = Arc::new(AtomicBool::new(false));
-    let registry = Arc::new(Registry::start(&etcd, &config.etcd.etcd_prefix, &end));
+    let registry = Arc::new(Registry::start(&etcd, &config.etcd.etcd_prefix, &encryption, &end));
+    let (caches, token) = (Arc::clone(&registry), end.clone());
+    tokio::spawn(async move { caches.follow_keys(&encryption, &token).await });
     let authenticator = Authenticator::new(&config.access, Box::new(Arc::clone(&registry)))?;
     let issuer = Issuer::load(&config.access, authenticator.service_accounts.audiences())?;
     Ok(Arc::new(App {

@@ -28,6 +28,7 @@ pub mod reviews;
 pub mod token;
 pub mod verbs;
 
+pub mod encryption;
 pub mod registry;
 pub mod service_plumbing;
 pub mod stored;

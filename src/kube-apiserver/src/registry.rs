@@ -8,6 +8,7 @@ use bytes::Bytes;
 use storage::{Cacher, Codec, DecodeError, Etcd};
 use tokio_util::sync::CancellationToken;
 
+use crate::encryption::Encryption;
 use crate::stored::{ObjectCodec, Stored};
 
 /// One group-version-resource that can be asked for.
@@ -58,12 +59,12 @@ pub struct Registry {
 
 impl Registry {
     /// Builds the table and starts one cache for each stored kind.
-    pub fn start(etcd: &Etcd, prefix: &str, token: &CancellationToken) -> Self {
+    pub fn start(etcd: &Etcd, prefix: &str, encryption: &Arc<Encryption>, token: &CancellationToken) -> Self {
         let mut registry = Self { by_path: HashMap::new(), ordered: Vec::new(), by_storage: BTreeMap::new() };
         for descriptor in api::resources() {
             let store = descriptor.is_stored().then(|| {
                 let prefix = format!("{prefix}/{}/", descriptor.storage_prefix);
-                let codec = Arc::new(ObjectCodec::new(descriptor));
+                let codec = Arc::new(ObjectCodec::new(descriptor, encryption));
                 let decoder = Arc::clone(&codec);
                 let cacher = Cacher::start(etcd.clone(), &*prefix, Decoder(decoder), token.clone());
                 Arc::new(Store { prefix, cacher, codec, descriptor })
@@ -126,6 +127,22 @@ impl Registry {
         let snapshot = store.cacher.snapshot();
         let Ok(range) = snapshot.range(&store.folder(namespace)) else { return Vec::new() };
         range.map(|(_, object)| Arc::clone(object)).collect()
+    }
+
+    /// Reads again what could not be opened whenever there are new keys, until the token is cancelled.
+    pub async fn follow_keys(&self, encryption: &Encryption, token: &CancellationToken) {
+        let troubled = || self.stores().any(|store| store.cacher.has_undecodable());
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = encryption.mended(troubled) => {}
+            }
+            self.stores().filter(|store| store.cacher.has_undecodable()).for_each(|store| store.cacher.refill());
+        }
+    }
+
+    fn stores(&self) -> impl Iterator<Item = &Arc<Store>> {
+        self.by_storage.values().flat_map(BTreeMap::values).filter_map(|resource| resource.store.as_ref())
     }
 
     /// Returns when every cache has been filled once.

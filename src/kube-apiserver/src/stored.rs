@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use storage::{Codec, DecodeError};
 
+use crate::encryption::{Encryption, Sealer};
 use header::Header;
 pub use header::field_default;
 
@@ -28,6 +29,8 @@ pub struct Stored {
     pub labels: Box<[(Box<str>, Box<str>)]>,
     /// The values of the row's selectable fields, in the row's order.
     pub fields: Box<[Box<str>]>,
+    /// Whether etcd has it in a form that the next write should renew: sealed with an old key, or not sealed.
+    pub stale: bool,
     json: Bytes,
     /// The protobuf message, made when first asked for and then shared.
     message: OnceLock<Option<Bytes>>,
@@ -143,20 +146,29 @@ pub struct ObjectCodec {
     descriptor: &'static ResourceDescriptor,
     /// How every value written by this program begins, up to where the resourceVersion belongs.
     opening: Vec<u8>,
+    sealer: Sealer,
 }
 
 impl ObjectCodec {
     /// The codec of a kind.
-    pub fn new(descriptor: &'static ResourceDescriptor) -> Self {
+    pub fn new(descriptor: &'static ResourceDescriptor, encryption: &Arc<Encryption>) -> Self {
         let opening =
             format!(r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"#, descriptor.api_version(), descriptor.kind);
-        Self { descriptor, opening: opening.into_bytes() }
+        Self { descriptor, opening: opening.into_bytes(), sealer: encryption.of(descriptor.group, descriptor.plural) }
     }
 
-    /// An object made of stored bytes and the revision of their write.
+    /// How values become what etcd keeps.
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// An object made of bytes in the clear and the revision of their write.
     pub fn stored(&self, value: &Bytes, revision: i64) -> Result<Stored, DecodeError> {
-        if value.starts_with(b"k8s\0") {
-            return Err("protobuf values are not supported".into());
+        if value.starts_with(protobuf::MAGIC) {
+            let schema = api::schema();
+            let of = schema.type_of(&self.descriptor.api_version(), self.descriptor.kind);
+            let value = encode(&protobuf::decode(value, schema, of)?);
+            return self.stored(&value, revision);
         }
         if value.starts_with(&self.opening) {
             return self.with_revision(value, &self.opening, revision);
@@ -187,6 +199,7 @@ impl ObjectCodec {
             uid: header.uid,
             labels: header.labels,
             fields: header.fields,
+            stale: false,
             json: json.into(),
             message: OnceLock::new(),
             descriptor: self.descriptor,
@@ -195,8 +208,9 @@ impl ObjectCodec {
 }
 
 impl Codec<Stored> for ObjectCodec {
-    fn decode(&self, _key: &str, value: Bytes, revision: i64) -> Result<Stored, DecodeError> {
-        self.stored(&value, revision)
+    fn decode(&self, key: &str, value: Bytes, revision: i64) -> Result<Stored, DecodeError> {
+        let opened = self.sealer.open(key, &value)?;
+        Ok(Stored { stale: opened.stale, ..self.stored(&opened.plain, revision)? })
     }
 
     fn deleted(&self, last: &Arc<Stored>, revision: i64) -> Arc<Stored> {

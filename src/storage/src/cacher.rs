@@ -14,7 +14,7 @@ use snapshot::{ReadError, Snapshot, State};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Sizes and times of a cache; the default fits every resource.
@@ -76,6 +76,8 @@ pub struct Cacher<T> {
     hub: Mutex<Hub<T>>,
     /// Asks the pump to ask etcd for a progress report.
     progress: mpsc::Sender<()>,
+    /// Asks the pump to read everything again.
+    refill: Notify,
     counters: Counters,
 }
 
@@ -110,6 +112,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             state: ArcSwap::from_pointee(State::default()),
             revision: watch::Sender::new(0),
             progress,
+            refill: Notify::new(),
             counters: Counters::default(),
         });
         tokio::spawn(pump::run(Arc::clone(&cacher), requests, token));
@@ -160,6 +163,16 @@ impl<T: Send + Sync + 'static> Cacher<T> {
     pub fn watch(self: &Arc<Self>, prefix: &str, since: Since) -> Result<Watcher<T>, Expired> {
         let (id, parts) = self.hub().register(prefix, since, self.revision(), self.options.queue)?;
         Ok(Watcher::new(Arc::clone(self), prefix, id, parts))
+    }
+
+    /// Whether there are values that could not be decoded.
+    pub fn has_undecodable(&self) -> bool {
+        !self.state.load().broken.is_empty()
+    }
+
+    /// Reads everything again, for when the codec has learnt to decode more; watchers hear the difference.
+    pub fn refill(&self) {
+        self.refill.notify_one();
     }
 
     /// What happened so far.

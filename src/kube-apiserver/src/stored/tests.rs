@@ -1,6 +1,7 @@
 use apimachinery::value;
 
 use super::*;
+use crate::encryption::Encryption;
 
 fn row(plural: &str) -> &'static ResourceDescriptor {
     api::resources().iter().find(|row| row.plural == plural).unwrap()
@@ -12,7 +13,7 @@ fn object(tree: apimachinery::Value) -> Object {
 
 #[test]
 fn the_resource_version_comes_from_the_revision() {
-    let codec = ObjectCodec::new(row("configmaps"));
+    let codec = ObjectCodec::new(row("configmaps"), &Encryption::load(None).unwrap());
     let written = encode(&object(value!({
         "kind": "ConfigMap", "data": {"a": "b"}, "apiVersion": "v1",
         "metadata": {"resourceVersion": "1", "name": "x", "namespace": "y"},
@@ -48,7 +49,7 @@ fn the_message_made_of_what_was_written_is_that_of_the_stored_bytes() {
 
 #[test]
 fn selectable_fields_are_picked_without_a_tree() {
-    let codec = ObjectCodec::new(row("pods"));
+    let codec = ObjectCodec::new(row("pods"), &Encryption::load(None).unwrap());
     let pod = encode(&object(value!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "p", "namespace": "n", "labels": {"app": "web"}},
@@ -72,7 +73,7 @@ fn selectable_fields_are_picked_without_a_tree() {
 
 #[test]
 fn absent_fields_read_as_upstream_reads_them() {
-    let codec = ObjectCodec::new(row("nodes"));
+    let codec = ObjectCodec::new(row("nodes"), &Encryption::load(None).unwrap());
     let node = encode(&object(value!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}})));
     let stored = codec.stored(&node, 3).unwrap();
     assert_eq!(stored.field("spec.unschedulable"), Some("false"));
@@ -81,7 +82,7 @@ fn absent_fields_read_as_upstream_reads_them() {
 
 #[test]
 fn a_value_of_another_kind_is_refused() {
-    let codec = ObjectCodec::new(row("pods"));
+    let codec = ObjectCodec::new(row("pods"), &Encryption::load(None).unwrap());
     assert!(codec.stored(&Bytes::from_static(b"{"), 1).is_err());
     let other = br#"{"apiVersion":"v1","kind":"Node","metadata":{}}"#;
     assert!(codec.stored(&Bytes::from_static(other), 1).is_err());

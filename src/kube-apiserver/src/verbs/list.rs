@@ -144,14 +144,14 @@ impl Listed {
         self.revision = page.revision;
         let count = page.items.len();
         for (index, item) in page.items.into_iter().enumerate() {
-            let object = store.codec.stored(&item.value, item.mod_revision);
-            let object = object.map_err(|_| StorageError::Malformed("a value cannot be decoded"))?;
+            let key = item.key.clone();
+            let object = store.made_of(item)?;
             if !selection.matches(&object) {
                 continue;
             }
-            self.items.push(Arc::new(object));
+            self.items.push(object);
             if self.items.len() == limit {
-                self.last = (page.more || index + 1 < count).then_some(item.key);
+                self.last = (page.more || index + 1 < count).then_some(key);
                 let rest = usize::try_from(page.remaining).unwrap_or(0);
                 self.remaining = (selection.is_all() && page.more).then_some(rest);
                 return Ok(true);

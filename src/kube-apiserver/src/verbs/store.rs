@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::{Object, Status};
-use storage::{KeyValue, StorageError};
+use bytes::Bytes;
+use storage::{DecodeError, KeyValue, StorageError};
 
 use crate::error;
 use crate::registry::Store;
@@ -17,8 +18,9 @@ impl Store {
     /// [`StorageError::Exists`] if the key is taken.
     pub async fn create(&self, key: &str, object: &Object, ttl: Option<Duration>) -> Result<Arc<Stored>, StorageError> {
         let value = encode(object);
-        let revision = self.cacher.etcd().create(key, value.clone(), ttl).await?;
-        self.made_of(&value, revision)
+        let sealed = self.seal(key, &value)?;
+        let revision = self.cacher.etcd().create(key, sealed, ttl).await?;
+        readable(self.codec.stored(&value, revision), revision)
     }
 
     /// The object as a quorum of etcd knows it.
@@ -27,19 +29,31 @@ impl Store {
     /// If etcd fails or the value cannot be read.
     pub async fn read(&self, key: &str) -> Result<Option<Arc<Stored>>, StorageError> {
         let (found, _) = self.cacher.etcd().get(key).await?;
-        found.map(|value| self.made_of(&value.value, value.mod_revision)).transpose()
+        found.map(|value| self.made_of(value)).transpose()
     }
 
-    /// An object made of bytes that were read or written by ourselves.
-    fn made_of(&self, value: &bytes::Bytes, revision: i64) -> Result<Arc<Stored>, StorageError> {
-        match self.codec.stored(value, revision) {
-            Ok(stored) => Ok(Arc::new(stored)),
-            Err(reason) => {
-                tracing::error!(revision, %reason, "an object cannot be read");
-                Err(StorageError::Malformed("a value cannot be decoded"))
-            }
-        }
+    /// An object made of a value of etcd.
+    ///
+    /// # Errors
+    /// If the value cannot be read.
+    pub fn made_of(&self, kv: KeyValue) -> Result<Arc<Stored>, StorageError> {
+        let revision = kv.mod_revision;
+        readable(storage::Codec::decode(&*self.codec, &kv.key, kv.value, revision), revision)
     }
+
+    fn seal(&self, key: &str, value: &Bytes) -> Result<Bytes, StorageError> {
+        self.codec.sealer().seal(key, value).map_err(|error| {
+            tracing::error!(key, %error, "an object cannot be sealed");
+            StorageError::Malformed("a value cannot be sealed")
+        })
+    }
+}
+
+fn readable(stored: Result<Stored, DecodeError>, revision: i64) -> Result<Arc<Stored>, StorageError> {
+    stored.map(Arc::new).map_err(|reason| {
+        tracing::error!(revision, %reason, "an object cannot be read");
+        StorageError::Malformed("a value cannot be decoded")
+    })
 }
 
 /// One object being changed: its last known state, and whether a quorum has confirmed it.
@@ -90,10 +104,11 @@ impl<'a> Cursor<'a> {
     /// If etcd fails.
     pub async fn write(&mut self, object: &Object, ttl: Option<Duration>) -> Result<Option<Arc<Stored>>, Status> {
         let value = encode(object);
+        let sealed = self.store.seal(&self.key, &value).map_err(|error| error::from_storage(&error))?;
         let expected = self.current.as_ref().map_or(0, |current| current.revision);
-        match self.store.cacher.etcd().update(&self.key, value.clone(), expected, ttl).await {
+        match self.store.cacher.etcd().update(&self.key, sealed, expected, ttl).await {
             Ok(revision) => {
-                let written = self.store.made_of(&value, revision);
+                let written = readable(self.store.codec.stored(&value, revision), revision);
                 written.map(Some).map_err(|error| error::from_storage(&error))
             }
             Err(error) => self.after(error).map(|()| None),
@@ -115,7 +130,7 @@ impl<'a> Cursor<'a> {
     /// Takes over the state a refused transaction answered with.
     fn after(&mut self, error: StorageError) -> Result<(), Status> {
         let StorageError::Conflict { current } = error else { return Err(error::from_storage(&error)) };
-        let made = |kv: Box<KeyValue>| self.store.made_of(&kv.value, kv.mod_revision);
+        let made = |kv: Box<KeyValue>| self.store.made_of(*kv);
         self.current = current.map(made).transpose().map_err(|error| error::from_storage(&error))?;
         self.fresh = true;
         Ok(())

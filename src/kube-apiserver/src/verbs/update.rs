@@ -129,7 +129,10 @@ impl Change<'_> {
                     cursor.refresh().await?;
                     continue;
                 }
-                return Ok(Updated::Stored(current));
+                // Writing the same again is how values get the newest key.
+                if !current.stale {
+                    return Ok(Updated::Stored(current));
+                }
             }
             let outcome = self.write(call, &mut cursor, (&mut new, &old)).await;
             if !matches!(outcome, Ok(Some(_))) {

@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod encryption;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lists;

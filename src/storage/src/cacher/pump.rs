@@ -88,6 +88,8 @@ impl<T: Send + Sync + 'static> Cacher<T> {
                     }
                 }
                 Some(()) = progress.recv() => watch.request_progress().await?,
+                // As if history were gone: list, compare, go on.
+                () = self.refill.notified() => return Err(StorageError::Compacted { oldest: 0 }),
                 _ = bookmarks.tick() => {
                     if self.hub().counts().0 == 0 {
                         continue;
