@@ -24,6 +24,7 @@ mod stream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -124,7 +125,7 @@ impl Settings {
         let wire = HttpClient::builder(TokioExecutor::new()).build::<_, Body>(connector);
         let stack = ServiceBuilder::new()
             .layer(self.config.base_uri_layer())
-            .layer(RetryLayer::new(RetryPolicy::server_retry()))
+            .layer(RetryLayer::new(retries()))
             .option_layer(self.config.auth_layer()?)
             .layer(self.config.extra_headers_layer()?)
             .map_err(BoxError::from)
@@ -135,6 +136,12 @@ impl Settings {
             })
             .boxed())
     }
+}
+
+/// A server that is busy or has just lost its etcd is asked again, or another one is. Not for long: whoever asks has a
+/// rhythm of its own, and must not sleep here while a server has come back.
+fn retries() -> RetryPolicy {
+    RetryPolicy::new(Duration::from_millis(20), Duration::from_millis(500), 6, true).expect("the bounds are in order")
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl FakeApi {
         }
         match head.method {
             Method::GET if target.watch => state.watch(target),
-            Method::GET if target.name.is_empty() => state.list(&target),
+            Method::GET if target.collection => state.list(&target),
             Method::GET => {
                 state.objects.get(&target.key()).map_or_else(not_found, |object| answer(StatusCode::OK, object))
             }

@@ -1,12 +1,15 @@
 //! One of several processes acts: leader election on a `coordination.k8s.io` Lease.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
+use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -95,8 +98,8 @@ impl LeaderElector {
         }
         tracing::info!(lease = self.name, identity = self.identity, "leading");
         let working = token.child_token();
-        let work = lead(working.clone());
-        tokio::pin!(work);
+        // A whole program may hang on this future: not on the stack.
+        let mut work = Box::pin(lead(working.clone()));
         // While the work winds down after a stop the lease is still renewed.
         let winding_down = async {
             token.cancelled().await;
@@ -118,11 +121,42 @@ impl LeaderElector {
         Ok(())
     }
 
+    /// Returns when the lease is held. The lease is watched, so that a release is followed at once.
     async fn acquire(&self, observed: &mut Observed) {
-        // Faster than a renewal: at the start of a cluster everybody waits for the first leader.
-        while !self.try_lease(observed).await {
-            tokio::time::sleep(self.times.retry_period / 4).await;
+        let mut changes = Box::pin(watch_object(self.leases.clone(), &self.name));
+        let mut look = true;
+        loop {
+            let patience = match self.waits(observed).filter(|_| !look) {
+                None if self.try_lease(observed).await => return,
+                // At the start of a cluster everybody waits for the first leader: soon again.
+                None => self.waits(observed).unwrap_or(self.times.retry_period / 4),
+                Some(left) => left,
+            };
+            let mut nap = pin!(tokio::time::sleep(patience));
+            look = false;
+            loop {
+                tokio::select! {
+                    () = &mut nap => break,
+                    change = changes.next(), if !look => {
+                        if let Some(Ok(lease)) = change {
+                            observed.hear(lease);
+                            break;
+                        }
+                        // Whoever cannot watch looks from time to time.
+                        look = true;
+                        let soon = Instant::now() + self.times.retry_period;
+                        let deadline = nap.deadline().min(soon);
+                        nap.as_mut().reset(deadline);
+                    }
+                }
+            }
         }
+    }
+
+    /// How long the lease still belongs to somebody else, if it does.
+    fn waits(&self, observed: &Observed) -> Option<Duration> {
+        let lease = observed.lease.as_ref().filter(|lease| !self.holds(lease))?;
+        self.left(lease, observed.at).filter(|left| !left.is_zero())
     }
 
     /// Returns when the lease is lost.
@@ -130,9 +164,11 @@ impl LeaderElector {
         let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(self.times.retry_period).await;
+            // Others count from when the lease was written, which is later than this.
+            let begin = Instant::now();
             let left = self.times.renew_deadline.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(left, self.try_lease(observed)).await {
-                Ok(true) => renewed = Instant::now(),
+                Ok(true) => renewed = begin,
                 Ok(false) if renewed.elapsed() < self.times.renew_deadline => {}
                 Ok(false) | Err(_) => return,
             }
@@ -145,8 +181,8 @@ impl LeaderElector {
             Ok(held) => held,
             Err(error) => {
                 tracing::debug!(lease = self.name, %error, "the lease cannot be written");
-                // What was seen is not current any more, or the next try would conflict again.
-                observed.lease = None;
+                // What was ours is not current any more, or the next try would conflict again.
+                observed.lease.take_if(|lease| self.holds(lease));
                 false
             }
         }
@@ -181,13 +217,21 @@ impl LeaderElector {
     }
 
     fn expired(&self, lease: &Lease, seen: Option<Instant>) -> bool {
+        self.left(lease, seen).is_some_and(|left| left.is_zero())
+    }
+
+    /// What is left of a lease by our own clock; `None` if it was never seen before.
+    fn left(&self, lease: &Lease, seen: Option<Instant>) -> Option<Duration> {
+        if holder(lease).is_empty() {
+            return Some(Duration::ZERO);
+        }
         let seconds = lease
             .spec
             .as_ref()
             .and_then(|spec| spec.lease_duration_seconds)
             .and_then(|seconds| u64::try_from(seconds).ok());
         let duration = seconds.map_or(self.times.lease_duration, Duration::from_secs);
-        holder(lease).is_empty() || seen.is_some_and(|seen| seen.elapsed() >= duration)
+        seen.map(|seen| duration.saturating_sub(seen.elapsed()))
     }
 
     fn first_lease(&self, now: MicroTime) -> Lease {
@@ -237,6 +281,14 @@ impl LeaderElector {
 }
 
 impl Observed {
+    /// Takes over what a watch told.
+    fn hear(&mut self, lease: Option<Lease>) {
+        match lease {
+            Some(lease) => self.see(lease),
+            None => *self = Self::default(),
+        }
+    }
+
     fn see(&mut self, lease: Lease) {
         let same =
             self.lease.as_ref().is_some_and(|known| known.metadata.resource_version == lease.metadata.resource_version);

@@ -6,6 +6,7 @@ mod certificate_signer;
 mod clusterrole_aggregation;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpointslice;
 mod garbage_collector;
 mod namespace;
@@ -71,6 +72,7 @@ pub const CONTROLLERS: &[Controller] = &[
     row("deployment-controller", "deployment", "deployment-controller", |scope| deployment::run(scope).boxed()),
     row("replicaset-controller", "replicaset", "replicaset-controller", |scope| replicaset::run(scope).boxed()),
     row("daemonset-controller", "daemonset", "daemon-set-controller", |scope| daemonset::run(scope).boxed()),
+    row("disruption-controller", "disruption", "disruption-controller", |scope| disruption::run(scope).boxed()),
     row("endpointslice-controller", "endpointslice", "endpointslice-controller", |scope| {
         endpointslice::run(scope).boxed()
     }),

@@ -1,11 +1,12 @@
 //! The objects all controllers read: one list and watch of each kind for the whole program.
 
 use controller_runtime::{Informer, Store};
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{Api, Client, Resource};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ pub(crate) struct Stores {
     pub(crate) deployments: Store<Deployment>,
     pub(crate) replica_sets: Store<ReplicaSet>,
     pub(crate) daemon_sets: Store<DaemonSet>,
+    pub(crate) stateful_sets: Store<StatefulSet>,
+    pub(crate) budgets: Store<PodDisruptionBudget>,
     pub(crate) revisions: Store<ControllerRevision>,
     pub(crate) services: Store<Service>,
     pub(crate) slices: Store<EndpointSlice>,
@@ -55,6 +58,8 @@ impl Stores {
             deployments: owned(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             replica_sets: owned(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             daemon_sets: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
+            stateful_sets: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
+            budgets: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             revisions: owned(Api::all(all())).start(run()),
             services: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             slices: Informer::new(Api::all(all())).index(BY_SERVICE, slice_service).start(run()),

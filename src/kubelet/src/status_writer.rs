@@ -82,12 +82,20 @@ impl StatusWriter {
         }
     }
 
-    /// A mirror that appears wants the status of its original.
+    /// A mirror that appears wants the status of its original; and where somebody else has called a pod unready, as
+    /// happens to the pods of a node that was not heard of for a while, the kubelet's word is said again.
     fn seen(&self, event: &Event<Pod>, queue: &WorkQueue<String>) {
-        if let Event::Added(pod) = event
-            && let Some(uid) = identity::config_hash(pod).filter(|_| identity::is_mirror(pod))
-            && let Some(entry) = self.lock().get_mut(uid)
-        {
+        let pod = event.object();
+        let is_mirror = identity::is_mirror(pod);
+        let uid = if is_mirror { identity::config_hash(pod) } else { Some(identity::uid(pod)) };
+        let Some(uid) = uid else { return };
+        let mut newest = self.lock();
+        let Some(entry) = newest.get_mut(uid) else { return };
+        let told = entry.sent.as_ref().map(is_ready);
+        let contradicted = event
+            .old()
+            .is_some_and(|old| told == old.status.as_ref().map(is_ready) && told != pod.status.as_ref().map(is_ready));
+        if contradicted || (is_mirror && matches!(event, Event::Added(_))) {
             entry.sent = None;
             queue.add(uid.to_owned());
         }
@@ -141,6 +149,11 @@ impl StatusWriter {
     }
 }
 
+fn is_ready(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 /// A pod that is gone, or whose name belongs to another by now, needs no status any more.
 fn forgive(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
     match result {
@@ -170,6 +183,8 @@ fn patch(uid: &str, before: Option<&PodStatus>, status: &PodStatus) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use k8s_openapi::api::core::v1::PodIP;
 
     use super::*;
@@ -187,5 +202,29 @@ mod tests {
         assert_eq!(same["status"]["reason"], Value::Null);
         let other = patch("u", Some(&with("10.0.0.1")), &with("10.0.0.2"));
         assert_eq!(other["status"]["podIPs"], json!([{"$patch": "replace"}, {"ip": "10.0.0.2"}]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_somebody_else_called_unready_is_called_ready_again() {
+        let api = controller_runtime::fake::FakeApi::new();
+        let path = "/api/v1/namespaces/d/pods/a";
+        let ready = |status: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": status}]});
+        let object = |status: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "d", "uid": "u"}, "spec": {"containers": []}, "status": ready(status)});
+        api.put(path, object("False"));
+        let token = CancellationToken::new();
+        let pods = controller_runtime::Informer::<Pod>::new(Api::all(api.client())).start(token.clone());
+        pods.synced().await;
+        let (updates, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(StatusWriter::new(api.client(), pods.clone()).run(receiver, token.clone()));
+        let pod: Pod = serde_json::from_value(object("False")).unwrap();
+        let status: PodStatus = serde_json::from_value(ready("True")).unwrap();
+        updates.send(StatusUpdate { pod: std::sync::Arc::new(pod), status, gone: false }).unwrap();
+        let told = || api.get(path).unwrap()["status"]["conditions"][0]["status"] == "True";
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(told());
+        api.put(path, object("False"));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(told(), "the kubelet says it again");
+        token.cancel();
     }
 }

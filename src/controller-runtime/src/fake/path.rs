@@ -9,6 +9,8 @@ pub(super) struct Target {
     pub(super) name: String,
     pub(super) subresource: String,
     pub(super) watch: bool,
+    /// Whether the path names a collection, of which `name` chooses one object at most.
+    pub(super) collection: bool,
     pub(super) since: u64,
 }
 
@@ -28,6 +30,7 @@ impl Target {
         target.resource = format!("/{}/{}", segments.join("/"), rest.next().unwrap_or_default());
         rest.next().unwrap_or_default().clone_into(&mut target.name);
         rest.next().unwrap_or_default().clone_into(&mut target.subresource);
+        target.collection = target.name.is_empty();
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("watch", "true" | "1")) => target.watch = true,

@@ -1,5 +1,8 @@
 //! Elections between candidates on one server in memory, on paused time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use http::StatusCode;
 
 use super::*;
@@ -44,8 +47,8 @@ async fn a_second_candidate_waits_and_follows_a_release_soon() {
     assert_eq!(holder_of(&api), "one");
     first.cancel();
     one.await.unwrap().unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(holder_of(&api), "two");
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(holder_of(&api), "two", "a release is heard of, not looked for");
     assert_eq!(api.get(LEASE).unwrap()["spec"]["leaseTransitions"], 2 - 1);
 }
 
@@ -85,4 +88,68 @@ async fn one_failed_renewal_is_forgiven() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     token.cancel();
     assert_eq!(task.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_waits_watches_instead_of_asking() {
+    let api = FakeApi::new();
+    let _one = tokio::spawn(lead(candidate(&api, "one"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = reads(&api);
+    let _two = tokio::spawn(lead(candidate(&api, "two"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert!(reads(&api) - before <= 4, "{:?}", api.requests());
+    assert_eq!(holder_of(&api), "one");
+}
+
+fn reads(api: &FakeApi) -> usize {
+    api.requests().iter().filter(|request| request.starts_with("GET")).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_of_many_candidates_never_act_at_once_whatever_fails() {
+    let api = FakeApi::new();
+    let acting = Arc::new(AtomicUsize::new(0));
+    let turns = Arc::new(AtomicUsize::new(0));
+    for round in 0..6 {
+        for number in 0..3 {
+            let (elector, acting, turns) =
+                (candidate(&api, &format!("{round}-{number}")), Arc::clone(&acting), Arc::clone(&turns));
+            tokio::spawn(act(elector, acting, turns));
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        // A server that fails for as long as a leader can hold out ends its turn.
+        for _ in 0..40 {
+            api.fail_next(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        api.end_watches();
+        tokio::time::sleep(Duration::from_secs(40)).await;
+    }
+    assert!(turns.load(Ordering::SeqCst) >= 3, "leaders changed");
+}
+
+async fn act(elector: LeaderElector, acting: Arc<AtomicUsize>, turns: Arc<AtomicUsize>) {
+    let work = |stop: CancellationToken| async move {
+        let _turn = Turn::take(&acting);
+        turns.fetch_add(1, Ordering::SeqCst);
+        stop.cancelled().await;
+    };
+    // Losing is what this is about.
+    let _ = elector.run(CancellationToken::new(), work).await;
+}
+
+/// One who acts; dropped with the work.
+struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    fn take(acting: &Arc<AtomicUsize>) -> Self {
+        assert_eq!(acting.fetch_add(1, Ordering::SeqCst), 0, "two act at once");
+        Self(Arc::clone(acting))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }

@@ -1,5 +1,7 @@
 //! A node that is silent is unknown, and what is wrong with a node stands on it as taints.
 
+mod zones;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use crate::ownership::is_deleting;
 use crate::pods;
 use crate::scope::{Scope, WORKERS, gone_is_fine};
 use crate::stores::BY_NODE;
+
+use zones::{Permit, Zones};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -34,11 +38,27 @@ const CONDITION_TAINTS: [(&str, &str, &str); 6] = [
 /// When each node was last heard of, by our own clock.
 type Heard = Arc<Mutex<HashMap<String, Instant>>>;
 
+/// What the workers share.
+#[derive(Clone, Default)]
+struct Shared {
+    heard: Heard,
+    zones: Arc<Mutex<Zones>>,
+}
+
 pub(super) async fn run(scope: Scope) {
-    let (queue, heard) = (WorkQueue::new("node-lifecycle"), Heard::default());
-    let (nodes_queue, nodes_heard) = (queue.clone(), Arc::clone(&heard));
+    let (queue, shared) = (WorkQueue::new("node-lifecycle"), Shared::default());
+    let (nodes_queue, nodes_heard, nodes) = (queue.clone(), Arc::clone(&shared.heard), scope.stores.nodes.clone());
     scope.stores.nodes.on_event(move |event: &Event<Node>| {
         let key = ObjectKey::of(event.object().as_ref());
+        let turned = event.old().is_none_or(|old| is_ready(old) != is_ready(event.object()));
+        if turned || matches!(event, Event::Deleted(_)) {
+            // Whether other nodes may be emptied depends on how many are well.
+            nodes
+                .list()
+                .iter()
+                .filter(|node| !is_ready(node))
+                .for_each(|node| nodes_queue.add(ObjectKey::of(node.as_ref())));
+        }
         let speaks = event.old().is_none_or(|old| heartbeat(old) != heartbeat(event.object()));
         let mut heard = nodes_heard.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
@@ -49,7 +69,7 @@ pub(super) async fn run(scope: Scope) {
         nodes_queue.add(key);
     });
     // A lease is renewed every ten seconds for each node: it only moves a time, the node's one timer does the rest.
-    let leases_heard = Arc::clone(&heard);
+    let leases_heard = Arc::clone(&shared.heard);
     scope.stores.node_leases.on_event(move |event| {
         if !matches!(event, Event::Deleted(_)) {
             let name = event.object().metadata.name.clone().unwrap_or_default();
@@ -59,11 +79,16 @@ pub(super) async fn run(scope: Scope) {
     scope.stores.nodes.synced().await;
     scope.stores.pods.synced().await;
     let reconciling = scope.clone();
-    scope.work(queue, WORKERS, move |key| reconcile(reconciling.clone(), Arc::clone(&heard), key)).await;
+    scope.work(queue, WORKERS, move |key| reconcile(reconciling.clone(), shared.clone(), key)).await;
 }
 
 fn ready(node: &Node) -> Option<&NodeCondition> {
     node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == "Ready")
+}
+
+/// Whether a node says it is well.
+fn is_ready(node: &Node) -> bool {
+    ready(node).is_some_and(|ready| ready.status == "True")
 }
 
 /// The kubelet's own word, not ours: its heartbeat moves only when it writes.
@@ -71,11 +96,12 @@ fn heartbeat(node: &Node) -> Option<Timestamp> {
     ready(node)?.last_heartbeat_time.as_ref().map(|time| time.0)
 }
 
-async fn reconcile(scope: Scope, heard: Heard, key: ObjectKey) -> Result<Requeue, kube::Error> {
+async fn reconcile(scope: Scope, shared: Shared, key: ObjectKey) -> Result<Requeue, kube::Error> {
     let Some(node) = scope.stores.nodes.get(&key).filter(|node| !is_deleting(node.as_ref())) else {
         return Ok(Requeue::No);
     };
-    let silent = heard
+    let silent = shared
+        .heard
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .entry(key.name.clone())
@@ -98,7 +124,8 @@ async fn reconcile(scope: Scope, heard: Heard, key: ObjectKey) -> Result<Requeue
         // The written conditions come back as an event, and with them the taints.
         return Ok(Requeue::No);
     }
-    let wanted = taints(&node, Timestamp::now());
+    let (evict, again) = may_evict(&scope, &shared, &node);
+    let wanted = taints(&node, evict, Timestamp::now());
     if wanted != node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default() {
         let patch = json!({"metadata": {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version}, "spec": {"taints": wanted}});
         nodes.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -106,7 +133,28 @@ async fn reconcile(scope: Scope, heard: Heard, key: ObjectKey) -> Result<Requeue
     if ready(&node).is_some_and(|ready| ready.status != "True") {
         mark_pods(&scope, &key.name).await?;
     }
-    Ok(if left.is_zero() { Requeue::No } else { Requeue::After(left.max(Duration::from_millis(100))) })
+    let next = again.into_iter().chain((!left.is_zero()).then_some(left)).min();
+    Ok(next.map_or(Requeue::No, |next| Requeue::After(next.max(Duration::from_millis(100)))))
+}
+
+/// Whether the pods of a node that is not ready may be evicted, and when to ask again.
+fn may_evict(scope: &Scope, shared: &Shared, node: &Node) -> (bool, Option<Duration>) {
+    if ready(node).is_none_or(|ready| ready.status == "True") {
+        return (true, None);
+    }
+    let mut zones = shared.zones.lock().unwrap_or_else(PoisonError::into_inner);
+    let begun = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(evicts);
+    let nodes = scope.stores.nodes.list();
+    match zones.permit((node, begun), &nodes, scope.config.node_grace, Instant::now()) {
+        Permit::Now => (true, None),
+        Permit::After(wait) => (false, Some(wait)),
+        Permit::No | Permit::Withdrawn => (false, None),
+    }
+}
+
+/// Whether a taint of ours evicts pods.
+fn evicts(taint: &Taint) -> bool {
+    taint.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str())
 }
 
 /// What is said of a node that is not heard of.
@@ -136,14 +184,16 @@ fn silence(node: &mut Node, now: Timestamp) {
 }
 
 /// The taints of a node: those of others as they are, ours as its conditions say. Those that are right keep their time.
-fn taints(node: &Node, now: Timestamp) -> Vec<Taint> {
+///
+/// `evict` tells whether one that evicts pods may be among them.
+fn taints(node: &Node, evict: bool, now: Timestamp) -> Vec<Taint> {
     let current = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     for (name, bad, taint) in CONDITION_TAINTS {
         if conditions.iter().any(|condition| condition.type_ == name && condition.status == bad) {
             wanted.push((taint, "NoSchedule"));
-            if name == "Ready" {
+            if name == "Ready" && evict {
                 wanted.push((taint, "NoExecute"));
             }
         }
@@ -157,9 +207,7 @@ fn taints(node: &Node, now: Timestamp) -> Vec<Taint> {
     }
     let ours = |taint: &Taint| {
         let known = taint.key == UNSCHEDULABLE || CONDITION_TAINTS.iter().any(|(_, _, key)| taint.key == *key);
-        known
-            && (taint.effect == "NoSchedule"
-                || (taint.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str())))
+        known && (taint.effect == "NoSchedule" || evicts(taint))
     };
     let is = |taint: &Taint, (key, effect): &(&str, &str)| taint.key == *key && taint.effect == *effect;
     let mut taints: Vec<Taint> =
@@ -207,7 +255,10 @@ mod tests {
     }
 
     fn shown(node: &Node) -> Vec<String> {
-        taints(node, Timestamp::UNIX_EPOCH).iter().map(|taint| format!("{}:{}", taint.key, taint.effect)).collect()
+        taints(node, true, Timestamp::UNIX_EPOCH)
+            .iter()
+            .map(|taint| format!("{}:{}", taint.key, taint.effect))
+            .collect()
     }
 
     #[test]
@@ -232,7 +283,7 @@ mod tests {
     fn a_taint_that_stays_keeps_its_time() {
         let own = json!([{"key": UNREACHABLE, "effect": "NoSchedule", "timeAdded": "2026-01-01T00:00:00Z"}, {"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}]);
         let node = node("Unknown", false, own);
-        assert_eq!(taints(&node, Timestamp::UNIX_EPOCH), node.spec.unwrap().taints.unwrap());
+        assert_eq!(taints(&node, true, Timestamp::UNIX_EPOCH), node.spec.unwrap().taints.unwrap());
     }
 
     #[test]

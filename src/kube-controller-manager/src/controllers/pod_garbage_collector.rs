@@ -12,6 +12,9 @@ use crate::pods;
 use crate::scope::{Scope, gone_is_fine};
 use crate::stores::BY_NODE;
 
+/// Says of a node that it is off for good: what ran there may run elsewhere.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
 /// A node may be deleted and registered again; its pods wait that long.
 const QUARANTINE: Duration = Duration::from_secs(40);
 
@@ -21,6 +24,8 @@ enum Item {
     Node(String),
     /// A pod that was deleted before it was bound.
     Unbound(ObjectKey),
+    /// A node that is said to be out of service.
+    Off(String),
     /// The number of ended pods.
     Ended,
 }
@@ -30,8 +35,11 @@ pub(super) async fn run(scope: Scope) {
     scope.stores.nodes.synced().await;
     let gone = queue.clone();
     scope.stores.nodes.on_event(move |event: &Event<Node>| {
-        if let Event::Deleted(node) = event {
-            gone.add_after(Item::Node(node.metadata.name.clone().unwrap_or_default()), QUARANTINE);
+        let name = event.object().metadata.name.clone().unwrap_or_default();
+        match event {
+            Event::Deleted(_) => gone.add_after(Item::Node(name), QUARANTINE),
+            _ if is_off(event.object()) => gone.add(Item::Off(name)),
+            _ => {}
         }
     });
     let (changed, nodes, threshold) = (queue.clone(), scope.stores.nodes.clone(), scope.config.ended_pods);
@@ -43,10 +51,11 @@ pub(super) async fn run(scope: Scope) {
         match pods::node(pod) {
             "" if is_deleting(pod.as_ref()) => changed.add(Item::Unbound(ObjectKey::of(pod.as_ref()))),
             "" => {}
-            node if nodes.get(&ObjectKey::cluster(node)).is_none() => {
-                changed.add_after(Item::Node(node.to_owned()), QUARANTINE);
-            }
-            _ => {}
+            name => match nodes.get(&ObjectKey::cluster(name)) {
+                None => changed.add_after(Item::Node(name.to_owned()), QUARANTINE),
+                Some(node) if is_deleting(pod.as_ref()) && is_off(&node) => changed.add(Item::Off(name.to_owned())),
+                Some(_) => {}
+            },
         }
         let ended_now = pods::has_ended(pod) && event.old().is_none_or(|old| !pods::has_ended(old));
         if ended_now && threshold > 0 {
@@ -77,6 +86,15 @@ async fn reconcile(scope: Scope, item: Item) -> Result<Requeue, kube::Error> {
                 remove(&scope, &pod).await?;
             }
         }
+        Item::Off(name) => {
+            if scope.stores.nodes.get(&ObjectKey::cluster(&name)).is_some_and(|node| is_off(&node)) {
+                let mut pods = scope.stores.pods.by_index(BY_NODE, &name);
+                pods.retain(|pod| is_deleting(pod.as_ref()));
+                for pod in pods {
+                    remove(&scope, &pod).await?;
+                }
+            }
+        }
         Item::Ended => {
             let mut ended = scope.stores.pods.list();
             ended.retain(|pod| pods::has_ended(pod) && !is_deleting(pod.as_ref()));
@@ -88,6 +106,13 @@ async fn reconcile(scope: Scope, item: Item) -> Result<Requeue, kube::Error> {
         }
     }
     Ok(Requeue::No)
+}
+
+/// Whether a node was said to be out of service, and does not say otherwise itself.
+fn is_off(node: &Node) -> bool {
+    let told = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == OUT_OF_SERVICE);
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    told && !conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Nobody is left to wait for: the pod goes without a grace period.

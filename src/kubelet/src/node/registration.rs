@@ -22,6 +22,10 @@ use super::status::{self, Picture};
 use super::{facts, lease};
 use crate::config::Config;
 
+/// The rest between two tries to renew the lease.
+const RENEWAL_RETRY: Duration = Duration::from_secs(1);
+/// How long a server may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 /// First wait after a failed registration.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest wait after a failed registration.
@@ -58,13 +62,17 @@ impl Registration {
         let info = facts::system_info(&self.runtime_version);
         let mut told = self.register(&info).await;
         let mut told_at = Instant::now();
-        let mut beat = tokio::time::interval(self.config.lease_duration / 4);
+        let period = self.config.lease_duration / 4;
+        let mut beat = tokio::time::interval(period);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = self.node.subscribe();
         loop {
             let mut deleted = false;
             tokio::select! {
-                _ = beat.tick() => self.renew().await,
+                _ = beat.tick() => if !self.renew(period).await {
+                    // The cluster must not wait a whole period for word of a node that found a server again.
+                    beat.reset_after(RENEWAL_RETRY);
+                },
                 changed = self.state.changed() => if changed.is_err() { return },
                 event = events.recv() => match event {
                     Some(controller_runtime::Event::Deleted(_)) => deleted = true,
@@ -80,19 +88,30 @@ impl Registration {
             let now = self.picture(&info, &told).await;
             let due = told_at.elapsed() >= self.config.status_report;
             if due || status::differs(&told, &now) {
-                match self.patch(&now).await {
-                    Ok(()) => (told, told_at) = (now, Instant::now()),
-                    Err(error) => tracing::debug!(%error, "the status of the node was not told"),
+                match tokio::time::timeout(ANSWER, self.patch(&now)).await {
+                    Ok(Ok(())) => (told, told_at) = (now, Instant::now()),
+                    Ok(Err(error)) => tracing::debug!(%error, "the status of the node was not told"),
+                    Err(_) => tracing::debug!("the status of the node was not told: no answer"),
                 }
             }
         }
     }
 
-    async fn renew(&self) {
+    /// Whether the lease was renewed. A server that says nothing is given up: the next try may reach another one.
+    async fn renew(&self, patience: Duration) -> bool {
         let name = &self.config.identity.name;
         let node = self.node.get(&ObjectKey::cluster(name));
-        if let Err(error) = lease::renew(&self.client, name, node.as_deref(), self.config.lease_duration).await {
-            tracing::warn!(%error, "the lease of the node was not renewed");
+        let renewal = lease::renew(&self.client, name, node.as_deref(), self.config.lease_duration);
+        match tokio::time::timeout(patience, renewal).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the lease of the node was not renewed");
+                false
+            }
+            Err(_) => {
+                tracing::warn!(?patience, "the lease of the node was not renewed: no answer");
+                false
+            }
         }
     }
 
@@ -107,12 +126,13 @@ impl Registration {
                 }
                 self.patch(&status).await
             };
-            match registered.await {
-                Ok(()) => {
+            match tokio::time::timeout(ANSWER, registered).await {
+                Ok(Ok(())) => {
                     tracing::info!(node = self.config.identity.name, "registered");
                     return status;
                 }
-                Err(error) => tracing::debug!(%error, "not registered yet"),
+                Ok(Err(error)) => tracing::debug!(%error, "not registered yet"),
+                Err(_) => tracing::debug!("not registered yet: no answer"),
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LAST_RETRY);

@@ -39,7 +39,7 @@ pub(super) async fn finish(pod: &mut PodLoop) -> Flow {
         if deleted.is_some() {
             pod.tell();
         }
-        if let Err(error) = stop::pod(&pod.node, &pod.desired.pod, &pod.observed, grace).await {
+        if let Err(error) = stop(pod, grace).await {
             return pod.trouble("FailedKillPod", &error.to_string());
         }
         return Flow::Again;
@@ -56,6 +56,21 @@ pub(super) async fn finish(pod: &mut PodLoop) -> Flow {
         return Flow::Wait(None);
     }
     remove(pod).await
+}
+
+/// Ends everything of the pod; as long as that takes, what its readiness probes find is still told: where no other pod
+/// serves, one that is ending does, if it still answers.
+async fn stop(pod: &mut PodLoop, grace: Duration) -> Result<(), cri::CriError> {
+    let (node, wanted, observed) = (pod.node.clone(), pod.desired.pod.clone(), pod.observed.clone());
+    let wake = pod.wake.clone();
+    let stopping = stop::pod(&node, &wanted, &observed, grace);
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            outcome = &mut stopping => return outcome,
+            () = wake.notified() => pod.tell(),
+        }
+    }
 }
 
 /// Gives back volumes, control group and bookings.

@@ -191,7 +191,7 @@ fn endpoint(observed: &Observed<'_>, pod: &Pod, family: &str) -> Option<Endpoint
         })?;
     let spec = observed.service.spec.as_ref();
     let publishes = spec.and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false);
-    let (serving, terminating) = (publishes || pods::is_ready(pod), is_deleting(pod));
+    let (serving, terminating) = (pods::is_ready(pod), is_deleting(pod));
     let node = Some(pods::node(pod)).filter(|node| !node.is_empty());
     let service_name = observed.service.metadata.name.as_deref();
     let in_service = pod.spec.as_ref().and_then(|spec| spec.subdomain.as_deref()) == service_name;
