@@ -32,7 +32,7 @@ fn the_resource_version_comes_from_the_revision() {
 
 #[test]
 fn the_message_made_of_what_was_written_is_that_of_the_stored_bytes() {
-    let codec = ObjectCodec::new(row("configmaps"));
+    let codec = ObjectCodec::new(row("configmaps"), &Encryption::load(None).unwrap());
     let tree = object(value!({
         "kind": "ConfigMap", "apiVersion": "v1", "data": {"a": "b", "c": "\u{e9}\n"},
         "metadata": {"name": "x", "namespace": "y", "labels": {"z": "1", "a": "2"}, "generation": 3},
