@@ -84,6 +84,60 @@ pub(crate) fn port_or_name(errors: &mut Errors, path: &Path, value: &Value) {
     }
 }
 
+/// A path must stay where it begins: no step up.
+pub(crate) fn no_step_up(errors: &mut Errors, path: &Path, text: &str) {
+    if text.split('/').any(|step| step == "..") {
+        errors.push(FieldError::invalid(path, text, "must not contain '..'"));
+    }
+}
+
+/// A path must lead down from where it begins.
+pub(crate) fn inner_path(errors: &mut Errors, path: &Path, text: &str) {
+    if text.starts_with('/') {
+        errors.push(FieldError::invalid(path, text, "must be a relative path"));
+    }
+    no_step_up(errors, path, text);
+}
+
+/// Whether a field is set, even to nothing special.
+pub(crate) fn set(map: &Map, key: &str) -> bool {
+    map.get(key).is_some_and(|value| !value.is_null())
+}
+
+/// A field that may not be set here.
+pub(crate) fn unset(errors: &mut Errors, path: &Path, map: &Map, key: &str, why: &str) {
+    if set(map, key) {
+        errors.push(FieldError::forbidden(path.child(key), why));
+    }
+}
+
+/// An address in either family.
+pub(crate) fn ip(errors: &mut Errors, path: &Path, text: &str) {
+    if text.parse::<std::net::IpAddr>().is_err() {
+        errors.push(FieldError::invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+    }
+}
+
+/// A range of addresses in either family.
+pub(crate) fn cidr(errors: &mut Errors, path: &Path, text: &str) {
+    if text.parse::<ipnet::IpNet>().is_err() {
+        let wrong = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        errors.push(FieldError::invalid(path, text, wrong));
+    }
+}
+
+/// A number in a field, if there is one, must be greater than zero.
+pub(crate) fn positive(errors: &mut Errors, path: &Path, map: &Map, key: &str) {
+    if let Some(number) = number(map, key).filter(|number| *number <= 0) {
+        errors.push(FieldError::invalid(path.child(key), number, "must be greater than 0"));
+    }
+}
+
+/// The texts in the list of a field, with their places.
+pub(crate) fn texts<'a>(map: &'a Map, key: &str) -> impl Iterator<Item = (usize, &'a str)> {
+    list(map, key).iter().enumerate().map(|(index, value)| (index, value.as_str().unwrap_or_default()))
+}
+
 /// A whole number that is not negative, or a percentage.
 pub(crate) fn number_or_percent(errors: &mut Errors, path: &Path, value: Option<&Value>) {
     match value {

@@ -24,6 +24,8 @@ mod resource;
 mod scheduling;
 mod storage;
 
+pub(crate) use core::check_claim;
+
 /// The rows of each group.
 pub(crate) const GROUPS: &[&[ResourceDescriptor]] = &[
     core::ROWS,

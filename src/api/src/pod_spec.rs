@@ -5,10 +5,15 @@ mod defaults;
 mod probes;
 mod resources;
 mod scheduling;
+mod security;
+mod sources;
 mod volumes;
+mod whole;
 
 pub(crate) use defaults::{fill_pod_spec, fill_template};
 pub(crate) use resources::amount;
+pub(crate) use scheduling::check_node_term;
+pub(crate) use sources::{check_driver, check_source};
 
 use crate::check::{self, Errors};
 use apimachinery::field::{FieldError, Path};
@@ -46,6 +51,8 @@ pub(crate) fn check_spec(errors: &mut Errors, path: &Path, spec: &Map) {
         }
     }
     check_times(errors, path, spec);
+    security::check_pod(errors, path, spec);
+    whole::check_whole(errors, path, spec);
     check_host_namespaces(errors, path, spec);
     check_aliases(errors, path, spec);
     scheduling::check_scheduling(errors, path, spec);
@@ -117,10 +124,7 @@ fn check_aliases(errors: &mut Errors, path: &Path, spec: &Map) {
     for (index, alias) in check::maps(spec, "hostAliases") {
         let ip = alias.str("ip");
         let path = path.child("hostAliases").index(index);
-        if ip.parse::<std::net::IpAddr>().is_err() {
-            let wrong = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            errors.push(FieldError::invalid(path.child("ip"), ip, wrong));
-        }
+        check::ip(errors, &path.child("ip"), ip);
         for (at, name) in check::list(alias, "hostnames").iter().enumerate() {
             let path = path.child("hostnames").index(at);
             check::named(errors, &path, name.as_str().unwrap_or_default(), names::dns1123_subdomain);

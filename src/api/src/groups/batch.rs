@@ -1,6 +1,7 @@
 //! The group `batch`: jobs.
 
 mod job;
+mod schedule;
 
 use crate::resource::ResourceDescriptor as Row;
 

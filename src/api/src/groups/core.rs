@@ -9,7 +9,7 @@ mod quota;
 mod service;
 mod volume;
 
-pub(super) use volume::check_claim;
+pub(crate) use volume::check_claim;
 
 use super::apps;
 use crate::resource::{Action, CREATE_ONLY, ResourceDescriptor as Row, SUB_VERBS, Subresource as Sub};

@@ -1,6 +1,6 @@
 //! The rules for containers: names, images, ports, environment, mounts, resources.
 
-use super::{probes, resources};
+use super::{probes, resources, security};
 use crate::check::{self, Errors};
 use apimachinery::field::{FieldError, Path};
 use apimachinery::names;
@@ -12,6 +12,9 @@ const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 
 pub(super) fn check_containers(errors: &mut Errors, path: &Path, spec: &Map, volumes: &HashSet<String>) {
     let mut names = HashSet::new();
+    let host_users = spec.get("hostUsers") != Some(&Value::Bool(false));
+    let on_host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
+    let claims: Vec<&str> = check::maps(spec, "resourceClaims").map(|(_, claim)| claim.str("name")).collect();
     if check::list(spec, "containers").is_empty() {
         errors.push(FieldError::required(path.child("containers"), ""));
     }
@@ -25,8 +28,17 @@ pub(super) fn check_containers(errors: &mut Errors, path: &Path, spec: &Map, vol
                 errors.push(FieldError::duplicate(path.child("name"), name));
             }
             check_container(errors, &path, container, volumes);
+            let context = check::part(container, "securityContext");
+            security::check_container(errors, &path.child("securityContext"), context, host_users);
             check_ports(errors, &path, container, &mut host_ports);
+            if on_host_network {
+                check_ports_of_host(errors, &path, container);
+            }
             check_roles(errors, &path, container, list);
+            resources::check_claims(errors, &path.child("resources"), check::part(container, "resources"), &claims);
+            if list == "ephemeralContainers" {
+                check_ephemeral(errors, &path, container, spec);
+            }
         }
     }
 }
@@ -47,8 +59,63 @@ fn check_container(errors: &mut Errors, path: &Path, container: &Map, volumes: &
     check_env(errors, path, container);
     resources::check_resources(errors, &path.child("resources"), check::part(container, "resources"));
     check_mounts(errors, path, container, volumes);
+    check_devices(errors, path, container, volumes);
     probes::check_lifecycle(errors, path, container);
-    check_security(errors, &path.child("securityContext"), check::part(container, "securityContext"));
+    resources::check_resize_policy(errors, path, container);
+}
+
+/// What a container that is only added to look around may not have.
+fn check_ephemeral(errors: &mut Errors, path: &Path, container: &Map, spec: &Map) {
+    let why = "cannot be set for an Ephemeral Container";
+    for key in ["ports", "resizePolicy"] {
+        check::unset(errors, path, container, key, why);
+    }
+    if !check::part(container, "resources").is_empty() {
+        errors.push(FieldError::forbidden(path.child("resources"), why));
+    }
+    for (index, mount) in check::maps(container, "volumeMounts") {
+        let path = path.child("volumeMounts").index(index);
+        for key in ["subPath", "subPathExpr"].iter().filter(|key| !mount.str(key).is_empty()) {
+            errors.push(FieldError::forbidden(path.child(key), why));
+        }
+    }
+    let target = container.str("targetContainerName");
+    let known = ["containers", "initContainers"].iter().flat_map(|list| check::maps(spec, list));
+    if !target.is_empty() && !known.into_iter().any(|(_, one)| one.str("name") == target) {
+        errors.push(FieldError::not_found(path.child("targetContainerName"), target));
+    }
+}
+
+fn check_ports_of_host(errors: &mut Errors, path: &Path, container: &Map) {
+    for (index, port) in check::maps(container, "ports") {
+        let (inner, outer) = (check::number(port, "containerPort"), check::number(port, "hostPort").unwrap_or(0));
+        if let Some(inner) = inner.filter(|inner| outer != 0 && outer != *inner) {
+            let wrong = "must match `hostPort` when `hostNetwork` is true";
+            let path = path.child("ports").index(index).child("containerPort");
+            errors.push(FieldError::invalid(path, inner, wrong));
+        }
+    }
+}
+
+/// Volumes a container uses as block devices.
+fn check_devices(errors: &mut Errors, path: &Path, container: &Map, volumes: &HashSet<String>) {
+    let mut seen = HashSet::new();
+    for (index, device) in check::maps(container, "volumeDevices") {
+        let path = path.child("volumeDevices").index(index);
+        let (name, place) = (device.str("name"), device.str("devicePath"));
+        check::required(errors, &path.child("name"), name);
+        if !name.is_empty() && !volumes.contains(name) {
+            errors.push(FieldError::not_found(path.child("name"), name));
+        }
+        check::required(errors, &path.child("devicePath"), place);
+        check::no_step_up(errors, &path.child("devicePath"), place);
+        if !seen.insert(place) {
+            errors.push(FieldError::invalid(path.child("devicePath"), place, "must be unique"));
+        }
+        if check::maps(container, "volumeMounts").any(|(_, mount)| mount.str("name") == name) {
+            errors.push(FieldError::invalid(path.child("name"), name, "must not already exist in volumeMounts"));
+        }
+    }
 }
 
 /// What only some containers may have.
@@ -89,7 +156,7 @@ fn check_ports(errors: &mut Errors, path: &Path, container: &Map, host_ports: &m
             check::port(errors, &path.child("hostPort"), number);
             let taken = (port.str("protocol").to_owned(), port.str("hostIP").to_owned(), number);
             if !host_ports.insert(taken) {
-                let text = format!("{}/{}/{number}", port.str("hostIP"), port.str("protocol"));
+                let text = format!("{}/{}/{number}", port.str("protocol"), port.str("hostIP"));
                 errors.push(FieldError::duplicate(path.child("hostPort"), text));
             }
         }
@@ -99,6 +166,7 @@ fn check_ports(errors: &mut Errors, path: &Path, container: &Map, host_ports: &m
 }
 
 fn check_env(errors: &mut Errors, path: &Path, container: &Map) {
+    check_env_from(errors, &path.child("envFrom"), container);
     for (index, env) in check::maps(container, "env") {
         let path = path.child("env").index(index);
         check::required_named(errors, &path.child("name"), env.str("name"), names::env_var_name);
@@ -119,6 +187,30 @@ fn check_env(errors: &mut Errors, path: &Path, container: &Map) {
                 errors.push(FieldError::invalid(&path, "", wrong));
             }
             1 => check_env_source(errors, &path, from),
+            _ => {
+                let wrong = "may not have more than one field specified at a time";
+                errors.push(FieldError::invalid(&path, "", wrong));
+            }
+        }
+    }
+}
+
+fn check_env_from(errors: &mut Errors, path: &Path, container: &Map) {
+    for (index, source) in check::maps(container, "envFrom") {
+        let path = path.index(index);
+        if !source.str("prefix").is_empty() {
+            check::named(errors, &path.child("prefix"), source.str("prefix"), names::env_var_name);
+        }
+        let kinds = ["configMapRef", "secretRef"].into_iter().filter(|kind| check::set(source, kind));
+        match kinds.collect::<Vec<_>>().as_slice() {
+            [] => {
+                let wrong = "must specify one of: `configMapRef` or `secretRef`";
+                errors.push(FieldError::invalid(&path, "", wrong));
+            }
+            [kind] => {
+                let name = check::part(source, kind).str("name");
+                check::required_named(errors, &path.child(kind).child("name"), name, names::dns1123_subdomain);
+            }
             _ => {
                 let wrong = "may not have more than one field specified at a time";
                 errors.push(FieldError::invalid(&path, "", wrong));
@@ -177,12 +269,9 @@ fn check_mounts(errors: &mut Errors, path: &Path, container: &Map, volumes: &Has
         }
         for key in ["subPath", "subPathExpr"] {
             let inner = mount.str(key);
-            if inner.starts_with('/') {
-                errors.push(FieldError::invalid(path.child(key), inner, "must be a relative path"));
-            } else if inner.split('/').any(|step| step == "..") {
-                errors.push(FieldError::invalid(path.child(key), inner, "must not contain '..'"));
-            }
+            check::inner_path(errors, &path.child(key), inner);
         }
+        check_propagation(errors, &path, container, mount.str("mountPropagation"));
         if !mount.str("subPath").is_empty() && !mount.str("subPathExpr").is_empty() {
             let wrong = "subPathExpr and subPath are mutually exclusive";
             errors.push(FieldError::invalid(path.child("subPathExpr"), mount.str("subPathExpr"), wrong));
@@ -190,21 +279,13 @@ fn check_mounts(errors: &mut Errors, path: &Path, container: &Map, volumes: &Has
     }
 }
 
-fn check_security(errors: &mut Errors, path: &Path, context: &Map) {
-    let set = |key: &str| context.get(key).and_then(Value::as_bool);
-    for key in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = check::number(context, key) {
-            let wrong = "must be between 0 and 2147483647, inclusive";
-            if !(0..=i64::from(i32::MAX)).contains(&id) {
-                errors.push(FieldError::invalid(path.child(key), id, wrong));
-            }
-        }
-    }
-    if set("allowPrivilegeEscalation") == Some(false) && set("privileged") == Some(true) {
-        errors.push(FieldError::invalid(
-            path,
-            Value::Map(context.clone()),
-            "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
-        ));
+/// Mounts made in a container reach the host only from privileged ones.
+fn check_propagation(errors: &mut Errors, path: &Path, container: &Map, propagation: &str) {
+    let path = path.child("mountPropagation");
+    check::optional_one_of(errors, &path, propagation, &["Bidirectional", "HostToContainer", "None"]);
+    let privileged = check::part(container, "securityContext").get("privileged") == Some(&Value::Bool(true));
+    if propagation == "Bidirectional" && !privileged {
+        let wrong = "Bidirectional mount propagation is available only to privileged containers";
+        errors.push(FieldError::forbidden(path, wrong));
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::check::{self, Errors};
 use apimachinery::field::{FieldError, Path};
+use apimachinery::names;
 use apimachinery::quantity::Quantity;
 use apimachinery::value::{Map, Value};
+use std::collections::HashSet;
 
 /// A quantity in a tree; one that is none counts as nothing.
 pub(crate) fn amount(value: &Value) -> Quantity {
@@ -19,6 +21,7 @@ pub(super) fn check_resources(errors: &mut Errors, path: &Path, resources: &Map)
     let requests = check::part(resources, "requests");
     for (list, amounts) in [("limits", limits), ("requests", requests)] {
         for (name, value) in amounts.iter() {
+            check_name(errors, &path.child(list).key(name), name);
             if amount(value).is_negative() {
                 let path = path.child(list).key(name);
                 errors.push(FieldError::invalid(path, value.clone(), check::NOT_NEGATIVE));
@@ -48,4 +51,44 @@ pub(super) fn check_resources(errors: &mut Errors, path: &Path, resources: &Map)
 /// CPU, memory and storage may be promised more than once; devices and huge pages may not.
 fn may_overcommit(name: &str) -> bool {
     !name.starts_with("hugepages-") && (!name.contains('/') || name.contains("kubernetes.io/"))
+}
+
+/// A resource of containers is one of ours or has a domain.
+fn check_name(errors: &mut Errors, path: &Path, name: &str) {
+    check::named(errors, path, name, names::qualified_name);
+    let standard = ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-");
+    if !name.contains('/') && !standard {
+        errors.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
+    }
+}
+
+/// What a container uses of the pod's claims for devices.
+pub(super) fn check_claims(errors: &mut Errors, path: &Path, resources: &Map, known: &[&str]) {
+    let mut seen = HashSet::new();
+    for (index, claim) in check::maps(resources, "claims") {
+        let path = path.child("claims").index(index);
+        let name = claim.str("name");
+        if name.is_empty() {
+            errors.push(FieldError::required(path.child("name"), ""));
+        } else if !seen.insert((name, claim.str("request"))) {
+            errors.push(FieldError::duplicate(&path, Value::Map(claim.clone())));
+        } else if !known.contains(&name) {
+            errors.push(FieldError::not_found(path.child("name"), name));
+        }
+    }
+}
+
+/// What is done to a container when its resources change.
+pub(super) fn check_resize_policy(errors: &mut Errors, path: &Path, container: &Map) {
+    let mut seen = HashSet::new();
+    for (index, policy) in check::maps(container, "resizePolicy") {
+        let path = path.child("resizePolicy").index(index);
+        let name = policy.str("resourceName");
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path, name));
+        }
+        check::one_of(errors, &path.child("resourceName"), name, &["cpu", "memory"]);
+        let restart = policy.str("restartPolicy");
+        check::one_of(errors, &path.child("restartPolicy"), restart, &["NotRequired", "RestartContainer"]);
+    }
 }

@@ -4,6 +4,7 @@ use crate::check::{self, Errors};
 use apimachinery::field::{FieldError, Path};
 use apimachinery::names;
 use apimachinery::value::{Map, Value};
+use std::collections::HashSet;
 
 pub(super) fn check_scheduling(errors: &mut Errors, path: &Path, spec: &Map) {
     check::labels(errors, &path.child("nodeSelector"), check::part(spec, "nodeSelector"));
@@ -11,8 +12,14 @@ pub(super) fn check_scheduling(errors: &mut Errors, path: &Path, spec: &Map) {
         check_toleration(errors, &path.child("tolerations").index(index), toleration);
     }
     let spread = path.child("topologySpreadConstraints");
+    let mut seen = HashSet::new();
     for (index, constraint) in check::maps(spec, "topologySpreadConstraints") {
         check_spread(errors, &spread.index(index), constraint);
+        let pair = (constraint.str("topologyKey"), constraint.str("whenUnsatisfiable"));
+        if !seen.insert(pair) {
+            let path = spread.index(index).child("{topologyKey, whenUnsatisfiable}");
+            errors.push(FieldError::duplicate(path, format!("{{{}, {}}}", pair.0, pair.1)));
+        }
     }
     let affinity = check::part(spec, "affinity");
     check_node_affinity(errors, &path.child("affinity"), check::part(affinity, "nodeAffinity"));
@@ -23,6 +30,13 @@ pub(super) fn check_scheduling(errors: &mut Errors, path: &Path, spec: &Map) {
     for (index, gate) in check::maps(spec, "schedulingGates") {
         let path = path.child("schedulingGates").index(index).child("name");
         check::named(errors, &path, gate.str("name"), names::qualified_name);
+        if check::maps(spec, "schedulingGates").take(index).any(|(_, one)| one.str("name") == gate.str("name")) {
+            errors.push(FieldError::duplicate(path, gate.str("name")));
+        }
+    }
+    for (index, gate) in check::maps(spec, "readinessGates") {
+        let path = path.child("readinessGates").index(index).child("conditionType");
+        check::named(errors, &path, gate.str("conditionType"), names::qualified_name);
     }
 }
 
@@ -76,6 +90,19 @@ fn check_spread(errors: &mut Errors, path: &Path, constraint: &Map) {
     );
     if let Some(selector) = constraint.get("labelSelector") {
         check::selector(errors, &path.child("labelSelector"), selector);
+    } else if !check::list(constraint, "matchLabelKeys").is_empty() {
+        let wrong = "must not be specified when labelSelector is not set";
+        errors.push(FieldError::forbidden(path.child("matchLabelKeys"), wrong));
+    }
+    check::positive(errors, path, constraint, "minDomains");
+    if let Some(least) = check::number(constraint, "minDomains")
+        && constraint.str("whenUnsatisfiable") != "DoNotSchedule"
+    {
+        let wrong = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway";
+        errors.push(FieldError::invalid(path.child("minDomains"), least, wrong));
+    }
+    for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+        check::optional_one_of(errors, &path.child(key), constraint.str(key), &["Honor", "Ignore"]);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The rules for volumes: unique names, exactly one source, sources that are whole.
 
+use super::sources;
 use crate::check::{self, Errors};
+use crate::groups::check_claim;
 use apimachinery::field::{FieldError, Path};
 use apimachinery::names;
 use apimachinery::value::{Map, Value};
@@ -40,32 +42,25 @@ fn check_source(errors: &mut Errors, path: &Path, volume: &Map) {
 }
 
 fn check_one(errors: &mut Errors, path: &Path, kind: &str, source: &Map) {
-    let required: &[&str] = match kind {
-        "secret" => &["secretName"],
-        "configMap" => &["name"],
-        "persistentVolumeClaim" => &["claimName"],
-        "hostPath" => &["path"],
-        "nfs" => &["server", "path"],
-        "csi" => &["driver"],
-        _ => &[],
-    };
-    for key in required {
-        check::required(errors, &path.child(key), source.str(key));
-    }
+    sources::check_source(errors, path, kind, source);
     match kind {
-        "hostPath" => {
-            let known =
-                ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-            check::optional_one_of(errors, &path.child("type"), source.str("type"), &known);
-            if source.str("path").split('/').any(|step| step == "..") {
-                errors.push(FieldError::invalid(path.child("path"), source.str("path"), "must not contain '..'"));
-            }
-        }
         "secret" | "configMap" => check_items(errors, path, source),
+        "downwardAPI" => check_downward(errors, path, source),
         "projected" => {
             for (index, projection) in check::maps(source, "sources") {
                 check_projection(errors, &path.child("sources").index(index), projection);
             }
+        }
+        "ephemeral" => {
+            let template = path.child("volumeClaimTemplate");
+            match source.get("volumeClaimTemplate").and_then(Value::as_map) {
+                Some(claim) => check_claim(errors, &template.child("spec"), check::part(claim, "spec")),
+                None => errors.push(FieldError::required(template, "")),
+            }
+        }
+        "image" => {
+            let policies = ["Always", "IfNotPresent", "Never"];
+            check::optional_one_of(errors, &path.child("pullPolicy"), source.str("pullPolicy"), &policies);
         }
         _ => {}
     }
@@ -74,7 +69,35 @@ fn check_one(errors: &mut Errors, path: &Path, kind: &str, source: &Map) {
     }
 }
 
+/// Files with what a pod knows of itself.
+fn check_downward(errors: &mut Errors, path: &Path, source: &Map) {
+    for (index, item) in check::maps(source, "items") {
+        let path = path.child("items").index(index);
+        check::required(errors, &path.child("path"), item.str("path"));
+        check::inner_path(errors, &path.child("path"), item.str("path"));
+        match (check::set(item, "fieldRef"), check::set(item, "resourceFieldRef")) {
+            (true, true) => {
+                let wrong = "fieldRef and resourceFieldRef can not be specified simultaneously";
+                errors.push(FieldError::invalid(&path, "resource", wrong));
+            }
+            (false, false) => {
+                errors.push(FieldError::required(&path, "one of fieldRef and resourceFieldRef is required"));
+            }
+            _ => {}
+        }
+        if let Some(mode) = check::number(item, "mode") {
+            check_mode(errors, &path.child("mode"), mode);
+        }
+    }
+}
+
 fn check_projection(errors: &mut Errors, path: &Path, projection: &Map) {
+    if projection.values().filter(|value| !value.is_null()).count() > 1 {
+        errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
+    }
+    if let Some(downward) = projection.get("downwardAPI").and_then(Value::as_map) {
+        check_downward(errors, &path.child("downwardAPI"), downward);
+    }
     for kind in ["secret", "configMap"] {
         if let Some(source) = projection.get(kind).and_then(Value::as_map) {
             check::required(errors, &path.child(kind).child("name"), source.str("name"));
@@ -88,7 +111,12 @@ fn check_projection(errors: &mut Errors, path: &Path, projection: &Map) {
             let wrong = "may not specify a duration less than 10 minutes";
             errors.push(FieldError::invalid(path.child("expirationSeconds"), seconds, wrong));
         }
+        if seconds > 1 << 32 {
+            let wrong = "may not specify a duration larger than 2^32 seconds";
+            errors.push(FieldError::invalid(path.child("expirationSeconds"), seconds, wrong));
+        }
         check::required(errors, &path.child("path"), token.str("path"));
+        check::inner_path(errors, &path.child("path"), token.str("path"));
     }
 }
 
@@ -98,11 +126,7 @@ fn check_items(errors: &mut Errors, path: &Path, source: &Map) {
         check::required(errors, &path.child("key"), item.str("key"));
         let place = item.str("path");
         check::required(errors, &path.child("path"), place);
-        if place.starts_with('/') {
-            errors.push(FieldError::invalid(path.child("path"), place, "must be a relative path"));
-        } else if place.split('/').any(|step| step == "..") {
-            errors.push(FieldError::invalid(path.child("path"), place, "must not contain '..'"));
-        }
+        check::inner_path(errors, &path.child("path"), place);
         if let Some(mode) = check::number(item, "mode") {
             check_mode(errors, &path.child("mode"), mode);
         }

@@ -1,11 +1,12 @@
 //! Horizontal pod autoscalers, as version 2 stores them.
 
-use crate::check::{self, Errors};
+mod rules;
+
+use crate::check;
 use crate::fill::{fill, fill_text, part, spec};
 use crate::print::{self, AGE, NAME};
 use crate::resource::{Column, NOOP, Strategy};
 use crate::status;
-use apimachinery::field::{FieldError, Path};
 use apimachinery::object::Object;
 use apimachinery::value;
 use apimachinery::value::Value;
@@ -15,7 +16,7 @@ pub(super) const STRATEGY: Strategy = Strategy {
     prepare_create: status::drop_status,
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
-    validate,
+    validate: rules::validate,
     ..NOOP
 };
 
@@ -62,29 +63,6 @@ fn default(hpa: &mut Object) {
         fill_text(down, "selectPolicy", "Max");
         fill(down, "policies", value!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
     }
-}
-
-fn validate(hpa: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let path = Path::new("spec");
-    let (least, most) =
-        (hpa.i64_at(&["spec", "minReplicas"]).unwrap_or(1), hpa.i64_at(&["spec", "maxReplicas"]).unwrap_or_default());
-    if least < 1 {
-        let wrong = "must be greater than or equal to 1";
-        errors.push(FieldError::invalid(path.child("minReplicas"), least, wrong));
-    }
-    if most < 1 {
-        errors.push(FieldError::invalid(path.child("maxReplicas"), most, "must be greater than 0"));
-    }
-    if most < least {
-        let wrong = "must be greater than or equal to `minReplicas`";
-        errors.push(FieldError::invalid(path.child("maxReplicas"), most, wrong));
-    }
-    let target = path.child("scaleTargetRef");
-    for key in ["kind", "name"] {
-        check::required(&mut errors, &target.child(key), hpa.str_at(&["spec", "scaleTargetRef", key]));
-    }
-    errors
 }
 
 /// Each metric as current/wanted, the first two written out.

@@ -1,5 +1,8 @@
 //! Jobs and cron jobs.
 
+mod rules;
+
+use super::schedule;
 use crate::check::{self, Errors};
 use crate::fill::{fill, fill_text, make, part, spec};
 use crate::pod_spec;
@@ -28,13 +31,13 @@ pub(super) const JOB: Strategy = Strategy {
     validate: |job| {
         let mut errors = Errors::new();
         let spec = job.map_at(&["spec"]);
-        check_job(&mut errors, &Path::new("spec"), spec);
+        rules::check_job(&mut errors, &Path::new("spec"), spec);
         if spec.get("selector").is_none_or(Value::is_empty) {
             errors.push(FieldError::required("spec.selector", ""));
         }
         errors
     },
-    validate_update: validate_job_update,
+    validate_update: rules::validate_update,
     generation: true,
     ..NOOP
 };
@@ -123,58 +126,6 @@ fn run_time(job: &Object, now: Timestamp) -> String {
     }
 }
 
-fn check_job(errors: &mut Errors, path: &Path, spec: &Map) {
-    for key in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        check::not_negative(errors, path, spec, key);
-    }
-    let mode = spec.str("completionMode");
-    let known = ["Indexed", "NonIndexed"];
-    check::optional_one_of(errors, &path.child("completionMode"), mode, &known);
-    if mode == "Indexed" && !set(spec, "completions") {
-        let wrong = "when completion mode is Indexed";
-        errors.push(FieldError::required(path.child("completions"), wrong));
-    }
-    let path = path.child("template");
-    let template = check::part(spec, "template");
-    pod_spec::check_template(errors, &path, template, spec.get("selector"));
-    let policy = check::part(template, "spec").str("restartPolicy");
-    if !["OnFailure", "Never"].contains(&policy) {
-        let path = path.child("spec").child("restartPolicy");
-        errors.push(if policy == "Always" {
-            FieldError::required(path, "valid values: \"OnFailure\", \"Never\"")
-        } else {
-            FieldError::not_supported(path, policy, &["OnFailure", "Never"])
-        });
-    }
-}
-
-fn validate_job_update(new: &Object, old: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let path = Path::new("spec");
-    let (new, old) = (new.map_at(&["spec"]), old.map_at(&["spec"]));
-    // Only indexed jobs may be resized, and only both numbers together.
-    let elastic = new.str("completionMode") == "Indexed" && new.get("completions") == new.get("parallelism");
-    if !elastic {
-        check::unchanged(&mut errors, &path.child("completions"), new.get("completions"), old.get("completions"));
-    }
-    let suspended = old.get("suspend") == Some(&Value::Bool(true));
-    for key in ["selector", "template", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"] {
-        if key == "template" && suspended {
-            continue;
-        }
-        check::unchanged(&mut errors, &path.child(key), new.get(key), old.get(key));
-    }
-    errors
-}
-
 pub(super) const CRON_JOB: Strategy = Strategy {
     default: |cron| {
         let spec = spec(cron);
@@ -226,9 +177,17 @@ fn validate_cron(cron: &Object) -> Errors {
     let schedule = spec.str("schedule");
     if schedule.is_empty() {
         errors.push(FieldError::required(path.child("schedule"), ""));
-    } else if !is_schedule(schedule) {
-        let wrong = format!("expected exactly 5 fields, found {}: [{schedule}]", schedule.split_whitespace().count());
+    } else if let Err(wrong) = schedule::check(schedule) {
         errors.push(FieldError::invalid(path.child("schedule"), schedule, wrong));
+    }
+    if schedule.contains("TZ") {
+        let wrong = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.push(FieldError::invalid(path.child("schedule"), schedule, wrong));
+    }
+    if let Some(zone) = spec.get("timeZone").and_then(Value::as_str)
+        && let Err(wrong) = schedule::check_zone(zone)
+    {
+        errors.push(FieldError::invalid(path.child("timeZone"), zone, wrong));
     }
     let policy = spec.str("concurrencyPolicy");
     let known = ["Allow", "Forbid", "Replace"];
@@ -241,18 +200,7 @@ fn validate_cron(cron: &Object) -> Errors {
         errors.push(FieldError::invalid("metadata.name", cron.name(), wrong));
     }
     let template = check::part(check::part(spec, "jobTemplate"), "spec");
-    check_job(&mut errors, &path.child("jobTemplate").child("spec"), template);
+    rules::check_job(&mut errors, &path.child("jobTemplate").child("spec"), template);
     check::named(&mut errors, &Path::new("metadata.name"), cron.name(), names::dns1123_subdomain);
     errors
-}
-
-/// Five fields, or one of the words that stand for them.
-fn is_schedule(schedule: &str) -> bool {
-    if let Some(word) = schedule.strip_prefix('@') {
-        let known = ["yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly"];
-        return known.contains(&word) || word.starts_with("every ");
-    }
-    let fields: Vec<_> = schedule.split_whitespace().collect();
-    let fine = |field: &&str| field.chars().all(|c| c.is_ascii_alphanumeric() || "*/,-?".contains(c));
-    fields.len() == 5 && fields.iter().all(fine)
 }

@@ -1,6 +1,7 @@
 //! Pods and pod templates.
 
 mod columns;
+mod update;
 
 pub(super) use columns::COLUMNS;
 
@@ -21,7 +22,8 @@ pub(super) const STRATEGY: Strategy = Strategy {
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
     validate,
-    validate_update,
+    validate_update: update::validate,
+    validate_part: update::validate_part,
     generation: true,
     ..NOOP
 };
@@ -111,73 +113,6 @@ fn validate(pod: &Object) -> Errors {
         errors.push(FieldError::invalid(path, "", "must set spec.nodeName if mirror pod annotation is set"));
     }
     errors
-}
-
-/// The words for the few fields of a pod that may change.
-const FROZEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
-`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
-tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-
-fn validate_update(new: &Object, old: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let path = Path::new("spec");
-    let (new_spec, old_spec) = (new.map_at(&["spec"]), old.map_at(&["spec"]));
-    check_deadline(&mut errors, &path, new_spec, old_spec);
-    let tolerations = check::list(new_spec, "tolerations");
-    if check::list(old_spec, "tolerations").iter().any(|one| !tolerations.contains(one)) {
-        errors.push(FieldError::forbidden(
-            path.child("tolerations"),
-            "existing toleration can not be modified except its tolerationSeconds",
-        ));
-    }
-    let gates = check::list(old_spec, "schedulingGates");
-    let added = check::list(new_spec, "schedulingGates").iter().find(|gate| !gates.contains(gate));
-    if let Some(gate) = added {
-        let wrong = format!("only deletion is allowed, but found new scheduling gate '{}'", gate.str("name"));
-        errors.push(FieldError::forbidden(path.child("schedulingGates"), wrong));
-    }
-    let held = !gates.is_empty();
-    if frozen(new_spec, held) != frozen(old_spec, held) {
-        errors.push(FieldError::forbidden(&path, FROZEN));
-    }
-    errors
-}
-
-fn check_deadline(errors: &mut Errors, path: &Path, new: &Map, old: &Map) {
-    let key = "activeDeadlineSeconds";
-    match (check::number(old, key), check::number(new, key)) {
-        (Some(old), Some(new)) if new > old => {
-            let wrong = format!("must be less than or equal to previous value {old}");
-            errors.push(FieldError::invalid(path.child(key), new, wrong));
-        }
-        (Some(_), None) => {
-            let wrong = "must not update from a positive integer to nil value";
-            errors.push(FieldError::invalid(path.child(key), Value::Null, wrong));
-        }
-        _ => {}
-    }
-}
-
-/// The specification without what may change; a pod that is held back may still be steered.
-fn frozen(spec: &Map, gated: bool) -> Map {
-    let mut rest = spec.clone();
-    for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"] {
-        rest.remove(key);
-    }
-    if check::number(&rest, "terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
-        rest.insert("terminationGracePeriodSeconds", 1);
-    }
-    if gated {
-        rest.remove("nodeSelector");
-        rest.remove("affinity");
-    }
-    for list in ["containers", "initContainers"] {
-        for container in each(&mut rest, list) {
-            container.remove("image");
-        }
-    }
-    rest.retain(|_, value| !value.is_null());
-    rest
 }
 
 pub(super) const TEMPLATE: Strategy = Strategy {

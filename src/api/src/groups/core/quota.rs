@@ -1,5 +1,7 @@
 //! Limit ranges and resource quotas.
 
+mod rules;
+
 use crate::fill::{each, fill, make, spec};
 use crate::print::{self, AGE, CREATED_AT, NAME};
 use crate::resource::{Column, NOOP, Strategy};
@@ -7,8 +9,11 @@ use crate::status;
 use apimachinery::object::Object;
 use apimachinery::value::{Map, Value};
 
-pub(super) const LIMIT_RANGE: Strategy =
-    Strategy { default: |range| each(spec(range), "limits").for_each(fill_limits), ..NOOP };
+pub(super) const LIMIT_RANGE: Strategy = Strategy {
+    default: |range| each(spec(range), "limits").for_each(fill_limits),
+    validate: rules::validate_range,
+    ..NOOP
+};
 
 pub(super) const LIMIT_RANGE_COLUMNS: &[Column] = &[NAME, CREATED_AT];
 
@@ -33,6 +38,9 @@ pub(super) const QUOTA: Strategy = Strategy {
     prepare_create: status::drop_status,
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
+    validate: rules::validate_quota,
+    validate_update: rules::validate_quota_update,
+    validate_part: |_, new, _| rules::validate_quota_status(new),
     ..NOOP
 };
 

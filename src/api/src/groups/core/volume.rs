@@ -1,16 +1,18 @@
 //! Persistent volumes and their claims.
 
-use crate::check::{self, Errors};
+mod rules;
+
+pub(crate) use rules::check_claim;
+
+use crate::check::Errors;
 use crate::fill::{fill, fill_text, part, spec};
 use crate::print::{self, AGE, NAME};
 use crate::resource::{Column, NOOP, Strategy};
 use crate::status;
-use apimachinery::field::{FieldError, Path};
+use apimachinery::field::Path;
 use apimachinery::object::Object;
 use apimachinery::value;
-use apimachinery::value::{Map, Value};
-
-const MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"];
+use apimachinery::value::Value;
 
 pub(super) const VOLUME: Strategy = Strategy {
     default: |volume| {
@@ -24,14 +26,8 @@ pub(super) const VOLUME: Strategy = Strategy {
     prepare_create: |volume| volume.set_at(&["status"], value!({"phase": "Pending"})),
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
-    validate: validate_volume,
-    validate_update: |new, old| {
-        let mut errors = Errors::new();
-        let path = Path::new("spec.volumeMode");
-        let mode = ["spec", "volumeMode"];
-        check::unchanged(&mut errors, &path, new.at(&mode), old.at(&mode));
-        errors
-    },
+    validate: rules::validate_volume,
+    validate_update: rules::validate_volume_update,
     ..NOOP
 };
 
@@ -60,10 +56,10 @@ pub(super) const CLAIM: Strategy = Strategy {
     prepare_status: status::only_status,
     validate: |claim| {
         let mut errors = Errors::new();
-        check_claim(&mut errors, &Path::new("spec"), claim.map_at(&["spec"]));
+        rules::check_claim(&mut errors, &Path::new("spec"), claim.map_at(&["spec"]));
         errors
     },
-    validate_update: validate_claim_update,
+    validate_update: rules::validate_claim_update,
     ..NOOP
 };
 
@@ -106,63 +102,4 @@ fn attributes_class(object: &Object) -> Value {
 
 fn volume_mode(object: &Object) -> Value {
     Value::from(print::or(object.str_at(&["spec", "volumeMode"]), print::UNSET))
-}
-
-fn validate_volume(volume: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let path = Path::new("spec");
-    let spec = volume.map_at(&["spec"]);
-    check_modes(&mut errors, &path, spec);
-    if check::part(spec, "capacity").is_empty() {
-        errors.push(FieldError::required(path.child("capacity"), ""));
-    }
-    let policy = spec.str("persistentVolumeReclaimPolicy");
-    let known = ["Delete", "Recycle", "Retain"];
-    check::one_of(&mut errors, &path.child("persistentVolumeReclaimPolicy"), policy, &known);
-    errors
-}
-
-/// Checks the specification of a claim, also in the template of a stateful set.
-pub(crate) fn check_claim(errors: &mut Errors, path: &Path, spec: &Map) {
-    check_modes(errors, path, spec);
-    let requests = check::part(check::part(spec, "resources"), "requests");
-    if !requests.contains_key("storage") {
-        let path = path.child("resources").key("storage");
-        errors.push(FieldError::required(path, ""));
-    }
-}
-
-fn check_modes(errors: &mut Errors, path: &Path, spec: &Map) {
-    let modes = check::list(spec, "accessModes");
-    if modes.is_empty() {
-        errors.push(FieldError::required(path.child("accessModes"), "at least 1 access mode is required"));
-    }
-    for mode in modes.iter().filter_map(Value::as_str) {
-        check::one_of(errors, &path.child("accessModes"), mode, &MODES);
-    }
-    if modes.len() > 1 && modes.iter().any(|mode| mode.as_str() == Some("ReadWriteOncePod")) {
-        let wrong = "may not use ReadWriteOncePod with other access modes";
-        errors.push(FieldError::forbidden(path.child("accessModes"), wrong));
-    }
-    let mode = spec.str("volumeMode");
-    check::optional_one_of(errors, &path.child("volumeMode"), mode, &["Block", "Filesystem"]);
-}
-
-fn validate_claim_update(new: &Object, old: &Object) -> Errors {
-    let frozen = |claim: &Object| {
-        let mut spec = claim.map_at(&["spec"]).clone();
-        if old.str_at(&["spec", "volumeName"]).is_empty() {
-            spec.remove("volumeName");
-        }
-        spec.remove("resources");
-        spec.remove("volumeAttributesClassName");
-        spec
-    };
-    let mut errors = Errors::new();
-    if frozen(new) != frozen(old) {
-        let wrong = "spec is immutable after creation except resources.requests and \
-            volumeAttributesClassName for bound claims";
-        errors.push(FieldError::forbidden("spec", wrong));
-    }
-    errors
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::groups::tests::{cells, defaulted, errors, update_errors};
+use crate::groups::tests::{cells, defaulted, errors, row, update_errors};
 
 fn shown(status: Value, extra: Value) -> String {
     let mut pod = value!({
@@ -133,6 +133,66 @@ fn little_of_a_pod_may_change() {
     check(|pod| pod.set_at(&["spec", "nodeName"], "n"), 1);
     check(|pod| pod.set_at(&["spec", "containers", "0", "command"], value!(["x"])), 1);
     check(|pod| pod.set_at(&["spec", "schedulingGates"], value!([{"name": "g"}])), 1);
+    check(|pod| pod.set_at(&["spec", "containers"], value!([])), 1);
+}
+
+fn part_errors(action: crate::Action, new: Value, old: Value) -> Vec<String> {
+    let (new, old) = (defaulted("pods", new), defaulted("pods", old));
+    (row("pods").strategy.validate_part)(action, &new, &old).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn ephemeral_containers_are_added_and_stay() {
+    let pod = |containers: Value| value!({"spec": {"containers": [{"name": "c", "image": "i"}], "ephemeralContainers": (containers)}});
+    let debug = |image: &str| value!({"name": "d", "image": image});
+    let check = |new: Value, expected: &[&str]| {
+        assert_eq!(part_errors(crate::Action::EphemeralContainers, pod(new), pod(value!([(debug("a"))]))), expected);
+    };
+    let mut aimed = debug("b");
+    aimed.set_at(&["name"], "e");
+    aimed.set_at(&["targetContainerName"], "none");
+    check(value!([(debug("a"))]), &[]);
+    check(value!([(debug("a")), (aimed)]), &[r#"spec.ephemeralContainers[1].targetContainerName: Not found: "none""#]);
+    check(
+        value!([(debug("b"))]),
+        &["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"d\" may not be changed\n"],
+    );
+    check(
+        value!([]),
+        &["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"d\" may not be removed\n"],
+    );
+}
+
+#[test]
+fn a_running_pod_is_resized_within_its_class() {
+    let pod =
+        |resources: Value| value!({"spec": {"containers": [{"name": "c", "image": "i", "resources": (resources)}]}});
+    let old = || value!({"requests": {"cpu": "1", "example.com/gpu": "1"}, "limits": {"example.com/gpu": "1"}});
+    let check = |new: Value, expected: &[&str]| {
+        assert_eq!(part_errors(crate::Action::Resize, pod(new), pod(old())), expected);
+    };
+    let mut more = old();
+    more.set_at(&["requests", "cpu"], "2");
+    check(more, &[]);
+    let mut best_effort = old();
+    best_effort.remove_at(&["requests", "cpu"]);
+    check(
+        best_effort,
+        &[
+            r#"spec: Invalid value: "BestEffort": Pod QOS Class may not change as a result of resizing"#,
+            "spec.containers[0].resources.requests[cpu]: Forbidden: resource requests cannot be removed",
+        ],
+    );
+    let mut devices = old();
+    devices.set_at(&["requests", "example.com/gpu"], "2");
+    devices.set_at(&["limits", "example.com/gpu"], "2");
+    check(
+        devices,
+        &[
+            "spec.containers[0].resources.requests: Forbidden: only cpu and memory resources are mutable",
+            "spec.containers[0].resources.limits: Forbidden: only cpu and memory resources are mutable",
+        ],
+    );
 }
 
 #[test]
