@@ -58,7 +58,7 @@ fn duplicate_pools_are_refused() {
 #[test]
 fn more_memory_than_the_host_has_is_refused_before_anything_is_made() {
     let spec = "spec: {infrastructure: {libvirt: {uri: embedded}}, controlPlane: {machine: {memory: 4Ti}}}\n";
-    check("apply", spec, 4, &["4096.0 GiB of memory and this host has", "hint: give machines less memory"]);
+    check("apply", spec, 4, &["4096.0 GiB of memory and their host has", "hint: give machines less memory"]);
 }
 
 #[test]

@@ -54,10 +54,12 @@ pem=/var/lib/kubelet/pki/kubelet-client-current.pem
 [ ! -r $pem ] || echo "kubelet-certificate $(sed -n '/BEGIN CERT/,/END CERT/p' $pem | base64 -w0)"
 pki=/etc/kubernetes/pki/etcd
 if [ -r $pki/healthcheck-client.key ]; then
-  ctl="etcdctl --endpoints=https://127.0.0.1:2379 --cacert=$pki/ca.crt --cert=$pki/healthcheck-client.crt"
+  ctl="timeout 15 etcdctl --endpoints=https://127.0.0.1:2379 --cacert=$pki/ca.crt --cert=$pki/healthcheck-client.crt"
   ctl="$ctl --key=$pki/healthcheck-client.key --dial-timeout=3s --command-timeout=4s -w json"
-  echo "etcd $($ctl endpoint status 2>/dev/null | tr -d '\n')"
-  echo "members $($ctl member list 2>/dev/null | tr -d '\n')"
+  # Go starts slowly on an emulated machine: both at once.
+  echo "etcd $($ctl endpoint status 2>/dev/null | tr -d '\n')" &
+  echo "members $($ctl member list 2>/dev/null | tr -d '\n')" &
+  wait
 fi"#
     )
 }

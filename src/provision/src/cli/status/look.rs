@@ -18,6 +18,9 @@ use crate::world::{Power, Survey};
 /// How long a machine or the API may take to answer.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long a machine may take to tell everything: `etcdctl` is slow where processors are emulated.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// What was seen, and why the rest was not.
 pub(crate) struct Raw {
     pub(super) survey: Result<Survey, String>,
@@ -63,7 +66,7 @@ async fn look_at_host(context: &Context, name: &str) -> Result<HostLook, String>
     if !context.host_key_known(name) {
         return Err("it has not told its SSH host key yet".to_owned());
     }
-    let script = Script::new(host::script()).with_limit(PATIENCE * 2);
+    let script = Script::new(host::script()).with_limit(LIMIT);
     let output = async { anyhow::Ok(context.hosts.connect(name, PATIENCE).await?.run(&script).await?) };
     match output.await {
         Ok(output) => Ok(host::parse(&output.text())),
