@@ -111,7 +111,7 @@ async fn everything_that_is_wrong_is_a_problem_with_its_reason() {
     for line in [
         "demo: degraded",
         "Node Ready, v1.35.0, containerd://1.7",
-        "pods: etcd running (2 restarts)",
+        "pods: etcd running (restarts: 2)",
         "demo-small-1  small  10.80.0.11  on  SSH unreachable",
         "demo-control-plane-1 (11) leader, 3.5.16, 4 KiB",
         "  demo-control-plane-1: containerd is activating (auto-restart)",

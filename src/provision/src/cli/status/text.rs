@@ -70,7 +70,7 @@ fn component(component: &Component) -> String {
     let Component { name, state, restarts, .. } = component;
     match restarts {
         0 => format!("{name} {state}"),
-        _ => format!("{name} {state} ({restarts} restarts)"),
+        _ => format!("{name} {state} (restarts: {restarts})"),
     }
 }
 
