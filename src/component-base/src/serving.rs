@@ -1,5 +1,7 @@
 //! HTTP servers: HTTP/1.1 and HTTP/2 on one port, upgrades, and a graceful end.
 
+mod corked;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,7 +190,12 @@ async fn tls_connection<S, B>(
         PeerCertificates(owned.into())
     });
     let service = Tagged { inner: service, remote: RemoteAddr(remote), certificates };
-    serve_connection(TokioIo::new(stream), service, watcher).await;
+    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return serve_connection(TokioIo::new(stream), service, watcher).await;
+    }
+    // Many streams share the connection, and none of them can take it over.
+    let (stream, cork) = corked::cork(stream);
+    cork.drive(serve_connection(TokioIo::new(stream), service, watcher)).await;
 }
 
 async fn serve_connection<I, S, B>(io: I, service: Tagged<S>, watcher: Watcher)
