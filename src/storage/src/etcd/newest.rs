@@ -69,6 +69,8 @@ impl Etcd {
 
     async fn answer_all(self) {
         loop {
+            // Whoever is ready to ask does so first: with nobody ready this costs nothing.
+            tokio::task::yield_now().await;
             let batch = {
                 let mut queue = self.inner.asked.queue();
                 let many = queue.waiting.len().min(TOGETHER);
