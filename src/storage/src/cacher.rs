@@ -5,6 +5,7 @@ pub(crate) mod freshness;
 pub(crate) mod hub;
 mod pump;
 pub(crate) mod snapshot;
+mod written;
 
 use crate::Etcd;
 use arc_swap::ArcSwap;
@@ -78,6 +79,7 @@ pub struct Cacher<T> {
     progress: mpsc::Sender<()>,
     /// Asks the pump to read everything again.
     refill: Notify,
+    written: Mutex<written::Written<T>>,
     counters: Counters,
 }
 
@@ -113,6 +115,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             revision: watch::Sender::new(0),
             progress,
             refill: Notify::new(),
+            written: Mutex::default(),
             counters: Counters::default(),
         });
         tokio::spawn(pump::run(Arc::clone(&cacher), requests, token));

@@ -20,7 +20,12 @@ impl Store {
         let value = encode(object);
         let sealed = self.seal(key, &value)?;
         let revision = self.cacher.etcd().create(key, sealed, ttl).await?;
-        readable(self.codec.stored(&value, revision), revision)
+        self.written(key, &value, revision)
+    }
+
+    /// The object made of bytes that were written just now; the cache takes it over.
+    fn written(&self, key: &str, value: &Bytes, revision: i64) -> Result<Arc<Stored>, StorageError> {
+        readable(self.cacher.adopt(key, revision, || self.codec.stored(value, revision)), revision)
     }
 
     /// The object as a quorum of etcd knows it.
@@ -38,7 +43,8 @@ impl Store {
     /// If the value cannot be read.
     pub fn made_of(&self, kv: KeyValue) -> Result<Arc<Stored>, StorageError> {
         let revision = kv.mod_revision;
-        readable(storage::Codec::decode(&*self.codec, &kv.key, kv.value, revision), revision)
+        let decoded = storage::Codec::decode(&*self.codec, &kv.key, kv.value, revision);
+        readable(decoded.map(Arc::new), revision)
     }
 
     fn seal(&self, key: &str, value: &Bytes) -> Result<Bytes, StorageError> {
@@ -49,8 +55,8 @@ impl Store {
     }
 }
 
-fn readable(stored: Result<Stored, DecodeError>, revision: i64) -> Result<Arc<Stored>, StorageError> {
-    stored.map(Arc::new).map_err(|reason| {
+fn readable(stored: Result<Arc<Stored>, DecodeError>, revision: i64) -> Result<Arc<Stored>, StorageError> {
+    stored.map_err(|reason| {
         tracing::error!(revision, %reason, "an object cannot be read");
         StorageError::Malformed("a value cannot be decoded")
     })
@@ -108,7 +114,7 @@ impl<'a> Cursor<'a> {
         let expected = self.current.as_ref().map_or(0, |current| current.revision);
         match self.store.cacher.etcd().update(&self.key, sealed, expected, ttl).await {
             Ok(revision) => {
-                let written = readable(self.store.codec.stored(&value, revision), revision);
+                let written = self.store.written(&self.key, &value, revision);
                 written.map(Some).map_err(|error| error::from_storage(&error))
             }
             Err(error) => self.after(error).map(|()| None),

@@ -142,9 +142,9 @@ impl<T: Send + Sync + 'static> Cacher<T> {
     fn apply_put(&self, state: &mut State<T>, kv: KeyValue, changes: &mut Changes<T>) {
         let revision = kv.mod_revision;
         let (key, old) = self.known(state, &kv.key);
-        match self.decode(kv) {
-            Ok(value) => {
-                let new = Arc::new(value);
+        let left = self.left_by_writer(&kv.key, revision);
+        match left.map_or_else(|| self.decode(kv).map(Arc::new), Ok) {
+            Ok(new) => {
                 if state.broken.contains_key(&key) {
                     Arc::make_mut(&mut state.broken).remove(&key);
                 }

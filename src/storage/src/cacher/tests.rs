@@ -530,3 +530,27 @@ async fn what_is_made_of_an_event_is_made_once_for_all_its_watchers() {
     }
     assert_eq!(made.len(), 2, "{made:?}");
 }
+
+#[tokio::test]
+async fn what_a_writer_made_is_what_the_cache_keeps() {
+    let world = World::new().await;
+    let cache = world.cache().await;
+    let mut watcher = cache.watch(&world.prefix, Since::Now).unwrap();
+    let mut shared = 0;
+    for n in 0..50 {
+        let (key, name) = (world.key(&n.to_string()), n.to_string());
+        let revision = world.create(&name, "x").await;
+        let made: Result<_, DecodeError> = cache.adopt(&key, revision, || Ok(("x".to_owned(), revision)));
+        let made = made.unwrap();
+        let CacheEvent::Put { new, .. } = next(&mut watcher).await.unwrap() else { panic!("no put") };
+        assert_eq!(*new, *made);
+        shared += usize::from(Arc::ptr_eq(&new, &made));
+        // A value for another revision is not taken.
+        let other: Result<_, DecodeError> = cache.adopt(&key, revision + 1000, || Ok(("y".to_owned(), 0)));
+        assert_eq!(*other.unwrap(), ("y".to_owned(), 0));
+        assert!(cache.get(&key).unwrap().is_some_and(|kept| Arc::ptr_eq(&kept, &new)));
+    }
+    assert!(shared > 0);
+    let failed: Result<Arc<Item>, &str> = cache.adopt("nowhere", 1, || Err("no"));
+    assert_eq!(failed.unwrap_err(), "no");
+}
