@@ -8,6 +8,7 @@ use anyhow::Context;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::task::JoinSet;
 
 use super::single::{self, Spent, per};
@@ -28,20 +29,43 @@ pub(super) async fn measure(
     samples: &mut Samples,
 ) -> anyhow::Result<()> {
     super::fill(line, config, config.events.min(config.objects)).await?;
-    for (connections, encoding) in [
-        (config.connections, Encoding::Json),
-        (config.connections, Encoding::Protobuf),
-        (config.watchers, Encoding::Json),
+    let shared = config.connections;
+    for (connections, encoding, pace) in [
+        (shared, Encoding::Json, Pace::OneByOne),
+        (shared, Encoding::Protobuf, Pace::OneByOne),
+        (config.watchers, Encoding::Json, Pace::OneByOne),
+        (shared, Encoding::Json, Pace::Burst),
+        (shared, Encoding::Protobuf, Pace::Burst),
+        (config.watchers, Encoding::Json, Pace::Burst),
     ] {
         let crowd = Crowd::gather(subject, line, config, (connections, encoding)).await?;
-        let spent = Spent::on(subject, crowd.see_updates(line, config, encoding)).await?;
+        let spent = Spent::on(subject, crowd.see_updates(line, config, (encoding, pace))).await?;
         let delivered = config.watchers * config.events;
-        let name = format!("watch, {}, {} watchers on {connections} connections", encoding.name(), config.watchers);
+        let (pace, watchers) = (pace.name(), config.watchers);
+        let name = format!("watch, {}, {pace}, {watchers} on {connections} connections", encoding.name());
         samples.less(format!("{name}: CPU of the server per event"), "µs", per(spent.server, delivered));
         samples.more(format!("{name}: rate"), "/s", number(delivered) / spent.time.as_secs_f64());
         crowd.leave().await;
     }
     Ok(())
+}
+
+/// How fast things change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// The next write comes when everybody has seen the last one.
+    OneByOne,
+    /// As fast as writes are taken, so that events may travel together.
+    Burst,
+}
+
+impl Pace {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OneByOne => "one by one",
+            Self::Burst => "in a burst",
+        }
+    }
 }
 
 /// Everybody who watches.
@@ -58,6 +82,30 @@ struct Seen {
     reached: Notify,
 }
 
+impl Seen {
+    /// Completes when so many events have been seen since the beginning.
+    fn expect(&self, wanted: usize) -> Notified<'_> {
+        self.wanted.store(wanted, Ordering::SeqCst);
+        self.reached.notified()
+    }
+
+    async fn wait(&self, reached: Notified<'_>) -> anyhow::Result<()> {
+        let seen = || self.events.load(Ordering::SeqCst);
+        if seen() >= self.wanted.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let waited = tokio::time::timeout(PATIENCE, reached).await;
+        waited.map_err(|_| anyhow::anyhow!("after {PATIENCE:?} only {} events were delivered", seen()))
+    }
+
+    fn count(&self, events: usize) {
+        let total = self.events.fetch_add(events, Ordering::SeqCst) + events;
+        if total >= self.wanted.load(Ordering::SeqCst) {
+            self.reached.notify_waiters();
+        }
+    }
+}
+
 impl Crowd {
     async fn gather(
         subject: &Subject,
@@ -71,7 +119,7 @@ impl Crowd {
         let query = format!("?watch=1&resourceVersion={version}&timeoutSeconds=600");
         let question = Question::get(single::path("") + &query, encoding);
         let seen = Arc::new(Seen::default());
-        seen.wanted.store(config.watchers * config.events, Ordering::SeqCst);
+        seen.wanted.store(usize::MAX, Ordering::SeqCst);
         let mut watchers = JoinSet::new();
         let mut lines = Vec::new();
         for _ in 0..connections.max(1) {
@@ -85,17 +133,30 @@ impl Crowd {
     }
 
     /// Writes and waits until everybody has seen every write.
-    async fn see_updates(&self, line: &Line, config: &Config, encoding: Encoding) -> anyhow::Result<()> {
-        let reached = self.seen.reached.notified();
+    async fn see_updates(
+        &self,
+        line: &Line,
+        config: &Config,
+        (encoding, pace): (Encoding, Pace),
+    ) -> anyhow::Result<()> {
         let (size, objects) = (config.size, config.events.min(config.objects));
-        let version = 100 + rand_version();
-        single::in_flight(line, 0..config.events, move |number| {
-            single::put(number % objects, version + number, size, encoding)
-        })
-        .await?;
-        let waited = tokio::time::timeout(PATIENCE, reached).await;
-        let seen = self.seen.events.load(Ordering::SeqCst);
-        waited.map_err(|_| anyhow::anyhow!("after {PATIENCE:?} only {seen} events were delivered"))
+        let version = new_version();
+        let question = move |number: usize| single::put(number % objects, version + number, size, encoding);
+        match pace {
+            Pace::Burst => {
+                let reached = self.seen.expect(config.watchers * config.events);
+                single::in_flight(line, 0..config.events, question).await?;
+                self.seen.wait(reached).await
+            }
+            Pace::OneByOne => {
+                for number in 0..config.events {
+                    let reached = self.seen.expect(config.watchers * (number + 1));
+                    line.size(&question(number)).await?;
+                    self.seen.wait(reached).await?;
+                }
+                Ok(())
+            }
+        }
     }
 
     async fn leave(mut self) {
@@ -104,20 +165,16 @@ impl Crowd {
 }
 
 /// A number that no earlier crowd has seen, so that every update changes something.
-fn rand_version() -> usize {
+fn new_version() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.fetch_add(100_000, Ordering::SeqCst)
+    100 + NEXT.fetch_add(100_000, Ordering::SeqCst)
 }
 
 async fn follow(mut body: Incoming, encoding: Encoding, seen: Arc<Seen>) -> anyhow::Result<()> {
     let mut counter = Counter::new(encoding);
     while let Some(frame) = body.frame().await {
         let frame = frame.context("the watch broke")?;
-        let events = frame.data_ref().map_or(0, |piece| counter.count(piece));
-        let total = seen.events.fetch_add(events, Ordering::SeqCst) + events;
-        if total >= seen.wanted.load(Ordering::SeqCst) {
-            seen.reached.notify_waiters();
-        }
+        seen.count(frame.data_ref().map_or(0, |piece| counter.count(piece)));
     }
     Ok(())
 }
