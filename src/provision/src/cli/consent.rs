@@ -41,12 +41,26 @@ impl<'a> Consent<'a> {
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         let new: Vec<&Step> = plan.steps.iter().filter(|step| destroys(step) && !agreed.contains(&step.id)).collect();
         if !self.yes && !new.is_empty() {
-            let listed = new.iter().map(|step| format!("  - {}: {}, {}\n", step.subject, step.phase, step.reason));
-            confirm(self.cluster, &format!("This cannot be undone:\n{}", listed.collect::<String>()))?;
+            confirm(self.cluster, &format!("This cannot be undone:\n{}", listed(&new)))?;
         }
         agreed.extend(new.into_iter().map(|step| step.id.clone()));
         Ok(())
     }
+}
+
+/// A line for each machine, with everything that goes of it.
+fn listed(steps: &[&Step]) -> String {
+    let mut machines: Vec<(&str, Vec<&str>, &str)> = Vec::new();
+    for step in steps {
+        match machines.iter_mut().find(|(subject, ..)| *subject == step.subject) {
+            Some((_, phases, _)) => phases.push(step.phase),
+            None => machines.push((&step.subject, vec![step.phase], &step.reason)),
+        }
+    }
+    let line = |(subject, phases, reason): &(&str, Vec<&str>, &str)| {
+        format!("  - {subject}: {} ({reason})", phases.join(", ").replace('-', " "))
+    };
+    machines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Wants the name of the cluster typed below `what`.
@@ -77,6 +91,16 @@ mod tests {
 
     fn plan(actions: &[(&str, Action)]) -> Plan {
         Plan::new(actions.iter().map(|(subject, action)| Step::new("p", subject, *action, "why")).collect())
+    }
+
+    #[test]
+    fn what_goes_is_told_by_machine() {
+        let steps = [("leave-etcd", "lab-1"), ("retire-machine", "lab-1"), ("retire-machine", "lab-2")];
+        let steps = steps.map(|(phase, subject)| Step::new(phase, subject, Action::Destroy, "nobody asks for it"));
+        assert_eq!(
+            listed(&steps.iter().collect::<Vec<_>>()),
+            "  - lab-1: leave etcd, retire machine (nobody asks for it)\n  - lab-2: retire machine (nobody asks for it)"
+        );
     }
 
     // Tests have no terminal: whatever is asked is refused.

@@ -110,8 +110,8 @@ impl Board {
         picture.iter().map(|line| truncate_str(line, columns - 1, "…").into_owned()).collect()
     }
 
-    /// The lines that there is room for, in their order, and the others: what has failed is seen first, then what runs, and
-    /// of what is done the latest.
+    /// The lines that there is room for, in their order, and the others: what has failed is seen first, then what has run for
+    /// the longest time, then what was done last.
     fn fitting(&self, room: usize) -> (Vec<&Line>, Vec<&Line>) {
         if self.lines.len() <= room {
             return (self.lines.iter().collect(), Vec::new());
@@ -119,7 +119,11 @@ impl Board {
         let mut order: Vec<usize> = (0..self.lines.len()).collect();
         order.sort_by_key(|at| {
             let line = &self.lines[*at];
-            (!line.failed, line.running.is_empty(), std::cmp::Reverse(line.began + line.took))
+            let age = match line.running.first() {
+                Some(running) => running.since - self.began,
+                None => Duration::MAX - (line.began + line.took - self.began),
+            };
+            (!line.failed, line.running.is_empty(), age)
         });
         // The last row tells of those that are left out.
         let mut chosen = order[..room.saturating_sub(1)].to_vec();
