@@ -121,7 +121,7 @@ impl Board {
             let line = &self.lines[*at];
             let age = match line.running.first() {
                 Some(running) => running.since - self.began,
-                None => Duration::MAX - (line.began + line.took - self.began),
+                None => Duration::MAX.saturating_sub(line.began + line.took - self.began),
             };
             (!line.failed, line.running.is_empty(), age)
         });
