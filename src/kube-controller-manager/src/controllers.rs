@@ -32,6 +32,8 @@ use crate::identity::Identities;
 use crate::scope::Scope;
 use crate::stores::Stores;
 
+pub(crate) use namespace::is_terminating;
+
 /// One controller.
 pub struct Controller {
     /// Name, as in `--controllers`.
