@@ -16,6 +16,7 @@ mod pod_garbage_collector;
 mod replicaset;
 mod root_ca;
 mod serviceaccount;
+mod statefulset;
 mod taint_eviction;
 mod token_cleaner;
 
@@ -73,6 +74,7 @@ pub const CONTROLLERS: &[Controller] = &[
     row("taint-eviction-controller", "taint-eviction", "node-controller", |scope| taint_eviction::run(scope).boxed()),
     row("deployment-controller", "deployment", "deployment-controller", |scope| deployment::run(scope).boxed()),
     row("replicaset-controller", "replicaset", "replicaset-controller", |scope| replicaset::run(scope).boxed()),
+    row("statefulset-controller", "statefulset", "statefulset-controller", |scope| statefulset::run(scope).boxed()),
     row("daemonset-controller", "daemonset", "daemon-set-controller", |scope| daemonset::run(scope).boxed()),
     row("disruption-controller", "disruption", "disruption-controller", |scope| disruption::run(scope).boxed()),
     row("endpointslice-controller", "endpointslice", "endpointslice-controller", |scope| {
