@@ -4,11 +4,13 @@ mod certificate_approver;
 mod certificate_cleaner;
 mod certificate_signer;
 mod clusterrole_aggregation;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
 mod endpointslice;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -76,6 +78,11 @@ pub const CONTROLLERS: &[Controller] = &[
     row("replicaset-controller", "replicaset", "replicaset-controller", |scope| replicaset::run(scope).boxed()),
     row("statefulset-controller", "statefulset", "statefulset-controller", |scope| statefulset::run(scope).boxed()),
     row("daemonset-controller", "daemonset", "daemon-set-controller", |scope| daemonset::run(scope).boxed()),
+    row("job-controller", "job", "job-controller", |scope| job::run(scope).boxed()),
+    row("cronjob-controller", "cronjob", "cronjob-controller", |scope| cronjob::run(scope).boxed()),
+    row("ttl-after-finished-controller", "ttl-after-finished", "ttl-after-finished-controller", |scope| {
+        job::run_ttl(scope).boxed()
+    }),
     row("disruption-controller", "disruption", "disruption-controller", |scope| disruption::run(scope).boxed()),
     row("endpointslice-controller", "endpointslice", "endpointslice-controller", |scope| {
         endpointslice::run(scope).boxed()
