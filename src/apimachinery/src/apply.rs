@@ -141,8 +141,9 @@ pub fn update(live: Option<&Object>, mut new: Object, manager: Manager<'_>, (sch
     let walker = Walker { schema };
     let empty = Object::new(new.api_version(), new.kind());
     let old = live.unwrap_or(&empty);
-    // A writer may drop all accounts by writing an empty list, and else may not touch them.
-    let reset = new.metadata().get("managedFields").and_then(Value::as_list).is_some_and(<[Value]>::is_empty);
+    // A writer may drop all accounts by writing a single empty one, and else may not touch them.
+    let written = new.metadata().get("managedFields").and_then(Value::as_list);
+    let reset = matches!(written, Some([Value::Map(only)]) if only.is_empty());
     let mut managers = if reset { Managers::default() } else { Managers::read(live.unwrap_or(&new)) };
     let Ok(changes) = walker.compare(old, &new, of) else {
         return new;

@@ -16,6 +16,14 @@ pub enum PatchError {
     /// It is no patch.
     #[error("error decoding patch: {0}")]
     Malformed(String),
+    /// It has more operations than are carried out in one go.
+    #[error("The allowed maximum operations in a JSON patch is {most}, got {found}")]
+    TooLong {
+        /// How many there may be.
+        most: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// It does not fit the object.
     #[error("{0}")]
     DoesNotApply(String),

@@ -3,6 +3,7 @@
 mod descriptions;
 mod parse;
 mod sample;
+mod zeros;
 
 pub use parse::ParseSchemaError;
 pub use sample::sample;

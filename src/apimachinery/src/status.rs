@@ -15,6 +15,7 @@ pub struct Status {
     reason: &'static str,
     message: String,
     details: Option<Box<Details>>,
+    next: Option<Box<str>>,
 }
 
 /// What a failure was about.
@@ -48,18 +49,25 @@ pub struct Cause {
 impl Status {
     /// A failure of any code and reason.
     pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, next: None }
     }
 
     /// Success without an object to show.
     pub fn success() -> Self {
-        Self { code: 200, reason: "", message: String::new(), details: None }
+        Self { code: 200, reason: "", message: String::new(), details: None, next: None }
     }
 
     /// The same with other details.
     #[must_use]
     pub fn with_details(mut self, details: Details) -> Self {
         self.details = Some(Box::new(details));
+        self
+    }
+
+    /// The same with the token a list can go on with.
+    #[must_use]
+    pub fn with_continue(mut self, token: impl Into<Box<str>>) -> Self {
+        self.next = Some(token.into());
         self
     }
 
@@ -272,6 +280,9 @@ impl Status {
     pub fn to_object(&self) -> Object {
         let mut object = Object::new("v1", "Status");
         object.set_at(&["metadata"], Value::map());
+        if let Some(next) = &self.next {
+            object.set_at(&["metadata", "continue"], &**next);
+        }
         object.set_at(&["status"], if self.is_success() { "Success" } else { "Failure" });
         let fields = object.as_map_mut();
         set_text(fields, "message", &self.message);

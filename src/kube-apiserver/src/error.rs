@@ -4,12 +4,22 @@ use apimachinery::Status;
 use http::{HeaderValue, StatusCode, header};
 use storage::{LatestError, ReadError, StorageError, WaitError};
 
+use crate::negotiate::Encoding;
+use crate::present;
 use crate::reply::{self, Response};
 
 /// The response that tells a client of a failure (or of a success without an object).
 pub fn respond(status: &Status) -> Response {
+    respond_in(status, Encoding::Json)
+}
+
+/// [`respond`] in the encoding the client reads; JSON where a status has no such form.
+pub fn respond_in(status: &Status, encoding: Encoding) -> Response {
     let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = reply::json(code, encode(status));
+    let mut response = match encoding {
+        Encoding::Json => reply::json(code, encode(status)),
+        other => present::encoded(other, code, &status.to_value()),
+    };
     let wait = status.details().map_or(0, |details| details.retry_after_seconds);
     if wait > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));

@@ -11,14 +11,15 @@ use std::time::Instant;
 use apimachinery::Status;
 use component_base::health::Checks;
 use futures::FutureExt;
-use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::App;
 use crate::authn::impersonation;
 use crate::authz;
 use crate::error;
-use crate::reply::Response;
+use crate::negotiate;
+use crate::reply::{self, Response};
 use crate::request_info::RequestInfo;
 use crate::user::User;
 
@@ -34,6 +35,7 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     request.headers_mut().insert(AUDIT_ID, audit_id.clone());
     // 2. What is asked is read once.
     let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
+    let head = request.method() == Method::HEAD;
     // 3. A bug in a handler costs one request, not the server.
     let handled = AssertUnwindSafe(guarded(&app, &info, request)).catch_unwind().await;
     let mut response = handled.unwrap_or_else(|_| {
@@ -42,6 +44,10 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     });
     // Streams must not be touched any more than this: their head is not sent yet.
     response.headers_mut().insert(AUDIT_ID, audit_id);
+    if head {
+        // HTTP/2 clients break off when a body comes all the same.
+        *response.body_mut() = reply::full("");
+    }
     // 9. What happened is counted.
     let code = response.status();
     let known = info.is_resource && code != StatusCode::NOT_FOUND;
@@ -62,9 +68,10 @@ async fn guarded(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>)
 }
 
 async fn answer(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>) -> Response {
+    let encoding = negotiate::accept_failure(request.headers());
     match pass(app, info, request).await {
         Ok(response) => response,
-        Err(status) => error::respond(&status),
+        Err(status) => error::respond_in(&status, encoding),
     }
 }
 

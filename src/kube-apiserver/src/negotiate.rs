@@ -80,6 +80,11 @@ pub fn accept_stream(headers: &HeaderMap) -> Result<Form, Status> {
     choose(headers, |entry| offer(entry).filter(|form| form.encoding != Encoding::Yaml))
 }
 
+/// The encoding failures are told in; clients that accept nothing we have get JSON.
+pub fn accept_failure(headers: &HeaderMap) -> Encoding {
+    accept(headers).map_or(Encoding::Json, |form| form.encoding)
+}
+
 fn choose(headers: &HeaderMap, offer: impl Fn(&Entry<'_>) -> Option<Form>) -> Result<Form, Status> {
     let mut values = headers.get_all(header::ACCEPT).iter().peekable();
     if values.peek().is_none() {

@@ -31,7 +31,7 @@ use crate::admission::{Attributes, Charges, Operation};
 use crate::app::App;
 use crate::negotiate::{self, Form};
 use crate::registry::{Resource, Store};
-use crate::reply::{self, Response};
+use crate::reply::Response;
 use crate::request_info::RequestInfo;
 use crate::stored::Stored;
 use crate::user::User;
@@ -192,19 +192,21 @@ pub async fn dispatch(
 fn check_shape(info: &RequestInfo, resource: &Resource, sub: Option<&Subresource>) -> Result<(), Status> {
     let descriptor = resource.descriptor;
     let verbs = sub.map_or(descriptor.verbs, |sub| sub.verbs);
-    if !verbs.contains(&info.verb.as_str()) {
+    let on_object = sub.is_some() || !info.name.is_empty();
+    let whole_collection = matches!(info.verb.as_str(), "list" | "watch");
+    let known = verbs.contains(&info.verb.as_str());
+    // Objects are created in collections, and only reads see those of all namespaces.
+    let named_create = info.verb == "create" && sub.is_none() && on_object;
+    let nowhere = descriptor.is_namespaced() && info.namespace.is_empty() && !whole_collection;
+    if !known || named_create || (nowhere && !on_object) {
         return Err(Status::failure(
             405,
             "MethodNotAllowed",
             "the server does not allow this method on the requested resource",
         ));
     }
-    let whole_collection = matches!(info.verb.as_str(), "list" | "watch");
-    let fits = if descriptor.is_namespaced() {
-        !info.namespace.is_empty() || whole_collection
-    } else {
-        info.namespace.is_empty() || info.resource == "namespaces"
-    };
+    let fits =
+        if descriptor.is_namespaced() { !nowhere } else { info.namespace.is_empty() || info.resource == "namespaces" };
     if fits { Ok(()) } else { Err(Status::unknown_path()) }
 }
 
@@ -263,7 +265,7 @@ async fn on_subresource(call: &Call<'_>, sub: &Subresource) -> Result<Response, 
 }
 
 /// Success without an object to show.
-fn success(details: apimachinery::status::Details) -> Response {
-    let status = Status::success().with_details(details);
-    reply::json(StatusCode::OK, crate::error::encode(&status))
+fn success(call: &Call<'_>, code: StatusCode, status: &Status) -> Result<Response, Status> {
+    let form = call.accept()?;
+    Ok(present::encoded(form.encoding, code, &status.to_value()))
 }

@@ -14,10 +14,7 @@ pub(super) fn apply(tree: &mut Value, patch: &Value) -> Result<(), PatchError> {
         return Err(PatchError::Malformed(format!("a list of operations was expected, not {}", patch.type_name())));
     };
     if operations.len() > MAX_OPERATIONS {
-        return Err(PatchError::Malformed(format!(
-            "the allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
-            operations.len()
-        )));
+        return Err(PatchError::TooLong { most: MAX_OPERATIONS, found: operations.len() });
     }
     let mut copied = 0;
     operations.iter().try_for_each(|operation| one(tree, operation, &mut copied))

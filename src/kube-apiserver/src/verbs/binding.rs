@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::options::WriteOptions;
 use super::update::{Change, Part, Source};
 use super::{Call, Warnings, body};
-use crate::reply;
 use crate::reply::Response;
 use crate::request_info::RequestInfo;
 
@@ -35,7 +34,7 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
     };
     let candidate = |old: &Object| bound(old, &binding);
     Change { part: Part::Scale, options: &options, candidate: &candidate, source: Source::Patch }.run(&on_pod).await?;
-    Ok(reply::json(StatusCode::CREATED, crate::error::encode(&Status::success())))
+    super::success(call, StatusCode::CREATED, &Status::success())
 }
 
 fn check(binding: &Object, pod: &str) -> Result<(), Status> {

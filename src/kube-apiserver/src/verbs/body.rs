@@ -69,6 +69,9 @@ pub(super) fn delete_options(call: &Call<'_>) -> Result<Option<Object>, Status> 
     let media = negotiate::body_type(call.headers);
     let kind = ("v1", "DeleteOptions");
     let decoded = decode::body(&call.body, media, kind, FieldValidation::Ignore)?;
+    if decoded.object.kind() != kind.1 {
+        return Err(Status::bad_request(format!("decoded object cannot be converted to {}", kind.1)));
+    }
     Ok(Some(decoded.object))
 }
 

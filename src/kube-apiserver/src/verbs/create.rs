@@ -145,6 +145,7 @@ async fn prepare(
     (strategy.default)(object);
     // What follows from the rest of the object, as its quality of service, is worked out when plugins have had their say.
     (strategy.prepare_create)(object);
+    metadata::complete(object, descriptor);
     // What was applied brings its account with it.
     if call.info.verb != "patch" {
         *object = managers::track(call, options, std::mem::take(object), None);

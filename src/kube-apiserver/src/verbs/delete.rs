@@ -26,13 +26,14 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
         Deleted::Dry(object) => call.shown(StatusCode::OK, &object),
         Deleted::Gone(last) => {
             let descriptor = call.resource.descriptor;
-            Ok(super::success(Details {
+            let details = Details {
                 name: last.name.to_string(),
                 group: call.info.group.clone(),
                 kind: descriptor.plural.to_owned(),
                 uid: last.uid.to_string(),
                 ..Details::default()
-            }))
+            };
+            super::success(call, StatusCode::OK, &Status::success().with_details(details))
         }
     }
 }

@@ -13,7 +13,6 @@ use super::options::DeleteOptions;
 use super::store::Cursor;
 use super::{Call, body};
 use crate::error;
-use crate::reply;
 use crate::reply::Response;
 use crate::stored::Stored;
 
@@ -33,7 +32,7 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
     let pod = cursor.current().ok_or_else(|| call.not_found())?;
     call.admit_part(&mut eviction, Some(&pod.object()), options.dry_run).await?;
     evict(call, &mut cursor, &options).await?;
-    Ok(reply::json(StatusCode::CREATED, error::encode(&Status::success())))
+    super::success(call, StatusCode::CREATED, &Status::success())
 }
 
 async fn evict(call: &Call<'_>, cursor: &mut Cursor<'_>, wanted: &DeleteOptions) -> Result<(), Status> {

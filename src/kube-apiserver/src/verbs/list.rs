@@ -46,9 +46,9 @@ pub(super) async fn read(call: &Call<'_>, page: &Page, selection: &Selection) ->
     let folder = selection.folder(store, &call.info.namespace);
     match &page.from {
         From::Continued { revision, after } => {
-            let after = format!("{}{after}", store.prefix);
-            let pinned = Pinned { folder: &folder, revision: *revision, after: Some(after) };
-            pinned.read(store, page.limit, selection).await.map_err(|error| continued_error(&error, *revision))
+            let key = format!("{}{after}", store.prefix);
+            let pinned = Pinned { folder: &folder, revision: *revision, after: Some(key) };
+            pinned.read(store, page.limit, selection).await.map_err(|error| continued_error(&error, after))
         }
         From::Exactly(revision) => {
             let snapshot = store.cacher.snapshot();
@@ -161,12 +161,16 @@ impl Listed {
     }
 }
 
-fn continued_error(error: &StorageError, revision: i64) -> Status {
+/// Tells of lost history, with a token that goes on at the same place in the newest state.
+fn continued_error(error: &StorageError, after: &str) -> Status {
     match error {
-        StorageError::Compacted { .. } => Status::expired(format!(
-            "The provided continue parameter is too old to display a consistent list result (revision {revision}). \
-             You can start a new list without the continue parameter."
-        )),
+        StorageError::Compacted { .. } => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+             the results. Continuing with the provided token results in an inconsistent list - objects that were \
+             created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        )
+        .with_continue(page::encode(page::INCONSISTENT, after)),
         other => error::from_storage(other),
     }
 }

@@ -81,19 +81,36 @@ impl Configuration {
         }
         let mut configuration = Self { object, of };
         configuration.object.set_name(&call.info.name);
+        configuration.leave_to_others(call);
         Ok(configuration)
+    }
+
+    /// Drops what a write of this part does not change anyway, so that it is not owned either.
+    fn leave_to_others(&mut self, call: &Call<'_>) {
+        let has_status = call.resource.descriptor.subresource("status").is_some();
+        match call.info.subresource.as_str() {
+            "" if has_status => drop(self.object.remove_at(&["status"])),
+            "status" => self.object.as_map_mut().retain(|field, _| field != "spec"),
+            _ => {}
+        }
     }
 
     /// The object after the apply; without a live one, a new one.
     ///
     /// # Errors
-    /// 409 if fields belong to others.
+    /// 409 if fields belong to others, or the object that is meant is not there.
     pub(super) fn apply(
         &self,
         call: &Call<'_>,
         options: &WriteOptions,
         live: Option<&Object>,
     ) -> Result<Object, Status> {
+        let uid = self.object.uid();
+        if live.is_none() && !uid.is_empty() {
+            return Err(call.conflict(format_args!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            )));
+        }
         let now = time::format(Timestamp::now());
         let manager = Manager { name: &options.manager, subresource: &call.info.subresource, time: &now };
         let schema = (api::schema(), self.of);

@@ -58,10 +58,18 @@ pub(super) fn stamp(object: &mut Object, descriptor: &ResourceDescriptor) {
     }
 }
 
+/// Puts in what clients find in every object, set or not, such as an empty `status`.
+pub(super) fn complete(object: &mut Object, descriptor: &ResourceDescriptor) {
+    let schema = api::schema();
+    if let Some(of) = schema.type_for_gvk(descriptor.group, descriptor.version, descriptor.kind) {
+        schema.fill_zeros(of, object.as_map_mut());
+    }
+}
+
 /// Keeps what an update may not touch.
 pub(super) fn keep(new: &mut Object, old: &Object) {
     const KEPT: &[&str] =
-        &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"];
+        &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
     let metadata = new.metadata_mut();
     metadata.remove("selfLink");
     for field in KEPT {

@@ -36,6 +36,9 @@ pub(super) struct Page {
     pub(super) limit: usize,
 }
 
+/// The revision of a token that goes on in the newest state.
+pub(super) const INCONSISTENT: i64 = -1;
+
 /// What a continue token holds, as upstream.
 #[derive(Serialize, Deserialize)]
 struct Token {
@@ -120,7 +123,7 @@ fn decode(token: &str) -> Result<(i64, String), Status> {
     let token: Token = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
     let after = token.start.strip_suffix('\0').unwrap_or(&token.start);
     let safe = !after.is_empty() && !after.split('/').any(|part| matches!(part, "" | "." | ".."));
-    if token.v != "meta.k8s.io/v1" || token.rv < -1 || !safe {
+    if token.v != "meta.k8s.io/v1" || token.rv < INCONSISTENT || !safe {
         return Err(wrong());
     }
     Ok((token.rv.max(0), after.to_owned()))

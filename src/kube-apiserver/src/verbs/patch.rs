@@ -131,5 +131,8 @@ impl Patch {
 }
 
 fn refused(error: &PatchError) -> Status {
+    if let PatchError::TooLong { .. } = error {
+        return Status::request_entity_too_large(error);
+    }
     Status::bad_request(error.to_string())
 }

@@ -195,6 +195,7 @@ impl Change<'_> {
         call.app.admission.mutate(&mut attributes).await?;
         let object = attributes.object.take().ok_or_else(|| Status::internal("admission lost the object"))?;
         (strategy.default)(object);
+        metadata::complete(object, descriptor);
         let errors = self.errors(call, object, old);
         if !errors.is_empty() {
             return Err(Status::invalid(descriptor.group, descriptor.kind, object.name(), errors));
