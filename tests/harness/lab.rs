@@ -26,7 +26,7 @@ pub struct Lab {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests are told by their caller where the programs are")]
-fn variable(name: &str) -> Option<PathBuf> {
+pub(crate) fn variable(name: &str) -> Option<PathBuf> {
     std::env::var(name).ok().map(PathBuf::from)
 }
 
@@ -174,7 +174,8 @@ fn built() -> PathBuf {
     test.ancestors().nth(2).expect("tests live in target/<profile>/deps").join("provision")
 }
 
-fn ran(output: &Output) -> Ran {
+/// What a finished program said.
+pub(crate) fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

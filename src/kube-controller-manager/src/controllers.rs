@@ -4,13 +4,11 @@ mod certificate_approver;
 mod certificate_cleaner;
 mod certificate_signer;
 mod clusterrole_aggregation;
-mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
 mod endpointslice;
 mod garbage_collector;
-mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -18,7 +16,6 @@ mod pod_garbage_collector;
 mod replicaset;
 mod root_ca;
 mod serviceaccount;
-mod statefulset;
 mod taint_eviction;
 mod token_cleaner;
 
@@ -34,8 +31,6 @@ use crate::config::Config;
 use crate::identity::Identities;
 use crate::scope::Scope;
 use crate::stores::Stores;
-
-pub(crate) use namespace::is_terminating;
 
 /// One controller.
 pub struct Controller {
@@ -76,13 +71,7 @@ pub const CONTROLLERS: &[Controller] = &[
     row("taint-eviction-controller", "taint-eviction", "node-controller", |scope| taint_eviction::run(scope).boxed()),
     row("deployment-controller", "deployment", "deployment-controller", |scope| deployment::run(scope).boxed()),
     row("replicaset-controller", "replicaset", "replicaset-controller", |scope| replicaset::run(scope).boxed()),
-    row("statefulset-controller", "statefulset", "statefulset-controller", |scope| statefulset::run(scope).boxed()),
     row("daemonset-controller", "daemonset", "daemon-set-controller", |scope| daemonset::run(scope).boxed()),
-    row("job-controller", "job", "job-controller", |scope| job::run(scope).boxed()),
-    row("cronjob-controller", "cronjob", "cronjob-controller", |scope| cronjob::run(scope).boxed()),
-    row("ttl-after-finished-controller", "ttl-after-finished", "ttl-after-finished-controller", |scope| {
-        job::run_ttl(scope).boxed()
-    }),
     row("disruption-controller", "disruption", "disruption-controller", |scope| disruption::run(scope).boxed()),
     row("endpointslice-controller", "endpointslice", "endpointslice-controller", |scope| {
         endpointslice::run(scope).boxed()

@@ -232,7 +232,10 @@ fn spawn(data: &Path, plan: &Plan) -> Child {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+///
+/// # Panics
+/// When loopback has none.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
     let address = listener.local_addr();
     address.expect("a bound socket has an address").port()

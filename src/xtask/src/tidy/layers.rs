@@ -39,7 +39,7 @@ const WARDENS: [(&str, &[&str]); 5] = [
     ("virt", &["libvirt"]),
     ("russh", &["ssh"]),
     ("k8s-cri", &["cri"]),
-    ("storage", &["kube-apiserver"]),
+    ("storage", &["kube-apiserver", "tests"]),
 ];
 
 /// What the pure layer must not reach for.
