@@ -55,7 +55,7 @@ pem=/var/lib/kubelet/pki/kubelet-client-current.pem
 pki=/etc/kubernetes/pki/etcd
 if [ -r $pki/healthcheck-client.key ]; then
   ctl="timeout 15 etcdctl --endpoints=https://127.0.0.1:2379 --cacert=$pki/ca.crt --cert=$pki/healthcheck-client.crt"
-  ctl="$ctl --key=$pki/healthcheck-client.key --dial-timeout=3s --command-timeout=4s -w json"
+  ctl="$ctl --key=$pki/healthcheck-client.key --dial-timeout=10s --command-timeout=12s -w json"
   # Go starts slowly on an emulated machine: both at once.
   echo "etcd $($ctl endpoint status 2>/dev/null | tr -d '\n')" &
   echo "members $($ctl member list 2>/dev/null | tr -d '\n')" &
@@ -89,7 +89,7 @@ pub(super) fn parse(output: &str) -> HostLook {
     look
 }
 
-/// A unit that is neither on nor meant to be is not at home here.
+/// A unit that is neither on nor meant to be is not at home here. That one is meant to be says little: packages enable theirs.
 fn keep(look: &mut HostLook, unit: &BTreeMap<&str, &str>) {
     let (Some(id), Some(active)) = (unit.get("Id"), unit.get("ActiveState")) else { return };
     let meant = unit.get("UnitFileState").is_some_and(|state| state.starts_with("enabled"));

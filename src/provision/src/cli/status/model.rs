@@ -185,7 +185,7 @@ fn machine(context: &Context, raw: &Raw, name: &str, notes: &mut Notes) -> Machi
         notes.unseen.push(format!("{name}: {why}"));
     }
     let host = host.and_then(|host| host.as_ref().ok());
-    let mut components: Vec<Component> = host.map(units).unwrap_or_default();
+    let mut components: Vec<Component> = host.map(|host| units(host, role)).unwrap_or_default();
     let mut node = None;
     if let Ok(api) = &raw.api {
         components.extend(api.pods.iter().filter(|pod| node_of(pod) == Some(name)).map(pod));
@@ -222,7 +222,17 @@ fn machine(context: &Context, raw: &Raw, name: &str, notes: &mut Notes) -> Machi
     }
 }
 
-fn units(host: &HostLook) -> Vec<Component> {
+/// What a machine of this role does not work without.
+fn is_needed(unit: &str, role: Option<&Role>) -> bool {
+    match role {
+        Some(Role::ControlPlane | Role::Worker(_)) => ["kubelet", "containerd"].contains(&unit),
+        Some(Role::Etcd) => unit == "etcd",
+        Some(Role::LoadBalancer) => ["haproxy", "keepalived"].contains(&unit),
+        None => false,
+    }
+}
+
+fn units(host: &HostLook, role: Option<&Role>) -> Vec<Component> {
     let unit = |(name, state): (&String, &String)| Component {
         name: name.clone(),
         kind: "unit",
@@ -230,7 +240,8 @@ fn units(host: &HostLook) -> Vec<Component> {
         well: state == "active",
         restarts: 0,
     };
-    host.units.iter().map(unit).collect()
+    let here = host.units.iter().filter(|(name, state)| !state.starts_with("inactive") || is_needed(name, role));
+    here.map(unit).collect()
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {

@@ -20,6 +20,11 @@ unit ActiveState=activating
 unit SubState=auto-restart
 unit UnitFileState=enabled
 unit 
+unit Id=etcd.service
+unit ActiveState=inactive
+unit SubState=dead
+unit UnitFileState=enabled
+unit 
 unit Id=haproxy.service
 unit ActiveState=inactive
 unit SubState=dead
@@ -84,7 +89,8 @@ fn what_a_machine_says_is_read_and_what_is_not_at_home_there_is_left_out() {
     let look = host::parse(SAID);
     assert_eq!(look.components, "v0.1.0-one");
     let units: Vec<(&str, &str)> = look.units.iter().map(|(name, state)| (name.as_str(), state.as_str())).collect();
-    assert_eq!(units, [("containerd", "activating (auto-restart)"), ("kubelet", "active")]);
+    let expected = [("containerd", "activating (auto-restart)"), ("etcd", "inactive (dead)"), ("kubelet", "active")];
+    assert_eq!(units, expected);
     assert_eq!(look.etcd.unwrap().version, "3.5.16");
     assert!(look.members[1].learner && look.members.len() == 2);
     assert_eq!(host::parse("etcd \nmembers \nkubelet-certificate ???\nclock x\n"), HostLook::default());
@@ -122,6 +128,10 @@ async fn everything_that_is_wrong_is_a_problem_with_its_reason() {
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
+    assert!(
+        !text.contains("etcd is inactive"),
+        "a unit that a package enables is not missed where etcd is a pod:\n{text}"
+    );
 }
 
 #[tokio::test]
