@@ -25,6 +25,7 @@ fn lab(spec: &str) -> Option<Lab> {
         libvirt: "embedded".to_owned(),
         subnet: "10.80.0.0/24".parse().unwrap(),
         api_port: Some(16443),
+        emulated: false,
     };
     let mut allocations = allocate::fresh(&topology, &site);
     allocate::extend(&mut allocations, &topology).unwrap();

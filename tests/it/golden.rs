@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use provision::allocate::{self, Site};
 use provision::config::Config;
-use provision::desired::{Components, Desired};
+use provision::desired::{Components, Desired, DesiredMachine};
 use provision::image::NodeImage;
 use provision::image::build::Manifest;
 use provision::machines::Kernel;
@@ -50,6 +50,7 @@ fn rendered(topology: Topology) -> Files {
         libvirt: "embedded".to_owned(),
         subnet: "10.80.0.0/24".parse().unwrap(),
         api_port: Some(16443),
+        emulated: false,
     };
     let mut allocations = allocate::fresh(&topology, &site);
     allocate::extend(&mut allocations, &topology).unwrap();
@@ -66,9 +67,16 @@ fn rendered(topology: Topology) -> Files {
     files
 }
 
+/// Of many machines of one role the first stands for all.
+fn shown(desired: &Desired) -> Vec<&DesiredMachine> {
+    let few = desired.machines.len() <= 10;
+    let first = |machine: &&DesiredMachine| few || machine.machine.name.ends_with("-1");
+    desired.machines.iter().filter(first).collect()
+}
+
 /// The files of every host, and a list of all with their modes; what is secret or differs from run to run is only listed.
 fn hosts(desired: &Desired, files: &mut Files) {
-    for machine in &desired.machines {
+    for machine in shown(desired) {
         let name = &machine.machine.name;
         let mut list = String::new();
         let mut sorted: Vec<_> = machine.host.files.iter().collect();
@@ -96,7 +104,7 @@ fn descriptions(desired: &Desired, state: &StateDir, files: &mut Files) {
     let libvirt = Libvirt::new(desired, state, &config).unwrap();
     let network = libvirt.describe_network(false).unwrap();
     files.insert("libvirt/network.xml".to_owned(), network.to_xml().unwrap());
-    for machine in &desired.machines {
+    for machine in shown(desired) {
         let name = &machine.machine.name;
         let domain = libvirt.describe_machine(name, Some(Kernel::of(&image())), true).unwrap();
         files.insert(format!("libvirt/{name}.xml"), domain.to_xml().unwrap());

@@ -96,7 +96,10 @@ fn change(kind: u16, flags: u16, route: &Route) -> Result<(), RoutesError> {
         (IpNet::V4(_), IpAddr::V4(_)) => nix::libc::AF_INET,
         (IpNet::V6(_), IpAddr::V6(_)) => nix::libc::AF_INET6,
         _ => {
-            return Err(refused(io::Error::new(io::ErrorKind::InvalidInput, "gateway and network are of two families")));
+            return Err(refused(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "gateway and network are of two families",
+            )));
         }
     };
     let family = u8::try_from(family).unwrap_or_default();

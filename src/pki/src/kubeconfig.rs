@@ -10,6 +10,9 @@ pub struct KubeconfigSpec {
     pub cluster: String,
     /// The address, `https://host:port`.
     pub server: String,
+    /// Every API server as `address:port`, for clients that choose among them themselves; none for other clients. Kept in
+    /// the cluster's extension `provision.dev/api-servers`, which other clients pass over.
+    pub api_servers: Vec<String>,
     /// The authority that signed the server's certificate.
     pub ca_pem: String,
     /// The user's name.
@@ -30,9 +33,16 @@ pub fn render(spec: &KubeconfigSpec) -> String {
     let ca = STANDARD.encode(&spec.ca_pem);
     let cert = STANDARD.encode(&spec.client_cert_pem);
     let key = STANDARD.encode(&spec.client_key_pem);
+    let mut extension = String::new();
+    if !spec.api_servers.is_empty() {
+        let addresses = spec.api_servers.iter().map(|address| quote(address)).collect::<Vec<_>>().join(", ");
+        extension = format!(
+            "    extensions:\n    - name: provision.dev/api-servers\n      extension:\n        addresses: [{addresses}]\n"
+        );
+    }
     format!(
         "apiVersion: v1\nkind: Config\nclusters:\n- name: {cluster}\n  cluster:\n    server: {server}\n    \
-         certificate-authority-data: {ca}\nusers:\n- name: {user}\n  user:\n    client-certificate-data: {cert}\n    \
+         certificate-authority-data: {ca}\n{extension}users:\n- name: {user}\n  user:\n    client-certificate-data: {cert}\n    \
          client-key-data: {key}\ncontexts:\n- name: {context}\n  context:\n    cluster: {cluster}\n    user: {user}\n\
          current-context: {context}\npreferences: {{}}\n"
     )
@@ -47,12 +57,20 @@ mod tests {
         let text = render(&KubeconfigSpec {
             cluster: "my \"lab\"".into(),
             server: "https://10.0.0.1:6443".into(),
+            api_servers: vec!["10.0.0.1:6443".into(), "10.0.0.2:6443".into()],
             ca_pem: "CA".into(),
             user: "kubernetes-admin".into(),
             client_cert_pem: "CERT".into(),
             client_key_pem: "KEY".into(),
         });
         assert!(text.contains("    certificate-authority-data: Q0E=\n"), "{text}");
+        assert!(
+            text.contains(
+                "    extensions:\n    - name: provision.dev/api-servers\n      extension:\n        \
+                 addresses: [\"10.0.0.1:6443\", \"10.0.0.2:6443\"]\nusers:\n"
+            ),
+            "{text}"
+        );
         assert!(text.contains("    client-certificate-data: Q0VSVA==\n    client-key-data: S0VZ\n"), "{text}");
         assert!(text.contains(r#"- name: "my \"lab\"""#), "{text}");
         assert!(text.contains(r#"current-context: "kubernetes-admin@my \"lab\"""#), "{text}");

@@ -1,17 +1,17 @@
 //! Gives machines their addresses and names their network. Pure: what is taken and what is random are arguments.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
-use topology::Topology;
+use topology::{Machine, Role, Topology};
 
 use crate::exit::{Exit, Refusal};
 use crate::state::{AllocatedMachine, AllocatedNetwork, Allocations, FORMAT};
 
-/// The first host number of a machine: those below are the gateway's and, later, virtual addresses.
+/// The first host number of a machine: those below are the gateway's and virtual addresses.
 const FIRST_MACHINE: u32 = 10;
 
 /// Where a new cluster goes.
@@ -24,6 +24,8 @@ pub struct Site {
     pub subnet: Ipv4Net,
     /// A loopback port for the API, where machines cannot be reached directly.
     pub api_port: Option<u16>,
+    /// The machines will be emulated.
+    pub emulated: bool,
 }
 
 /// The allocations of a cluster that has none.
@@ -40,8 +42,45 @@ pub fn fresh(topology: &Topology, site: &Site) -> Allocations {
             subnet: site.subnet,
         },
         api_port: site.api_port,
+        emulated: site.emulated,
+        virtual_address: None,
+        founders: BTreeSet::new(),
+        founded: false,
+        destroying: false,
         machines: std::collections::BTreeMap::new(),
     }
+}
+
+/// The machines that shall be: as many of each role as the topology asks for, and of those that are there already the
+/// ones with the lowest numbers. Numbers have gaps where machines went before.
+pub fn roster(topology: &Topology, allocations: &Allocations) -> Vec<Machine> {
+    let asked = topology.machines();
+    let mut roster = Vec::with_capacity(asked.len());
+    for group in asked.chunk_by(|a, b| a.role == b.role) {
+        let slug = group[0].role.slug();
+        let prefix = format!("{}-{slug}-", topology.name());
+        let present = allocations.machines.iter().filter(|(_, machine)| machine.role == slug);
+        let (leaving, staying): (Vec<_>, Vec<_>) = present.partition(|(_, machine)| machine.leaving);
+        let taken: BTreeSet<usize> = leaving.iter().filter_map(|(name, _)| number(name, &prefix)).collect();
+        let mut numbers: BTreeSet<usize> = staying.iter().filter_map(|(name, _)| number(name, &prefix)).collect();
+        let missing = group.len().saturating_sub(numbers.len());
+        let free: Vec<usize> = (1..).filter(|n| !taken.contains(n) && !numbers.contains(n)).take(missing).collect();
+        numbers.extend(free);
+        let named = group.iter().zip(numbers);
+        roster.extend(named.map(|(machine, number)| Machine { name: format!("{prefix}{number}"), ..machine.clone() }));
+    }
+    roster
+}
+
+/// Machines that are there and that nobody asks for any more.
+pub fn leavers(topology: &Topology, allocations: &Allocations) -> Vec<(String, Role)> {
+    let staying: BTreeSet<String> = roster(topology, allocations).into_iter().map(|machine| machine.name).collect();
+    let leaving = allocations.machines.iter().filter(|(name, _)| !staying.contains(*name));
+    leaving.map(|(name, machine)| (name.clone(), Role::from_slug(&machine.role))).collect()
+}
+
+fn number(name: &str, prefix: &str) -> Option<usize> {
+    name.strip_prefix(prefix)?.parse().ok()
 }
 
 /// Gives an address to every machine of the topology that has none; those that have one keep it.
@@ -49,12 +88,19 @@ pub fn fresh(topology: &Topology, site: &Site) -> Allocations {
 /// # Errors
 /// The network is full.
 pub fn extend(allocations: &mut Allocations, topology: &Topology) -> Result<()> {
+    let roster = roster(topology, allocations);
+    if allocations.founders.is_empty() && !allocations.founded {
+        let members = roster.iter().filter(|machine| topology.has_etcd(&machine.role));
+        allocations.founders = members.map(|machine| machine.name.clone()).collect();
+    }
+    virtual_address(allocations, topology)?;
     let mut taken: BTreeSet<Ipv4Addr> = allocations.machines.values().map(|machine| machine.address).collect();
-    for machine in topology.machines() {
+    taken.extend(allocations.virtual_address);
+    let subnet = allocations.network.subnet;
+    for machine in roster {
         if allocations.machines.contains_key(&machine.name) {
             continue;
         }
-        let subnet = allocations.network.subnet;
         let address = free_address(subnet, &taken).ok_or_else(|| {
             Refusal::new(
                 Exit::Topology,
@@ -73,9 +119,33 @@ pub fn extend(allocations: &mut Allocations, topology: &Topology) -> Result<()> 
             address,
             uuid: id.to_string(),
             host_key: None,
+            role: machine.role.slug().to_owned(),
+            leaving: false,
+            etcd: None,
         };
         allocations.machines.insert(machine.name, entry);
     }
+    Ok(())
+}
+
+/// The address of the API's balancer: as asked, else the first below those of the machines.
+fn virtual_address(allocations: &mut Allocations, topology: &Topology) -> Result<()> {
+    let Some(balancer) = &topology.cluster().spec.load_balancer else {
+        allocations.virtual_address = None;
+        return Ok(());
+    };
+    let subnet = allocations.network.subnet;
+    let address = match balancer.address {
+        Some(IpAddr::V4(asked)) => asked,
+        Some(asked) => anyhow::bail!("spec.loadBalancer.address: {asked} is no IPv4 address"),
+        None => subnet.hosts().nth(1).context("the machines' network is too small for a virtual address")?,
+    };
+    let owner = allocations.machines.iter().find(|(_, machine)| machine.address == address);
+    if let Some((owner, _)) = owner {
+        let message = format!("spec.loadBalancer.address: {address} is the address of {owner}");
+        return Err(Refusal::new(Exit::Topology, message).hint("choose one below .10 of the network").into());
+    }
+    allocations.virtual_address = Some(address);
     Ok(())
 }
 

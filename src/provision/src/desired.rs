@@ -3,7 +3,9 @@
 
 mod addons;
 mod host;
+mod view;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -13,13 +15,17 @@ use sha2::{Digest, Sha256};
 use topology::{Machine, Role, Topology};
 
 pub use addons::Addons;
-pub use host::DesiredHost;
+pub use host::{DesiredHost, INITIAL_CLUSTER, INITIAL_STATE, Service};
 
+use crate::allocate;
 use crate::state::{Allocations, StateDir};
 use crate::vault::{Server, Vault};
+use view::ClusterView;
 
-/// The port of the API server.
+/// The port of the API server, and of a balancer on a machine of its own.
 pub const API_PORT: u16 = 6443;
+/// The port of a balancer that shares its machine with an API server, as kubeadm's guides have it.
+pub const BALANCED_PORT: u16 = 8443;
 
 /// Everything that one run works towards.
 pub struct Desired {
@@ -33,6 +39,10 @@ pub struct Desired {
     pub components: Components,
     /// The machines, control plane first.
     pub machines: Vec<DesiredMachine>,
+    /// Machines that are there and that nobody asks for any more.
+    pub leavers: Vec<Leaver>,
+    /// Where the API is reached once there is more than one server, as machines see it.
+    pub balancer: Option<(Ipv4Addr, u16)>,
     /// What is installed into the cluster.
     pub addons: Addons,
     /// The kubeconfig of the administrator, as used on this host.
@@ -43,8 +53,17 @@ pub struct Desired {
 pub struct DesiredMachine {
     /// What was asked for.
     pub machine: Machine,
-    /// What it is told once it can be reached; nothing for machines that are not Nodes.
+    /// What it is told once it can be reached.
     pub host: DesiredHost,
+}
+
+/// A machine that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaver {
+    /// Its name.
+    pub name: String,
+    /// What it was for.
+    pub role: Role,
 }
 
 /// The one static binary that all node programs are.
@@ -93,16 +112,27 @@ impl Desired {
     /// Works out everything; only fresh keys are random, and those are kept in the vault.
     pub fn new(topology: Topology, allocations: Allocations, components: Components, state: &StateDir) -> Result<Self> {
         let mut vault = Vault::open(state, Timestamp::now())?;
-        let view = host::ClusterView::new(&topology, &allocations, &components)?;
+        let view = ClusterView::new(&topology, &allocations, &components)?;
         let mut machines = Vec::new();
-        for machine in topology.machines() {
+        for machine in allocate::roster(&topology, &allocations) {
             let address = allocations.machines.get(&machine.name).context("a machine without an address")?.address;
-            let host = host::desired_host(&machine, address, &view, &mut vault)?;
+            let host = host::desired_host(&machine, address, (&topology, &view), &mut vault)?;
             machines.push(DesiredMachine { machine, host });
         }
+        let leavers = allocate::leavers(&topology, &allocations);
         let addons = addons::addons(&topology, &view)?;
         let kubeconfig = admin_kubeconfig(&topology, &allocations, &view, &mut vault)?;
-        Ok(Self { topology, allocations, vault, components, machines, addons, kubeconfig })
+        Ok(Self {
+            leavers: leavers.into_iter().map(|(name, role)| Leaver { name, role }).collect(),
+            balancer: view.balancer.as_ref().map(|balancer| (balancer.address, balancer.port)),
+            topology,
+            allocations,
+            vault,
+            components,
+            machines,
+            addons,
+            kubeconfig,
+        })
     }
 
     /// The machine of that name.
@@ -111,6 +141,16 @@ impl Desired {
             .iter()
             .find(|desired| desired.machine.name == name)
             .with_context(|| format!("the topology has no machine {name}"))
+    }
+
+    /// Names of the machines that run an etcd member.
+    pub fn etcd(&self) -> Vec<String> {
+        self.names(|role| self.topology.has_etcd(role))
+    }
+
+    /// Names of the machines that run an API server.
+    pub fn control_planes(&self) -> Vec<String> {
+        self.names(|role| *role == Role::ControlPlane)
     }
 
     /// Names of the machines that have this property.
@@ -124,19 +164,20 @@ impl Desired {
 fn admin_kubeconfig(
     topology: &Topology,
     allocations: &Allocations,
-    view: &host::ClusterView,
+    view: &ClusterView,
     vault: &mut Vault,
 ) -> Result<String> {
     let url = match allocations.api_port {
         Some(port) => format!("https://127.0.0.1:{port}"),
         None => view.server.clone(),
     };
-    let node = host::control_plane_node(view, &view.control_planes[0]);
+    let first = view.control_planes.first().context("a topology has a control plane")?;
+    let node = view.control_plane_node(first);
     let spec = pki::control_plane::certificates(&node)
         .into_iter()
         .find(|spec| matches!(spec.destination, pki::control_plane::Destination::Kubeconfig { file: "admin.conf" }))
         .context("a control plane has an admin.conf")?;
-    let server = Server { cluster: topology.name(), url: &url };
+    let server = Server { cluster: topology.name(), url: &url, addresses: &[] };
     let files = vault.issue("administrator", &spec, &server)?;
     files.into_iter().next().map(|(_, text)| text).context("an admin.conf is one file")
 }

@@ -1,6 +1,6 @@
 //! What is: one look at machines, hosts and the API, all at once. Changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -31,15 +31,18 @@ pub struct SeenHost {
     pub components: String,
     /// Hash of the files that it was given last.
     pub configured: String,
-    /// Its kubelet runs.
-    pub kubelet: bool,
+    /// The services of ours that run or are about to.
+    pub services: BTreeSet<String>,
 }
 
-/// Prints three words, of which the first two may be `-`.
+/// Prints two words, of which each may be `-`, and then the state of each of our services.
 pub(crate) const LOOK: &str = "for mark in components configured; do
   cat /var/lib/provision/$mark 2>/dev/null || echo -
 done
-systemctl is-active kubelet 2>/dev/null || true";
+systemctl is-active kubelet etcd haproxy keepalived 2>/dev/null || true";
+
+/// The services in the order in which [`LOOK`] prints them.
+pub(crate) const SERVICES: [&str; 4] = ["kubelet", "etcd", "haproxy", "keepalived"];
 
 /// Looks at everything.
 pub async fn observe(context: &Context) -> Result<Inventory> {
@@ -80,7 +83,14 @@ async fn look(context: &Context, name: &str) -> Result<Option<SeenHost>> {
 fn parse(text: &str) -> SeenHost {
     let mut lines = text.lines().map(str::trim);
     let mut word = || lines.next().unwrap_or("-").to_owned();
-    SeenHost { components: word(), configured: word(), kubelet: word() == "active" }
+    let (components, configured) = (word(), word());
+    let running = SERVICES.iter().filter(|name| match word().as_str() {
+        "active" | "reloading" => true,
+        // A member of etcd that waits for the others is not to be started anew.
+        "activating" => **name == "etcd",
+        _ => false,
+    });
+    SeenHost { components, configured, services: running.map(|name| (*name).to_owned()).collect() }
 }
 
 #[cfg(test)]

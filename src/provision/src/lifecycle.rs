@@ -15,9 +15,10 @@ use crate::exit::{Exit, Refusal};
 use crate::inventory::{Inventory, observe};
 use crate::journal::Journal;
 use crate::phases::{
-    configure_node, connect_host, create_machine, create_network, install_addons, install_components, mark_node,
-    prepare_image, remove_machine, remove_network, start_control_plane, start_machine, stop_machine, stop_network,
-    verify_cluster, wait_first_pod, wait_node,
+    configure_host, connect_host, create_machine, create_network, drain_node, forget_machine, install_addons,
+    install_components, join_etcd, leave_etcd, mark_node, prepare_image, promote_etcd, remove_machine, remove_network,
+    retire_machine, start_control_plane, start_machine, stop_machine, stop_network, verify_cluster, wait_first_pod,
+    wait_node,
 };
 use crate::plan::{Plan, Step};
 
@@ -28,12 +29,18 @@ pub const UP: &[&dyn Phase] = &[
     &create_machine::CreateMachine,
     &connect_host::ConnectHost,
     &install_components::InstallComponents,
-    &configure_node::ConfigureNode,
+    &join_etcd::JoinEtcd,
+    &configure_host::ConfigureHost,
+    &promote_etcd::PromoteEtcd,
     &start_control_plane::StartControlPlane,
     &install_addons::InstallAddons,
     &wait_first_pod::WaitFirstPod,
     &mark_node::MarkNode,
     &wait_node::WaitNode,
+    &drain_node::DrainNode,
+    &leave_etcd::LeaveEtcd,
+    &retire_machine::RetireMachine,
+    &forget_machine::ForgetMachine,
     &verify_cluster::VerifyCluster,
 ];
 
@@ -58,6 +65,11 @@ pub trait Phase: Sync {
     /// The steps that make what is seen into what is wanted. Pure.
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step>;
 
+    /// What must not be begun: known from what is wanted and seen, before anything is done. Pure.
+    fn refuse(&self, _context: &Context, _seen: &Inventory) -> Result<()> {
+        Ok(())
+    }
+
     /// Carries out one of its steps; doing it twice is the same as doing it once.
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>>;
 }
@@ -69,6 +81,12 @@ pub fn plan(phases: &[&dyn Phase], context: &Context, seen: &Inventory) -> Plan 
 
 /// What the caller says to each plan before it is carried out; rounds are counted from 0.
 pub type Gate<'a> = &'a (dyn Fn(usize, &Plan) -> Result<()> + Sync);
+
+/// The whole plan, unless one of the phases refuses to begin.
+pub fn checked_plan(phases: &[&dyn Phase], context: &Context, seen: &Inventory) -> Result<Plan> {
+    phases.iter().try_for_each(|phase| phase.refuse(context, seen))?;
+    Ok(plan(phases, context, seen))
+}
 
 /// Looks, plans and executes until there is nothing left to do; returns the first plan.
 pub async fn converge(phases: &[&dyn Phase], context: &Context, token: &CancellationToken) -> Result<Plan> {
@@ -89,7 +107,11 @@ pub async fn converge_through(
             () = token.cancelled() => return Err(Refusal::new(Exit::Interrupted, "interrupted").into()),
             seen = observe(context) => seen?,
         };
-        let plan = plan(phases, context, &seen);
+        if seen.cluster.ready {
+            // The run that brought it so far may have been killed before it could write that down.
+            context.ledger.mark_founded()?;
+        }
+        let plan = checked_plan(phases, context, &seen)?;
         let first = first.get_or_insert_with(|| plan.clone());
         if plan.is_empty() {
             return Ok(first.clone());

@@ -8,9 +8,12 @@ use serde::Serialize;
 const TEMPLATES: &[(&str, &str)] = &[
     ("addons/cluster-dns.yaml", include_str!("../../../templates/addons/cluster-dns.yaml.hbs")),
     ("addons/kube-proxy.yaml", include_str!("../../../templates/addons/kube-proxy.yaml.hbs")),
+    ("balancer/haproxy.cfg", include_str!("../../../templates/balancer/haproxy.cfg.hbs")),
+    ("balancer/keepalived.conf", include_str!("../../../templates/balancer/keepalived.conf.hbs")),
     ("cloud-init/meta-data", include_str!("../../../templates/cloud-init/meta-data.hbs")),
     ("cloud-init/network-config", include_str!("../../../templates/cloud-init/network-config.hbs")),
     ("cloud-init/user-data", include_str!("../../../templates/cloud-init/user-data.hbs")),
+    ("etcd/etcd.service", include_str!("../../../templates/etcd/etcd.service.hbs")),
     ("kubelet/config.yaml", include_str!("../../../templates/kubelet/config.yaml.hbs")),
     ("kubelet/kubelet.service", include_str!("../../../templates/kubelet/kubelet.service.hbs")),
     ("libvirt/domain.xml", include_str!("../../../templates/libvirt/domain.xml.hbs")),

@@ -3,7 +3,7 @@
 //! Layout: `topology.yaml` (what was last asked for), `cluster.json` ([`Allocations`]), `journal.jsonl`, `lock`,
 //! `stopped` (while it is meant to be powered off), `ssh/` (our key), `pki/` (authorities and leaves), `kubeconfig`, `disks/`, `console/`, `embedded/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit::{Exit, Refusal};
 
 /// The version of the layout; a directory with another one is refused rather than guessed at.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Is there while the cluster is meant to be powered off.
 const STOPPED: &str = "stopped";
@@ -44,6 +44,21 @@ pub struct Allocations {
     pub network: AllocatedNetwork,
     /// The loopback port on which the API answers, where machines cannot be reached directly.
     pub api_port: Option<u16>,
+    /// The machines are emulated, several times slower than their host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emulated: bool,
+    /// The virtual address of the API, if there is a balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_address: Option<Ipv4Addr>,
+    /// The members that etcd begins with; never changed once it has begun.
+    #[serde(default)]
+    pub founders: BTreeSet<String>,
+    /// Etcd has answered: whoever comes now joins, and a member that lost its disk does so too.
+    #[serde(default)]
+    pub founded: bool,
+    /// Its removal has begun: it can only be finished.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub destroying: bool,
     /// The machines by name; an entry stays until its machine is destroyed.
     pub machines: BTreeMap<String, AllocatedMachine>,
 }
@@ -63,6 +78,8 @@ pub struct AllocatedNetwork {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AllocatedMachine {
+    /// The role as it stands in its name: `control-plane`, `etcd`, `load-balancer`, or the pool.
+    pub role: String,
     /// Address of its network card.
     pub mac: String,
     /// Its address.
@@ -71,6 +88,22 @@ pub struct AllocatedMachine {
     pub uuid: String,
     /// Its SSH host key, once it has printed it.
     pub host_key: Option<String>,
+    /// It was chosen to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// How it came to etcd, if it did so after etcd had begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<Seat>,
+}
+
+/// The place of a member that joined etcd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seat {
+    /// The members when it joined, itself among them, as `--initial-cluster` wants them.
+    pub initial_cluster: String,
+    /// It has a vote; before, it only learns.
+    pub voter: bool,
 }
 
 impl StateDir {

@@ -1,20 +1,25 @@
 //! The secrets of a cluster: authorities, leaf certificates, keys and kubeconfigs, made once and kept in its state
 //! directory in files that only their owner can read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use pki::certificate::CertificateInfo;
 use pki::control_plane::{Authority, CA_LIFETIME, CertificateSpec, Destination};
 use pki::kubeconfig::{self, KubeconfigSpec};
-use pki::{CertificateAuthority, KeyPair, KeyPairPem};
+use pki::{CertificateAuthority, KeyPair, KeyPairPem, SubjectAltName};
 use ssh::Identity;
 
 use crate::exit::{Exit, Refusal};
 use crate::state::{StateDir, private_dir, read_if_there, write_private};
+
+/// A certificate that ends sooner than this is issued anew by the next run.
+const RENEWED_BEFORE: Duration = Duration::from_hours(30 * 24);
 
 /// Every secret by its path below the state directory.
 pub struct Vault {
@@ -29,6 +34,8 @@ pub struct Server<'a> {
     pub cluster: &'a str,
     /// The address, `https://host:port`.
     pub url: &'a str,
+    /// Every API server as `address:port`, for clients that choose for themselves.
+    pub addresses: &'a [String],
 }
 
 impl Vault {
@@ -96,6 +103,7 @@ impl Vault {
                 let text = kubeconfig::render(&KubeconfigSpec {
                     cluster: server.cluster.to_owned(),
                     server: server.url.to_owned(),
+                    api_servers: server.addresses.to_vec(),
                     ca_pem: self.authority(Authority::Cluster).cert_pem().to_owned(),
                     user: spec.request.common_name.clone(),
                     client_cert_pem: pair.cert_pem,
@@ -106,16 +114,39 @@ impl Vault {
         })
     }
 
-    /// The certificate and key kept at `path`, issued now if there is none.
+    /// The certificate and key kept at `path`; issued now if there is none, if it says something else than `spec` wants,
+    /// or if it ends soon.
     pub fn pair(&mut self, path: &str, spec: &CertificateSpec) -> Result<KeyPairPem> {
         let (cert, key) = (format!("{path}.crt"), format!("{path}.key"));
-        if let (Some(cert_pem), Some(key_pem)) = (self.files.get(&cert), self.files.get(&key)) {
+        if let (Some(cert_pem), Some(key_pem)) = (self.files.get(&cert), self.files.get(&key))
+            && self.still_good(cert_pem, spec).with_context(|| format!("{cert} in the state directory"))?
+        {
             return Ok(KeyPairPem { cert_pem: cert_pem.clone(), key_pem: key_pem.clone() });
         }
         let pair = self.authority(spec.authority).issue(&spec.request, self.now)?;
         self.files.insert(cert, pair.cert_pem.clone());
         self.files.insert(key, pair.key_pem.clone());
         Ok(pair)
+    }
+
+    fn still_good(&self, cert_pem: &str, spec: &CertificateSpec) -> Result<bool> {
+        let info = CertificateInfo::from_pem(cert_pem)?;
+        let names = |sans: &[SubjectAltName]| sans.iter().map(|san| format!("{san:?}")).collect::<BTreeSet<_>>();
+        let ends = info.not_after.as_second() - self.now.as_second();
+        Ok(info.common_name == spec.request.common_name
+            && names(&info.sans) == names(&spec.request.sans)
+            && ends > i64::try_from(RENEWED_BEFORE.as_secs())?)
+    }
+
+    /// Forgets the secrets of a machine, here and on the disk.
+    pub fn forget(state: &StateDir, machine: &str) -> Result<()> {
+        let folder = state.path("pki/machines").join(machine);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn open_authority(&mut self, authority: Authority) -> Result<()> {

@@ -2,6 +2,7 @@
 //! simulated world can stand in.
 
 pub mod api;
+pub mod etcd;
 pub mod hosts;
 pub mod libvirt;
 #[cfg(test)]
@@ -117,6 +118,34 @@ pub struct SeenCluster {
     pub ready_nodes: BTreeSet<String>,
     /// Nodes that have the labels that provision gives them.
     pub marked_nodes: BTreeSet<String>,
+    /// Every Node that there is.
+    pub nodes: BTreeSet<String>,
+    /// Machines whose own API server is ready.
+    pub servers: BTreeSet<String>,
+}
+
+/// How a Node is emptied before its machine goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long its pods may take to go.
+    pub patience: Duration,
+    /// Pods that nothing will start elsewhere go too.
+    pub force: bool,
+}
+
+/// A member of etcd as etcd sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdMember {
+    /// Its id.
+    pub id: u64,
+    /// Its name; empty until it has started.
+    pub name: String,
+    /// Where the other members reach it, `https://address:2380`.
+    pub peer: String,
+    /// It has no vote yet.
+    pub learner: bool,
+    /// It leads.
+    pub leader: bool,
 }
 
 /// Labels that provision gives to a Node.
@@ -134,8 +163,8 @@ pub trait ClusterApi: Send + Sync {
     /// What it says. Changes nothing and does not wait.
     async fn survey(&self) -> SeenCluster;
 
-    /// Waits until it answers `/readyz`.
-    async fn wait_ready(&self) -> Result<()>;
+    /// Waits until the API server on this machine answers `/readyz`.
+    async fn wait_server(&self, machine: &str) -> Result<()>;
 
     /// Applies the add-ons.
     async fn install(&self, addons: &Addons) -> Result<()>;
@@ -154,4 +183,30 @@ pub trait ClusterApi: Send + Sync {
 
     /// Keeps in mind that these add-ons have been seen at work.
     async fn mark_verified(&self, hash: &str) -> Result<()>;
+
+    /// Lets no new pods onto the Node and evicts those that are there, as far as their budgets allow; nothing to do for a
+    /// Node that does not exist. `report` hears what is waited for.
+    async fn drain(&self, node: &str, how: Drain, report: Report<'_>) -> Result<()>;
+
+    /// Removes the Node, if it is there.
+    async fn delete_node(&self, name: &str) -> Result<()>;
+}
+
+/// The members of etcd. Each operation is asked of one machine, `via`, that runs a voter.
+#[async_trait]
+pub trait EtcdMembers: Send + Sync {
+    /// The members, as `via` sees them; fails if there is no leader.
+    async fn members(&self, via: &str) -> Result<Vec<EtcdMember>>;
+
+    /// Adds a member without a vote.
+    async fn add_learner(&self, via: &str, peer: &str) -> Result<()>;
+
+    /// Waits until a learner knows what the others know, and gives it a vote.
+    async fn promote(&self, via: &str, id: u64) -> Result<()>;
+
+    /// Passes leadership on; `via` must lead.
+    async fn move_leader(&self, via: &str, to: u64) -> Result<()>;
+
+    /// Removes a member.
+    async fn remove(&self, via: &str, id: u64) -> Result<()>;
 }

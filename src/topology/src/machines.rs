@@ -54,6 +54,16 @@ impl Role {
             Self::Worker(pool) => pool,
         }
     }
+
+    /// The role that stands in the name of a machine; see [`Role::slug`].
+    pub fn from_slug(slug: &str) -> Self {
+        match slug {
+            "control-plane" => Self::ControlPlane,
+            "etcd" => Self::Etcd,
+            "load-balancer" => Self::LoadBalancer,
+            pool => Self::Worker(pool.to_owned()),
+        }
+    }
 }
 
 impl Topology {
@@ -85,6 +95,23 @@ impl Topology {
             }
         }
         machines
+    }
+
+    /// Whether machines of this role run an etcd member.
+    pub fn has_etcd(&self, role: &Role) -> bool {
+        match self.cluster().spec.etcd.mode {
+            EtcdMode::Stacked => *role == Role::ControlPlane,
+            EtcdMode::External => *role == Role::Etcd,
+        }
+    }
+
+    /// Whether machines of this role balance the API servers.
+    pub fn has_balancer(&self, role: &Role) -> bool {
+        match &self.cluster().spec.load_balancer {
+            Some(balancer) if balancer.replicas == 0 => *role == Role::ControlPlane,
+            Some(_) => *role == Role::LoadBalancer,
+            None => false,
+        }
     }
 
     /// Whether workloads run on the control plane: as asked, else only if there are no workers.

@@ -12,6 +12,7 @@ fn fresh_in(topology: &Topology, subnet: &str) -> Allocations {
         libvirt: "qemu:///system".to_owned(),
         subnet: subnet.parse().unwrap(),
         api_port: None,
+        emulated: false,
     };
     fresh(topology, &site)
 }
@@ -77,4 +78,52 @@ fn a_full_network_is_refused_with_the_machine_that_found_no_place() {
     assert_eq!(classify(&error), Exit::Topology);
     let error = extended("{}", "255.255.255.248/29").unwrap_err();
     assert!(error.to_string().contains("no address left for demo-control-plane-1"), "{error}");
+}
+
+#[test]
+fn a_roster_keeps_the_machines_that_are_there_and_fills_up_with_the_lowest_numbers() {
+    let names = |roster: Vec<Machine>| roster.into_iter().map(|machine| machine.name).collect::<Vec<_>>();
+    let three = topology("{workers: [{name: w, replicas: 3}]}");
+    let mut allocations = fresh_in(&three, "10.80.0.0/24");
+    extend(&mut allocations, &three).unwrap();
+    allocations.machines.remove("demo-w-1");
+    assert_eq!(names(roster(&three, &allocations))[1..], ["demo-w-1", "demo-w-2", "demo-w-3"]);
+    let two = topology("{workers: [{name: w, replicas: 2}]}");
+    assert_eq!(names(roster(&two, &allocations))[1..], ["demo-w-2", "demo-w-3"]);
+    assert!(leavers(&two, &allocations).is_empty());
+    let one = topology("{workers: [{name: w, replicas: 1}]}");
+    assert_eq!(names(roster(&one, &allocations))[1..], ["demo-w-2"]);
+    assert_eq!(leavers(&one, &allocations), [("demo-w-3".to_owned(), Role::Worker("w".to_owned()))]);
+    allocations.machines.get_mut("demo-w-2").unwrap().leaving = true;
+    assert_eq!(names(roster(&one, &allocations))[1..], ["demo-w-3"], "who was chosen to go does");
+    assert_eq!(names(roster(&two, &allocations))[1..], ["demo-w-1", "demo-w-3"], "its number is not free yet");
+    let none = topology("{}");
+    assert_eq!(leavers(&none, &allocations).len(), 2);
+}
+
+#[test]
+fn a_virtual_address_lies_below_the_machines_and_may_be_chosen() {
+    let allocations = extended("{loadBalancer: {}}", "10.80.0.0/24").unwrap();
+    assert_eq!(allocations.virtual_address, Some("10.80.0.2".parse().unwrap()));
+    let chosen = extended("{loadBalancer: {address: 10.80.0.77}}", "10.80.0.0/24").unwrap();
+    assert_eq!(chosen.virtual_address, Some("10.80.0.77".parse().unwrap()));
+    assert_eq!(extended("{}", "10.80.0.0/24").unwrap().virtual_address, None);
+    let topology = topology("{loadBalancer: {address: 10.80.0.10}}");
+    let mut taken = fresh_in(&topology, "10.80.0.0/24");
+    extend(&mut taken, &super::tests::topology("{}")).unwrap();
+    let error = extend(&mut taken, &topology).unwrap_err();
+    assert!(error.to_string().contains("is the address of demo-control-plane-1"), "{error}");
+}
+
+#[test]
+fn etcd_begins_with_the_first_members_that_were_asked_for() {
+    let three = topology("{controlPlane: {replicas: 3}, loadBalancer: {}}");
+    let mut allocations = fresh_in(&three, "10.80.0.0/24");
+    extend(&mut allocations, &three).unwrap();
+    let founders = allocations.founders.clone();
+    assert_eq!(founders.len(), 3);
+    extend(&mut allocations, &topology("{controlPlane: {replicas: 5}, loadBalancer: {}}")).unwrap();
+    assert_eq!(allocations.founders, founders, "who comes later joins");
+    let external = extended("{etcd: {mode: external, replicas: 1}}", "10.80.0.0/24").unwrap();
+    assert_eq!(external.founders.into_iter().collect::<Vec<_>>(), ["demo-etcd-1"]);
 }

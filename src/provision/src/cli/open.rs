@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use topology::Topology;
@@ -17,8 +18,13 @@ use crate::progress::{Progress, Silent};
 use crate::state::{Allocations, StateDir, write_private};
 use crate::timings::Timeline;
 use crate::world::api::KubeApi;
+use crate::world::etcd::EtcdctlMembers;
 use crate::world::hosts::SshHosts;
 use crate::world::libvirt::{Libvirt, site};
+use crate::world::{Drain, Hosts};
+
+/// How Nodes are emptied unless the user says otherwise: as long as most programs need to end in good order.
+const DRAIN: Drain = Drain { patience: Duration::from_mins(5), force: false };
 
 /// A cluster that can be brought to what its topology asks for; nothing of that is written down yet.
 pub(super) struct Prepared {
@@ -139,7 +145,6 @@ pub(super) fn machine_name(state: &StateDir, named: Option<&str>) -> Result<Stri
 
 /// A cluster to be worked on as the topology asks.
 pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc<dyn Progress>) -> Result<Prepared> {
-    refuse_unserved(&topology)?;
     let state = StateDir::new(&config.state_dir, topology.name());
     let new = state.allocations()?.is_none();
     let allocating = if new { Some(Allocating::take(&config.state_dir).await?) } else { None };
@@ -152,7 +157,6 @@ pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc
 
 /// A cluster to be looked at; nothing is written.
 pub(super) async fn for_plan(topology: Topology, config: &Config) -> Result<Context> {
-    refuse_unserved(&topology)?;
     let state = StateDir::new(&config.state_dir, topology.name());
     let allocations = allocations(&topology, &state, config).await?;
     let components = Components::read(&config.components()?)?;
@@ -194,25 +198,6 @@ pub(super) fn for_removal(name: &str, config: &Config, progress: &Arc<dyn Progre
     assemble(desired, &state, config, Arc::clone(progress))
 }
 
-/// What a topology may say and this release does not build yet. Better no cluster than half of one.
-fn refuse_unserved(topology: &Topology) -> Result<()> {
-    let spec = &topology.cluster().spec;
-    let unserved = [
-        ("spec.controlPlane.replicas", "more than one control plane", spec.control_plane.replicas > 1),
-        ("spec.etcd.mode", "external etcd", spec.etcd.mode == topology::spec::EtcdMode::External),
-        ("spec.loadBalancer", "a load balancer", spec.load_balancer.is_some()),
-        ("spec.workers", "workers", spec.workers.iter().any(|pool| pool.replicas > 0)),
-    ];
-    match unserved.iter().find(|(_, _, asked)| *asked) {
-        None => Ok(()),
-        Some((field, what, _)) => {
-            let message =
-                format!("{field}: this release builds single nodes; {what} can be written down and not be built yet");
-            Err(Refusal::new(Exit::Host, message).hint("start from topologies/single-node.yaml").into())
-        }
-    }
-}
-
 async fn allocations(topology: &Topology, state: &StateDir, config: &Config) -> Result<Allocations> {
     let mut allocations = if let Some(kept) = state.allocations()? {
         kept
@@ -237,14 +222,17 @@ fn assemble(desired: Desired, state: &StateDir, config: &Config, progress: Arc<d
     let ledger = Arc::new(Ledger::new(state, desired.allocations.clone()));
     let infrastructure = Arc::new(Libvirt::new(&desired, state, config)?);
     let hosts = SshHosts::new(infrastructure.clone(), Arc::clone(&ledger), desired.vault.identity()?, "root");
-    let cluster = Arc::new(KubeApi::new(&desired.kubeconfig));
+    let hosts: Arc<dyn Hosts> = Arc::new(hosts);
+    let cluster = KubeApi::new(&desired.kubeconfig, infrastructure.clone(), desired.control_planes());
     Ok(Context {
-        desired,
+        desired: Arc::new(desired),
         state: state.clone(),
         cache_dir: config.cache_dir.clone(),
         infrastructure,
-        hosts: Arc::new(hosts),
-        cluster,
+        etcd: Arc::new(EtcdctlMembers::new(Arc::clone(&hosts))),
+        hosts,
+        cluster: Arc::new(cluster),
+        drain: DRAIN,
         progress,
         timeline: Timeline::default(),
         ledger,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest, Sha256};
 use topology::Topology;
 
-use super::host::ClusterView;
+use super::view::ClusterView;
 use crate::render::render;
 
 /// Objects for the cluster, in the order in which they are applied.

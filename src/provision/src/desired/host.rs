@@ -1,59 +1,51 @@
-//! The files of one host, in kubeadm's layout.
+//! The files of one host, in kubeadm's layout, and the services that read them.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result};
-use pki::control_plane::{self, Authority, CertificateSpec, ControlPlaneNode, Destination, LEAF_LIFETIME};
+use anyhow::Result;
+use pki::control_plane::{self, Authority, CertificateSpec, Destination, LEAF_LIFETIME};
 use pki::{LeafRequest, SubjectAltName, Usage};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use ssh::File;
 use topology::{Machine, Role, Topology};
 
-use super::{API_PORT, Components, ImageNames};
+use super::API_PORT;
+use super::view::{ClusterView, Member};
 use crate::render::render;
-use crate::state::Allocations;
 use crate::vault::{Server, Vault};
+
+/// Stands in files for the members that this member of etcd begins with: they are known when it begins, etcd reads them
+/// once, and they must not make two configurations different.
+pub const INITIAL_CLUSTER: &str = "@initial-cluster@";
+/// Stands for `new` or `existing` in the same way.
+pub const INITIAL_STATE: &str = "@initial-cluster-state@";
 
 /// What a host is told.
 pub struct DesiredHost {
-    /// Its files; nothing for a machine that is not a Node.
+    /// Its files.
     pub files: Vec<File>,
+    /// The services that read them.
+    pub services: Vec<Service>,
     /// Names all of it.
     pub hash: String,
 }
 
-/// The address of the `n`th Service: 1 is the API, 10 is DNS.
-const DNS_SERVICE: u32 = 10;
-
-/// The cluster as templates see it.
-#[derive(Clone, Serialize)]
-pub(super) struct ClusterView {
-    pub(super) cluster: String,
-    pub(super) cluster_id: String,
-    pub(super) domain: String,
-    pub(super) pods: String,
-    pub(super) services: String,
-    pub(super) node_ports: String,
-    pub(super) node_prefix: u8,
-    pub(super) dns_address: IpAddr,
-    pub(super) api_service: IpAddr,
-    pub(super) dns_replicas: u16,
-    pub(super) server: String,
-    pub(super) etcd_servers: String,
-    pub(super) initial_cluster: String,
-    pub(super) images: ImageNames,
-    pub(super) control_planes: Vec<Member>,
-    pub(super) extra_sans: Vec<String>,
+/// A systemd service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The unit without `.service`.
+    pub name: &'static str,
+    /// How it takes up new files: the verb of `systemctl`.
+    pub renew: &'static str,
 }
 
-/// A machine as templates see it.
-#[derive(Clone, Serialize)]
-pub(super) struct Member {
-    pub(super) name: String,
-    pub(super) address: Ipv4Addr,
-}
+const KUBELET: Service = Service { name: "kubelet", renew: "restart" };
+/// A member that waits for others must not hold up what would bring them.
+const ETCD: Service = Service { name: "etcd", renew: "restart --no-block" };
+const HAPROXY: Service = Service { name: "haproxy", renew: "reload-or-restart" };
+const KEEPALIVED: Service = Service { name: "keepalived", renew: "reload-or-restart" };
 
 #[derive(Serialize)]
 struct HostView<'a> {
@@ -61,163 +53,173 @@ struct HostView<'a> {
     cluster: &'a ClusterView,
     name: &'a str,
     address: Ipv4Addr,
+    etcd_servers: String,
+    initial_cluster: &'a str,
+    initial_state: &'a str,
+    peers: Vec<Ipv4Addr>,
     node_labels: String,
     taints: String,
 }
 
-impl ClusterView {
-    pub(super) fn new(topology: &Topology, allocations: &Allocations, components: &Components) -> Result<Self> {
-        let spec = &topology.cluster().spec;
-        let service = |n| spec.network.services.nth(n).context("the Service network is too small");
-        let mut control_planes = Vec::new();
-        for machine in topology.machines().iter().filter(|machine| machine.role == Role::ControlPlane) {
-            let allocated = allocations.machines.get(&machine.name).context("a machine without an address")?;
-            control_planes.push(Member { name: machine.name.clone(), address: allocated.address });
-        }
-        let first = control_planes.first().context("a topology has a control plane")?.address;
-        let join = |text: fn(&Member) -> String| control_planes.iter().map(text).collect::<Vec<_>>().join(",");
-        Ok(Self {
-            cluster: topology.name().to_owned(),
-            cluster_id: allocations.id.clone(),
-            domain: spec.network.domain.clone(),
-            pods: spec.network.pods.to_string(),
-            services: spec.network.services.to_string(),
-            node_ports: spec.network.node_ports.to_string(),
-            node_prefix: spec.network.node_prefix,
-            dns_address: service(DNS_SERVICE)?,
-            api_service: service(1)?,
-            dns_replicas: topology.dns_replicas(),
-            server: format!("https://{first}:{API_PORT}"),
-            etcd_servers: join(|member| format!("https://{}:2379", member.address)),
-            initial_cluster: join(|member| format!("{}=https://{}:2380", member.name, member.address)),
-            images: components.images(),
-            extra_sans: spec.control_plane.extra_sans.clone(),
-            control_planes,
-        })
-    }
+/// Collects what one host is told.
+struct Draft<'a> {
+    view: &'a ClusterView,
+    vault: &'a mut Vault,
+    machine: &'a Machine,
+    member: Member,
+    files: Vec<File>,
+    services: Vec<Service>,
 }
 
 /// Everything that `machine` is told.
 pub(super) fn desired_host(
     machine: &Machine,
     address: Ipv4Addr,
-    view: &ClusterView,
+    (topology, view): (&Topology, &ClusterView),
     vault: &mut Vault,
 ) -> Result<DesiredHost> {
-    let mut files = Vec::new();
+    let member = Member { name: machine.name.clone(), address };
+    let mut draft = Draft { view, vault, machine, member, files: Vec::new(), services: Vec::new() };
     if machine.role == Role::ControlPlane {
-        let member = Member { name: machine.name.clone(), address };
-        control_plane_files(&member, view, vault, &mut files)?;
+        draft.control_plane()?;
+    }
+    if machine.role == Role::Etcd {
+        draft.external_etcd()?;
+    }
+    if topology.has_balancer(&machine.role) {
+        draft.balancer()?;
     }
     if machine.role.is_node() {
-        node_files(machine, address, view, vault, &mut files)?;
+        draft.node()?;
     }
     let mut hash = Sha256::new();
-    for file in &files {
+    for file in &draft.files {
         hash.update(format!("{} {:o} {}\n", file.path, file.mode, file.content.len()));
         hash.update(&file.content);
     }
-    Ok(DesiredHost { files, hash: hex::encode(hash.finalize()) })
+    Ok(DesiredHost { files: draft.files, services: draft.services, hash: hex::encode(hash.finalize()) })
 }
 
-/// What the certificates of a control plane depend on.
-pub(super) fn control_plane_node(view: &ClusterView, member: &Member) -> ControlPlaneNode {
-    ControlPlaneNode {
-        name: member.name.clone(),
-        addresses: vec![member.address.into()],
-        endpoints: view.extra_sans.clone(),
-        service_addresses: vec![view.api_service],
-        domain: view.domain.clone(),
-        stacked_etcd: true,
-    }
-}
-
-fn control_plane_files(member: &Member, view: &ClusterView, vault: &mut Vault, files: &mut Vec<File>) -> Result<()> {
-    for authority in Authority::ALL {
-        let name = authority.file();
-        for extension in ["crt", "key"] {
-            let text = vault.text(&format!("pki/{name}.{extension}"))?.to_owned();
-            files.push(File::secret(format!("/etc/kubernetes/pki/{name}.{extension}"), text));
+impl Draft<'_> {
+    fn control_plane(&mut self) -> Result<()> {
+        for authority in Authority::ALL {
+            let name = authority.file();
+            self.secret_of_the_vault(&format!("{name}.crt"))?;
+            // Whoever has the key of etcd's authority can join etcd: only where members are must it be.
+            if self.view.stacked || authority != Authority::Etcd {
+                self.secret_of_the_vault(&format!("{name}.key"))?;
+            }
         }
-    }
-    for name in ["sa.key", "sa.pub"] {
-        let text = vault.text(&format!("pki/{name}"))?.to_owned();
-        files.push(File::secret(format!("/etc/kubernetes/pki/{name}"), text));
-    }
-    let url = format!("https://{}:{API_PORT}", member.address);
-    for spec in control_plane::certificates(&control_plane_node(view, member)) {
-        // The kubelet's comes with those of every node.
-        if !matches!(spec.destination, Destination::Kubeconfig { file: "kubelet.conf" }) {
-            let server = Server { cluster: &view.cluster, url: &url };
-            secrets(vault.issue(&member.name, &spec, &server)?, files);
+        for name in ["sa.key", "sa.pub"] {
+            self.secret_of_the_vault(name)?;
         }
+        let url = format!("https://{}:{API_PORT}", self.member.address);
+        for spec in control_plane::certificates(&self.view.control_plane_node(&self.member)) {
+            // The kubelet's comes with those of every node.
+            if !matches!(spec.destination, Destination::Kubeconfig { file: "kubelet.conf" }) {
+                self.issue(&spec, &url)?;
+            }
+        }
+        let etcd = self.view.stacked.then_some("etcd");
+        for pod in etcd.into_iter().chain(["kube-apiserver", "kube-controller-manager", "kube-scheduler"]) {
+            let text = self.render(&format!("static-pods/{pod}.yaml"))?;
+            self.files.push(File::secret(format!("/etc/kubernetes/manifests/{pod}.yaml"), text));
+        }
+        Ok(())
     }
-    let host = HostView {
-        cluster: view,
-        name: &member.name,
-        address: member.address,
-        node_labels: String::new(),
-        taints: String::new(),
-    };
-    for pod in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
-        let text = render(&format!("static-pods/{pod}.yaml"), &host)?;
-        files.push(File::secret(format!("/etc/kubernetes/manifests/{pod}.yaml"), text));
-    }
-    Ok(())
-}
 
-fn node_files(
-    machine: &Machine,
-    address: Ipv4Addr,
-    view: &ClusterView,
-    vault: &mut Vault,
-    files: &mut Vec<File>,
-) -> Result<()> {
-    let url = match machine.role {
-        // A control plane's kubelet talks to the API server beside it.
-        Role::ControlPlane => format!("https://{address}:{API_PORT}"),
-        _ => view.server.clone(),
-    };
-    let server = Server { cluster: &view.cluster, url: &url };
-    secrets(vault.issue(&machine.name, &control_plane::kubelet(&machine.name), &server)?, files);
-    let serving = vault
-        .pair(&format!("pki/machines/{}/kubelet-serving", machine.name), &kubelet_serving(&machine.name, address))?;
-    files.push(File::secret("/var/lib/kubelet/pki/kubelet.crt", serving.cert_pem));
-    files.push(File::secret("/var/lib/kubelet/pki/kubelet.key", serving.key_pem));
-    if machine.role != Role::ControlPlane {
-        let authority = vault.authority(Authority::Cluster).cert_pem().to_owned();
-        files.push(File::public("/etc/kubernetes/pki/ca.crt", authority));
+    fn external_etcd(&mut self) -> Result<()> {
+        self.secret_of_the_vault("etcd/ca.crt")?;
+        for spec in control_plane::etcd_member(&self.member.name, &[self.member.address.into()]) {
+            self.issue(&spec, "")?;
+        }
+        self.public("etcd/etcd.service", "/etc/systemd/system/etcd.service")?;
+        self.services.push(ETCD);
+        Ok(())
     }
-    let host = HostView {
-        cluster: view,
-        name: &machine.name,
-        address,
-        node_labels: node_labels(machine),
-        taints: taints(machine),
-    };
-    files.push(File::public("/etc/provision/masquerade.nft", render("node/masquerade.nft", &host)?));
-    files.push(File::public("/var/lib/kubelet/config.yaml", render("kubelet/config.yaml", &host)?));
-    files.push(File::public("/etc/systemd/system/kubelet.service", render("kubelet/kubelet.service", &host)?));
-    Ok(())
+
+    fn balancer(&mut self) -> Result<()> {
+        let authority = self.vault.authority(Authority::Cluster).cert_pem().to_owned();
+        self.files.push(File::public("/etc/haproxy/kubernetes-ca.crt", authority));
+        self.public("balancer/haproxy.cfg", "/etc/haproxy/haproxy.cfg")?;
+        self.public("balancer/keepalived.conf", "/etc/keepalived/keepalived.conf")?;
+        self.services.extend([HAPROXY, KEEPALIVED]);
+        Ok(())
+    }
+
+    fn node(&mut self) -> Result<()> {
+        let name = self.machine.name.clone();
+        let url = self.view.server.clone();
+        self.issue(&control_plane::kubelet(&name), &url)?;
+        let serving = kubelet_serving(&self.member);
+        let serving = self.vault.pair(&format!("pki/machines/{name}/kubelet-serving"), &serving)?;
+        self.files.push(File::secret("/var/lib/kubelet/pki/kubelet.crt", serving.cert_pem));
+        self.files.push(File::secret("/var/lib/kubelet/pki/kubelet.key", serving.key_pem));
+        if self.machine.role != Role::ControlPlane {
+            let authority = self.vault.authority(Authority::Cluster).cert_pem().to_owned();
+            self.files.push(File::public("/etc/kubernetes/pki/ca.crt", authority));
+        }
+        self.public("node/masquerade.nft", "/etc/provision/masquerade.nft")?;
+        self.public("kubelet/config.yaml", "/var/lib/kubelet/config.yaml")?;
+        self.public("kubelet/kubelet.service", "/etc/systemd/system/kubelet.service")?;
+        self.services.push(KUBELET);
+        Ok(())
+    }
+
+    fn secret_of_the_vault(&mut self, name: &str) -> Result<()> {
+        let text = self.vault.text(&format!("pki/{name}"))?.to_owned();
+        self.files.push(File::secret(format!("/etc/kubernetes/pki/{name}"), text));
+        Ok(())
+    }
+
+    fn issue(&mut self, spec: &CertificateSpec, url: &str) -> Result<()> {
+        // Schedulers and controllers live and die with the API server beside them; kubelets outlive it.
+        let servers = match spec.destination {
+            Destination::Kubeconfig { file: "kubelet.conf" } => self.view.api_servers_from(self.member.address),
+            _ => Vec::new(),
+        };
+        let server = Server { cluster: &self.view.cluster, url, addresses: &servers };
+        let issued = self.vault.issue(&self.member.name, spec, &server)?;
+        self.files.extend(issued.into_iter().map(|(path, text)| File::secret(path, text)));
+        Ok(())
+    }
+
+    fn public(&mut self, template: &str, path: &str) -> Result<()> {
+        let text = self.render(template)?;
+        self.files.push(File::public(path, text));
+        Ok(())
+    }
+
+    fn render(&self, template: &str) -> Result<String> {
+        let balancers = self.view.balancer.iter().flat_map(|balancer| &balancer.members);
+        let host = HostView {
+            cluster: self.view,
+            name: &self.member.name,
+            address: self.member.address,
+            etcd_servers: self.view.etcd_servers(),
+            initial_cluster: INITIAL_CLUSTER,
+            initial_state: INITIAL_STATE,
+            peers: balancers.map(|member| member.address).filter(|peer| *peer != self.member.address).collect(),
+            node_labels: node_labels(self.machine),
+            taints: taints(self.machine),
+        };
+        render(template, &host)
+    }
 }
 
 /// The kubelet's own server, signed by the cluster's authority so that the API server can check whom it talks to.
-fn kubelet_serving(name: &str, address: Ipv4Addr) -> CertificateSpec {
+fn kubelet_serving(member: &Member) -> CertificateSpec {
     CertificateSpec {
         authority: Authority::Cluster,
         destination: Destination::KeyPair { file: "kubelet" },
         request: LeafRequest {
-            common_name: format!("system:node:{name}"),
+            common_name: format!("system:node:{}", member.name),
             organizations: vec!["system:nodes".to_owned()],
-            sans: vec![SubjectAltName::Dns(name.to_owned()), SubjectAltName::Ip(address.into())],
+            sans: vec![SubjectAltName::Dns(member.name.clone()), SubjectAltName::Ip(member.address.into())],
             usages: vec![Usage::ServerAuth],
             lifetime: LEAF_LIFETIME,
         },
     }
-}
-
-fn secrets(issued: Vec<(String, String)>, files: &mut Vec<File>) {
-    files.extend(issued.into_iter().map(|(path, text)| File::secret(path, text)));
 }
 
 fn node_labels(machine: &Machine) -> String {

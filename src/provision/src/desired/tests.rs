@@ -79,10 +79,70 @@ fn the_hash_of_a_host_stays_until_its_files_change() {
 }
 
 #[test]
-fn machines_that_are_no_nodes_are_given_no_files() {
-    let lab = Lab::new("{loadBalancer: {replicas: 1}}");
-    assert!(lab.desired().machine("demo-load-balancer-1").unwrap().host.files.is_empty());
+fn a_balancer_is_given_the_servers_and_their_authority_and_no_key() {
+    let lab = Lab::new("{controlPlane: {replicas: 3}, loadBalancer: {replicas: 2}}");
+    let balancer = lab.desired().machine("demo-load-balancer-2").unwrap();
+    assert_eq!(
+        paths(balancer),
+        ["/etc/haproxy/haproxy.cfg", "/etc/haproxy/kubernetes-ca.crt", "/etc/keepalived/keepalived.conf"]
+    );
+    let haproxy = text(balancer, "/etc/haproxy/haproxy.cfg");
+    assert!(haproxy.contains("bind *:6443\n"), "{haproxy}");
+    for server in ["demo-control-plane-1 10.80.0.10:6443", "demo-control-plane-3 10.80.0.12:6443"] {
+        assert!(haproxy.contains(&format!("    server {server}\n")), "{haproxy}");
+    }
+    let keepalived = text(balancer, "/etc/keepalived/keepalived.conf");
+    for line in ["10.80.0.2/24", "unicast_src_ip 10.80.0.14", "        10.80.0.13\n"] {
+        assert!(keepalived.contains(line), "{line}: {keepalived}");
+    }
     assert!(lab.desired().machine("demo-nobody-1").is_err());
+}
+
+#[test]
+fn a_balancer_beside_an_api_server_leaves_it_its_port() {
+    let lab = Lab::new("{controlPlane: {replicas: 3}, loadBalancer: {replicas: 0}}");
+    let control_plane = lab.desired().machine("demo-control-plane-2").unwrap();
+    assert!(text(control_plane, "/etc/haproxy/haproxy.cfg").contains("bind *:8443\n"));
+    let kubelet = text(control_plane, "/etc/kubernetes/kubelet.conf");
+    assert!(kubelet.contains("https://10.80.0.2:8443"), "{kubelet}");
+    let services: Vec<&str> = control_plane.host.services.iter().map(|service| service.name).collect();
+    assert_eq!(services, ["haproxy", "keepalived", "kubelet"]);
+}
+
+#[test]
+fn a_kubelet_knows_every_api_server_and_prefers_its_own() {
+    let lab = Lab::new("{controlPlane: {replicas: 3}, loadBalancer: {replicas: 1}, workers: [{name: w}]}");
+    let servers = |name: &str| {
+        let kubelet = text(lab.desired().machine(name).unwrap(), "/etc/kubernetes/kubelet.conf").into_owned();
+        kubelet.lines().find(|line| line.contains("addresses:")).unwrap().trim().to_owned()
+    };
+    assert_eq!(
+        servers("demo-control-plane-2"),
+        r#"addresses: ["10.80.0.11:6443", "10.80.0.10:6443", "10.80.0.12:6443"]"#
+    );
+    assert_eq!(servers("demo-w-1"), r#"addresses: ["10.80.0.10:6443", "10.80.0.11:6443", "10.80.0.12:6443"]"#);
+}
+
+#[test]
+fn external_etcd_keeps_the_key_of_its_authority_to_itself() {
+    let lab = Lab::new("{etcd: {mode: external, replicas: 3}}");
+    let member = lab.desired().machine("demo-etcd-2").unwrap();
+    let unit = text(member, "/etc/systemd/system/etcd.service");
+    assert!(unit.contains("--name=demo-etcd-2") && unit.contains("--initial-cluster=@initial-cluster@"), "{unit}");
+    assert!(!paths(member).iter().any(|path| path.ends_with("ca.key") || path.contains("apiserver")));
+    let server = lab.desired().machine("demo-control-plane-1").unwrap();
+    assert!(!paths(server).iter().any(|path| path.ends_with("etcd/ca.key") || path.contains("etcd/peer")));
+    let manifest = text(server, "/etc/kubernetes/manifests/kube-apiserver.yaml");
+    let all = "--etcd-servers=https://10.80.0.11:2379,https://10.80.0.12:2379,https://10.80.0.13:2379\n";
+    assert!(manifest.contains(all), "{manifest}");
+}
+
+#[test]
+fn a_stacked_api_server_asks_the_member_beside_it() {
+    let lab = Lab::new("{controlPlane: {replicas: 3}, loadBalancer: {}}");
+    let server = lab.desired().machine("demo-control-plane-3").unwrap();
+    let manifest = text(server, "/etc/kubernetes/manifests/kube-apiserver.yaml");
+    assert!(manifest.contains("--etcd-servers=https://127.0.0.1:2379\n"), "{manifest}");
 }
 
 #[test]

@@ -1,14 +1,18 @@
 use super::*;
 
 #[test]
-fn a_host_says_what_it_has_in_three_words() {
-    let host = |components: &str, configured: &str, kubelet| SeenHost {
+fn a_host_says_what_it_has_and_what_runs() {
+    let host = |components: &str, configured: &str, services: &[&str]| SeenHost {
         components: components.to_owned(),
         configured: configured.to_owned(),
-        kubelet,
+        services: services.iter().map(|name| (*name).to_owned()).collect(),
     };
-    assert_eq!(parse("v1\nabc\nactive"), host("v1", "abc", true));
-    assert_eq!(parse("-\n-\ninactive"), host("-", "-", false));
-    assert_eq!(parse("v1\nabc\nactivating"), host("v1", "abc", false), "a kubelet that starts again and again");
-    assert_eq!(parse(""), host("-", "-", false), "a host that says nothing has nothing");
+    assert_eq!(
+        parse("v1\nabc\nactive\ninactive\nactive\nactive"),
+        host("v1", "abc", &["kubelet", "haproxy", "keepalived"])
+    );
+    assert_eq!(parse("-\n-\ninactive\ninactive"), host("-", "-", &[]));
+    assert_eq!(parse("v1\nabc\nactivating"), host("v1", "abc", &[]), "a kubelet that starts again and again");
+    assert_eq!(parse("-\nabc\ninactive\nactivating"), host("-", "abc", &["etcd"]), "a member that waits for others");
+    assert_eq!(parse(""), host("-", "-", &[]), "a host that says nothing has nothing");
 }

@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 
 use super::{create_network, prepare_image};
 use crate::context::Context;
+use crate::exit::{Exit, Refusal};
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
@@ -39,11 +40,20 @@ impl Phase for CreateMachine {
         steps
     }
 
+    fn refuse(&self, context: &Context, _: &Inventory) -> Result<()> {
+        if !context.ledger.destroying() {
+            return Ok(());
+        }
+        let name = context.desired.topology.name();
+        Err(Refusal::new(Exit::Failed, format!("the removal of cluster {name} has begun and was not finished"))
+            .hint(format!("`provision destroy {name}` finishes it; then apply again"))
+            .into())
+    }
+
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             if step.action == Action::Create {
-                // A machine that was there before had another key.
-                context.ledger.forget_host_key(&step.subject)?;
+                context.ledger.forget_disk(&step.subject)?;
             }
             context.infrastructure.create_machine(&step.subject).await?;
             context.timeline.mark("machine");

@@ -26,7 +26,7 @@ impl Phase for InstallAddons {
             Some(_) => Step::new(NAME, cluster, Action::InPlace, "the add-ons are not those that are wanted"),
             None => Step::new(NAME, cluster, Action::Create, "no add-ons are installed"),
         };
-        vec![step.after([Step::name(start_control_plane::NAME, cluster)])]
+        vec![step.after(start_control_plane::steps(context, seen))]
     }
 
     fn carry_out<'a>(&'a self, context: &'a Context, _: &'a Step) -> BoxFuture<'a, Result<()>> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::{Machine, Role};
 
-use super::{configure_node, start_control_plane};
+use super::{configure_host, start_control_plane};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -24,14 +24,13 @@ impl Phase for MarkNode {
     }
 
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
-        let cluster = context.desired.topology.name();
         let mut steps = Vec::new();
         for name in context.desired.names(Role::is_node) {
             if !seen.cluster.marked_nodes.contains(&name) {
-                let before = [Step::name(start_control_plane::NAME, cluster), Step::name(configure_node::NAME, &name)];
-                steps.push(
-                    Step::new(NAME, &name, Action::InPlace, "its Node lacks the labels of its role").after(before),
-                );
+                let step = Step::new(NAME, &name, Action::InPlace, "its Node lacks the labels of its role")
+                    .after([Step::name(configure_host::NAME, &name)])
+                    .after(start_control_plane::steps(context, seen));
+                steps.push(step);
             }
         }
         steps

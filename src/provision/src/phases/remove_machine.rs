@@ -24,6 +24,9 @@ impl Phase for RemoveMachine {
     }
 
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
-        Box::pin(context.infrastructure.remove_machine(&step.subject))
+        Box::pin(async move {
+            context.ledger.mark_destroying()?;
+            context.infrastructure.remove_machine(&step.subject).await
+        })
     }
 }

@@ -1,10 +1,9 @@
-//! Waits until the API answers.
+//! Waits until the API server of each control plane answers.
 
 use anyhow::Result;
 use futures::future::BoxFuture;
-use topology::Role;
 
-use super::configure_node;
+use super::{configure_host, promote_etcd};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -12,8 +11,16 @@ use crate::plan::{Action, Step};
 
 pub(crate) const NAME: &str = "start-control-plane";
 
-/// One step, if the API does not answer.
+/// One step for each API server that does not answer.
 pub(crate) struct StartControlPlane;
+
+/// The steps after which the API can be used: none if it can be used already.
+pub(crate) fn steps(context: &Context, seen: &Inventory) -> Vec<String> {
+    if seen.cluster.ready {
+        return Vec::new();
+    }
+    context.desired.control_planes().iter().map(|name| Step::name(NAME, name)).collect()
+}
 
 impl Phase for StartControlPlane {
     fn name(&self) -> &'static str {
@@ -21,21 +28,24 @@ impl Phase for StartControlPlane {
     }
 
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
-        if seen.cluster.ready {
-            return Vec::new();
-        }
-        let control_planes = context.desired.names(|role| *role == Role::ControlPlane);
-        let before = control_planes.iter().map(|name| Step::name(configure_node::NAME, name));
-        vec![
-            Step::new(NAME, context.desired.topology.name(), Action::Wait, "the API does not answer yet").after(before),
-        ]
+        let silent = context.desired.control_planes().into_iter().filter(|name| !seen.cluster.servers.contains(name));
+        let members = context.desired.etcd();
+        let step = |name: String| {
+            let step = Step::new(NAME, &name, Action::Wait, "its API server does not answer yet")
+                .after([Step::name(configure_host::NAME, &name), Step::name(promote_etcd::NAME, &name)]);
+            // Etcd begins with most of its members, wherever they are.
+            let founders = members.iter().filter(|name| !context.ledger.founded() && context.ledger.is_founder(name));
+            step.after(founders.map(|founder| Step::name(configure_host::NAME, founder)))
+        };
+        silent.map(step).collect()
     }
 
-    fn carry_out<'a>(&'a self, context: &'a Context, _: &'a Step) -> BoxFuture<'a, Result<()>> {
+    fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            context.cluster.wait_ready().await?;
+            context.cluster.wait_server(&step.subject).await?;
             context.timeline.mark("apiReady");
-            Ok(())
+            // An API server that is ready has an etcd that has decided.
+            context.ledger.mark_founded()
         })
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::Role;
 
-use super::{configure_node, install_addons, start_machine};
+use super::{configure_host, install_addons, start_machine};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -27,7 +27,7 @@ impl Phase for WaitNode {
             if !seen.cluster.ready_nodes.contains(&name) {
                 let before = [
                     Step::name(install_addons::NAME, cluster),
-                    Step::name(configure_node::NAME, &name),
+                    Step::name(configure_host::NAME, &name),
                     Step::name(start_machine::NAME, &name),
                 ];
                 steps.push(Step::new(NAME, &name, Action::Wait, "its Node is not Ready yet").after(before));

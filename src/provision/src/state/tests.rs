@@ -5,6 +5,11 @@ use crate::exit::{classify, hint};
 
 fn allocations() -> Allocations {
     Allocations {
+        virtual_address: None,
+        emulated: false,
+        founders: ["demo-control-plane-1".to_owned()].into(),
+        founded: true,
+        destroying: false,
         format: FORMAT,
         name: "demo".into(),
         id: "7".into(),
@@ -18,6 +23,9 @@ fn allocations() -> Allocations {
         machines: BTreeMap::from([(
             "demo-control-plane-1".into(),
             AllocatedMachine {
+                role: "control-plane".to_owned(),
+                leaving: false,
+                etcd: None,
                 mac: "52:54:00:00:00:01".into(),
                 address: [10, 80, 0, 10].into(),
                 uuid: "u".into(),
@@ -50,10 +58,11 @@ fn the_format_on_disk_does_not_change_by_accident() {
     state.save_allocations(&allocations()).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&fs::read(state.path("cluster.json")).unwrap()).unwrap();
     let expected = serde_json::json!({
-        "format": 1, "name": "demo", "id": "7", "libvirt": "embedded", "apiPort": 16443,
+        "format": 2, "name": "demo", "id": "7", "libvirt": "embedded", "apiPort": 16443,
+        "founders": ["demo-control-plane-1"], "founded": true,
         "network": { "name": "demo-7", "bridge": "pv-7", "subnet": "10.80.0.0/24" },
         "machines": { "demo-control-plane-1": {
-            "mac": "52:54:00:00:00:01", "address": "10.80.0.10", "uuid": "u", "hostKey": null,
+            "role": "control-plane", "mac": "52:54:00:00:00:01", "address": "10.80.0.10", "uuid": "u", "hostKey": null,
         } },
     });
     assert_eq!(json, expected, "whoever changes this changes FORMAT");
@@ -65,9 +74,9 @@ fn state_that_cannot_be_understood_is_refused_and_not_guessed_at() {
     for (text, says) in [
         ("", "is not JSON"),
         ("{", "is not JSON"),
-        ("{}", "has no format, this release reads 1"),
-        (r#"{"format": 2}"#, "has format 2, this release reads 1"),
-        (r#"{"format": 1}"#, "cannot be read (missing field"),
+        ("{}", "has no format, this release reads 2"),
+        (r#"{"format": 1}"#, "has format 1, this release reads 2"),
+        (r#"{"format": 2}"#, "cannot be read (missing field"),
     ] {
         fs::write(state.path("cluster.json"), text).unwrap();
         let error = state.allocations().unwrap_err();

@@ -24,7 +24,7 @@ fn saved(state: &StateDir) -> Vault {
 }
 
 fn issue(vault: &mut Vault) -> Vec<(String, String)> {
-    let server = Server { cluster: "demo", url: "https://10.80.0.10:6443" };
+    let server = Server { cluster: "demo", url: "https://10.80.0.10:6443", addresses: &[] };
     vault.issue("demo-w-1", &control_plane::kubelet("demo-w-1"), &server).unwrap()
 }
 

@@ -1,18 +1,27 @@
 //! The cluster's API through kube.
 
+mod dial;
+mod drain;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use futures::TryStreamExt as _;
+use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Client, Config, ResourceExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
+use kube::{Client, ResourceExt as _};
 
-use super::{ClusterApi, NodeMark, SeenCluster};
+use dial::Dialer;
+use wait::{daemon_is_available, deployment_is_available, is_ready, wait_all, wait_for_first_pod, wait_for_node};
+
+use super::{ClusterApi, Drain, Infrastructure, NodeMark, Report, SeenCluster};
 use crate::desired::Addons;
 
 /// How often an API that does not listen yet is asked: there is no event to wait for.
@@ -26,23 +35,39 @@ const RECORD: &str = "provision";
 const SYSTEM: &str = "kube-system";
 const FIELD_MANAGER: &str = "provision";
 
-/// The real API, reached with the administrator's kubeconfig.
+/// The real API, reached with the administrator's kubeconfig and by the machines of the control plane.
 pub struct KubeApi {
     kubeconfig: String,
+    infrastructure: Arc<dyn Infrastructure>,
+    control_planes: Vec<String>,
 }
 
 impl KubeApi {
     /// Connects only when asked something.
-    pub fn new(kubeconfig: &str) -> Self {
-        Self { kubeconfig: kubeconfig.to_owned() }
+    pub fn new(kubeconfig: &str, infrastructure: Arc<dyn Infrastructure>, control_planes: Vec<String>) -> Self {
+        Self { kubeconfig: kubeconfig.to_owned(), infrastructure, control_planes }
     }
 
     /// A client with the rights of the administrator.
     pub async fn client(&self) -> Result<Client> {
-        let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig).context("the cluster's kubeconfig cannot be read")?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        Client::try_from(config.context("the cluster's kubeconfig cannot be used")?)
-            .context("cannot make an API client")
+        Dialer::new(&self.infrastructure, self.control_planes.clone()).client(&self.kubeconfig).await
+    }
+
+    /// A client that talks to the API server of one machine and to no other.
+    async fn client_of(&self, machine: &str) -> Result<Client> {
+        Dialer::new(&self.infrastructure, vec![machine.to_owned()]).client(&self.kubeconfig).await
+    }
+
+    /// The machines whose API server is ready, each with a client for it.
+    async fn servers(&self) -> BTreeMap<String, Client> {
+        let ask = |machine: &String| {
+            let machine = machine.clone();
+            async move {
+                let client = self.client_of(&machine).await.ok()?;
+                Self::ready(&client).await.then_some((machine, client))
+            }
+        };
+        join_all(self.control_planes.iter().map(ask)).await.into_iter().flatten().collect()
     }
 
     async fn ready(client: &Client) -> bool {
@@ -51,10 +76,8 @@ impl KubeApi {
     }
 
     async fn look(&self) -> Result<SeenCluster> {
-        let client = self.client().await?;
-        if !Self::ready(&client).await {
-            return Ok(SeenCluster::default());
-        }
+        let servers = self.servers().await;
+        let Some(client) = servers.values().next().cloned() else { return Ok(SeenCluster::default()) };
         let records: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM);
         let nodes: Api<Node> = Api::all(client);
         let everything = ListParams::default();
@@ -70,6 +93,8 @@ impl KubeApi {
             verified: record.remove("verified"),
             ready_nodes: names(is_ready),
             marked_nodes: names(|node| node.labels().contains_key("provision.dev/machine")),
+            nodes: names(|_| true),
+            servers: servers.into_keys().collect(),
         })
     }
 }
@@ -87,15 +112,15 @@ impl ClusterApi for KubeApi {
         }
     }
 
-    async fn wait_ready(&self) -> Result<()> {
-        let client = self.client().await?;
+    async fn wait_server(&self, machine: &str) -> Result<()> {
+        let client = self.client_of(machine).await?;
         let poll = async {
             while !Self::ready(&client).await {
                 tokio::time::sleep(RETRY).await;
             }
         };
         tokio::time::timeout(PATIENCE, poll).await.with_context(|| {
-            format!("the API server is not ready after {PATIENCE:?}; `provision ssh CLUSTER -- journalctl -u kubelet` says more")
+            format!("the API server of {machine} is not ready after {PATIENCE:?}; `provision ssh CLUSTER {machine} -- journalctl -u kubelet` says more")
         })
     }
 
@@ -121,22 +146,7 @@ impl ClusterApi for KubeApi {
     }
 
     async fn wait_first_pod(&self) -> Result<()> {
-        let pods: Api<Pod> = Api::all(self.client().await?);
-        let stream = watcher(pods, watcher::Config::default()).default_backoff().applied_objects();
-        let mut stream = std::pin::pin!(stream);
-        let wait = async {
-            loop {
-                match stream.try_next().await {
-                    Ok(Some(pod)) if is_ordinary_and_runs(&pod) => return Ok(()),
-                    Ok(Some(_)) => {}
-                    Ok(None) => anyhow::bail!("the watch on pods ended"),
-                    Err(error) => tracing::debug!("the watch on pods is restarted: {error}"),
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, wait).await.with_context(|| {
-            format!("no pod runs after {PATIENCE:?}; `kubectl get pods -A` and `kubectl get events -A` say more")
-        })?
+        wait_for_first_pod(Api::all(self.client().await?)).await
     }
 
     async fn wait_addons(&self) -> Result<()> {
@@ -154,6 +164,18 @@ impl ClusterApi for KubeApi {
 
     async fn mark_verified(&self, hash: &str) -> Result<()> {
         apply(&self.client().await?, &record("verified", hash)).await
+    }
+
+    async fn drain(&self, node: &str, how: Drain, report: Report<'_>) -> Result<()> {
+        drain::drain(&self.client().await?, node, how, report).await
+    }
+
+    async fn delete_node(&self, name: &str) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.client().await?);
+        match nodes.delete(name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            deleted => deleted.map(drop).with_context(|| format!("cannot delete Node {name}")),
+        }
     }
 }
 
@@ -188,99 +210,4 @@ async fn apply(client: &Client, object: &serde_json::Value) -> Result<()> {
         created => created,
     };
     applied.map(drop).with_context(|| format!("cannot install {} {name}", types.kind))
-}
-
-async fn wait_for_node(nodes: &Api<Node>, name: &str, wanted: fn(&Node) -> bool) -> Result<()> {
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let stream = watcher(nodes.clone(), config).default_backoff().applied_objects();
-    let mut stream = std::pin::pin!(stream);
-    let wait = async {
-        loop {
-            match stream.try_next().await {
-                Ok(Some(node)) if wanted(&node) => return Ok(()),
-                Ok(Some(_)) => {}
-                Ok(None) => anyhow::bail!("the watch on Node {name} ended"),
-                Err(error) => tracing::debug!("the watch on Node {name} is restarted: {error}"),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.with_context(|| {
-        format!("Node {name} is not as wanted after {PATIENCE:?}; `kubectl describe node {name}` says why")
-    })?
-}
-
-async fn wait_all<K>(api: &Api<K>, available: fn(&K) -> bool) -> Result<()>
-where
-    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
-{
-    let config = watcher::Config::default();
-    let mut stream = std::pin::pin!(watcher(api.clone(), config).default_backoff());
-    let mut waiting = std::collections::BTreeSet::new();
-    let mut listed = false;
-    loop {
-        match stream.try_next().await {
-            Ok(Some(watcher::Event::Apply(object) | watcher::Event::InitApply(object))) => {
-                if available(&object) {
-                    waiting.remove(&object.name_any());
-                } else {
-                    waiting.insert(object.name_any());
-                }
-            }
-            Ok(Some(watcher::Event::Delete(object))) => {
-                waiting.remove(&object.name_any());
-            }
-            Ok(Some(watcher::Event::InitDone)) => listed = true,
-            Ok(Some(watcher::Event::Init)) => {}
-            Ok(None) => anyhow::bail!("the watch on the add-ons ended"),
-            Err(error) => tracing::debug!("the watch on the add-ons is restarted: {error}"),
-        }
-        if listed && waiting.is_empty() {
-            return Ok(());
-        }
-    }
-}
-
-/// Whether a pod runs that the scheduler or a controller placed, rather than a file on its node.
-fn is_ordinary_and_runs(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase == Some("Running") && !pod.annotations().contains_key("kubernetes.io/config.mirror")
-}
-
-fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|conditions| {
-        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    })
-}
-
-fn daemon_is_available(daemon: &DaemonSet) -> bool {
-    daemon.status.as_ref().is_some_and(|status| {
-        status.observed_generation >= daemon.metadata.generation
-            && status.desired_number_scheduled > 0
-            && status.number_available.unwrap_or(0) >= status.desired_number_scheduled
-    })
-}
-
-fn deployment_is_available(deployment: &Deployment) -> bool {
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    deployment.status.as_ref().is_some_and(|status| {
-        status.observed_generation >= deployment.metadata.generation && status.available_replicas.unwrap_or(0) >= wanted
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mirrors_of_static_pods_and_pods_that_only_wait_do_not_count() {
-        let check = |phase: &str, annotations: serde_json::Value, expected: bool| {
-            let pod = serde_json::json!({ "metadata": { "name": "p", "annotations": annotations }, "status": { "phase": phase } });
-            assert_eq!(is_ordinary_and_runs(&serde_json::from_value(pod).unwrap()), expected, "{phase} {annotations}");
-        };
-        check("Running", serde_json::json!({}), true);
-        check("Pending", serde_json::json!({}), false);
-        check("Running", serde_json::json!({ "kubernetes.io/config.mirror": "hash" }), false);
-        assert!(!is_ordinary_and_runs(&Pod::default()));
-    }
 }

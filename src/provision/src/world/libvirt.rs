@@ -7,7 +7,7 @@ mod specs;
 mod store;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ pub struct Libvirt {
     owner: Owner,
     allocations: Allocations,
     machines: Vec<Machine>,
+    balancer: Option<(Ipv4Addr, u16)>,
     authorized_key: String,
     boot: Boot,
     store: Store,
@@ -73,6 +74,7 @@ impl Libvirt {
             store: Store::of(&allocations, state, &owner),
             owner,
             machines: desired.machines.iter().map(|desired| desired.machine.clone()).collect(),
+            balancer: desired.balancer,
             authorized_key: desired.vault.identity()?.public(),
             boot: Boot::of(&desired.topology),
             allocations,
@@ -148,11 +150,14 @@ impl Libvirt {
         self.state.path("tunnel")
     }
 
-    /// Passes the API's port on the host's loopback to the first control plane.
+    /// Passes the API's port on the host's loopback to the balancer, or to the only control plane.
     async fn forward_api(&self, embedded: Option<&EmbeddedHandle>) -> Result<()> {
         let Some(port) = self.allocations.api_port else { return Ok(()) };
         let control_plane = self.machines.first().context("a topology has a control plane")?;
-        let target = self.address(&control_plane.name, API_PORT)?;
+        let target = match self.balancer {
+            Some((address, port)) => SocketAddr::from((address, port)),
+            None => self.address(&control_plane.name, API_PORT)?,
+        };
         let listen = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
         if let Some(handle) = embedded {
             return embedded::forward(handle, listen, target)

@@ -7,6 +7,7 @@
 //! Start reading at [`World::point`], then [`lab`], which runs whole lives in the world.
 
 mod api;
+mod etcd;
 mod host;
 pub(crate) mod lab;
 mod machines;
@@ -57,8 +58,6 @@ pub(crate) enum Faults {
 pub(crate) struct World {
     state: Mutex<State>,
     life: Mutex<Life>,
-    /// Name of the machine that the API runs on.
-    control_plane: String,
     etcd_layer: PathBuf,
 }
 
@@ -78,6 +77,7 @@ pub(crate) struct State {
     forward: bool,
     network: bool,
     machines: BTreeMap<String, Machine>,
+    etcd: Option<Cluster>,
     /// Every change that was made, in order.
     pub(crate) changes: Vec<String>,
     /// How many disks were ever made: each gets a key of its own.
@@ -98,9 +98,12 @@ struct Disk {
     files: BTreeMap<String, (u32, Bytes)>,
     images: BTreeSet<String>,
     loaded_unit: Bytes,
-    enabled: bool,
+    enabled: BTreeSet<String>,
+    /// Services besides the kubelet that run, each with the files that it read.
+    running: BTreeMap<String, BTreeMap<String, Bytes>>,
     kubelet: Option<Kubelet>,
-    etcd: Etcd,
+    /// The id of the member whose data lies here.
+    member: Option<u64>,
 }
 
 /// What the running kubelet was started with: it does not read its files again.
@@ -110,11 +113,31 @@ struct Kubelet {
     files: BTreeMap<String, Bytes>,
 }
 
+/// What all members of etcd agree on, as long as most of them have their disks.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Etcd {
+struct Cluster {
+    /// The list that it began with.
+    founded_as: String,
+    members: BTreeMap<u64, Member>,
+    leader: u64,
+    next: u64,
+    content: Content,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Member {
+    name: String,
+    peer: String,
+    learner: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Content {
     objects: BTreeMap<String, serde_json::Value>,
     record: BTreeMap<String, String>,
     nodes: BTreeMap<String, BTreeMap<String, String>>,
+    /// Nodes that take no new pods.
+    cordoned: BTreeSet<String>,
 }
 
 impl State {
@@ -130,8 +153,8 @@ impl State {
                 for (path, (mode, content)) in &disk.files {
                     lines.insert(format!("{name}: {path} {mode:o} {content:?}"));
                 }
-                let Disk { images, loaded_unit, enabled, kubelet, etcd, .. } = disk;
-                lines.insert(format!("{name}: {images:?} {loaded_unit:?} {enabled} {kubelet:?} {etcd:?}"));
+                let Disk { images, loaded_unit, enabled, kubelet, running, .. } = disk;
+                lines.insert(format!("{name}: {images:?} {loaded_unit:?} {enabled:?} {kubelet:?} {running:?}"));
             }
             lines
         };
@@ -166,7 +189,7 @@ impl Chance {
 }
 
 impl World {
-    fn new(control_plane: &str, etcd_layer: &Path) -> Arc<Self> {
+    fn new(etcd_layer: &Path) -> Arc<Self> {
         let life = Life {
             faults: Faults::None,
             chance: Chance::new(0),
@@ -174,12 +197,7 @@ impl World {
             death: CancellationToken::new(),
             interrupt: CancellationToken::new(),
         };
-        Arc::new(Self {
-            state: Mutex::default(),
-            life: Mutex::new(life),
-            control_plane: control_plane.to_owned(),
-            etcd_layer: etcd_layer.to_owned(),
-        })
+        Arc::new(Self { state: Mutex::default(), life: Mutex::new(life), etcd_layer: etcd_layer.to_owned() })
     }
 
     /// A new process begins; returns what says that it has died, and what Ctrl-C cancels.
@@ -207,14 +225,24 @@ impl World {
         self.state().changes.len()
     }
 
+    /// Every change that was ever made, in order.
+    pub(crate) fn snapshot_of_changes(&self) -> Vec<String> {
+        self.state().changes.clone()
+    }
+
     /// Everything but what may differ from run to run: keys that machines made, and how they came to be.
     pub(crate) fn snapshot(&self) -> State {
         let mut state = self.state().clone();
         state.changes.clear();
         state.disks_made = 0;
+        if let Some(cluster) = &mut state.etcd {
+            cluster.forget_history();
+        }
         for machine in state.machines.values_mut() {
             if let Some(disk) = &mut machine.disk {
                 disk.host_key.clear();
+                disk.member = None;
+                disk.forget_how_etcd_began();
                 // A draft of a mark says nothing to anybody, and the next mark takes its place.
                 disk.files.retain(|path, _| !path.starts_with("/var/lib/provision/") || !is_draft(path));
             }
@@ -276,7 +304,7 @@ impl Life {
 }
 
 fn is_draft(path: &str) -> bool {
-    Path::new(path).extension().is_some_and(|end| end == "new")
+    Path::new(path).extension().is_some_and(|end| end == "new" || end == "provision-new")
 }
 
 /// Nothing more happens in this life.

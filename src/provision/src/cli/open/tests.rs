@@ -25,6 +25,7 @@ fn state(dir: &Path, given: &str, asked: &str) -> StateDir {
         libvirt: "embedded".to_owned(),
         subnet: "10.80.0.0/24".parse().unwrap(),
         api_port: None,
+        emulated: false,
     };
     let mut allocations = allocate::fresh(&topology, &site);
     allocate::extend(&mut allocations, &topology).unwrap();

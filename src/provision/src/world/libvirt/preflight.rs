@@ -11,6 +11,7 @@ use topology::Topology;
 use super::{EMBEDDED, Libvirt};
 use crate::allocate::Site;
 use crate::config::Config;
+use crate::embedded::kvm;
 use crate::embedded::select::{self, Wanted};
 use crate::exit::{Exit, Refusal};
 use crate::world::Infrastructure as _;
@@ -35,6 +36,7 @@ pub(super) async fn site(topology: &Topology, config: &Config) -> Result<Site> {
         let daemon = libvirt::Daemon::connect(&libvirt).await.map_err(|error| super::refuse(error.cure(), error))?;
         used.extend(daemon.occupied_networks().await?.into_iter().filter_map(|network| network.subnet));
     }
+    let emulated = if embedded { !kvm::probe().await.is_usable() } else { emulates(&libvirt).await? };
     let mut ports = Vec::new();
     for state in crate::state::StateDir::all(&config.state_dir)? {
         let Some(other) = crate::state::StateDir::new(&config.state_dir, &state).allocations().ok().flatten() else {
@@ -60,7 +62,13 @@ pub(super) async fn site(topology: &Topology, config: &Config) -> Result<Site> {
     };
     let behind = embedded || super::Remote::parse(&libvirt).is_some();
     let api_port = if behind { Some(free_port(&ports)?) } else { None };
-    Ok(Site { id: uuid::Uuid::new_v4(), libvirt, subnet, api_port })
+    Ok(Site { id: uuid::Uuid::new_v4(), libvirt, subnet, api_port, emulated })
+}
+
+/// Whether the daemon's host has no KVM.
+async fn emulates(uri: &str) -> Result<bool> {
+    let daemon = libvirt::Daemon::connect(uri).await.map_err(|error| super::refuse(error.cure(), error))?;
+    Ok(!daemon.host().await?.kvm)
 }
 
 /// Whether this host has the memory and the disk for the machines that are still to be made.

@@ -1,19 +1,21 @@
 //! The simulated API: it answers if its machine has all that an API server needs, and forgets everything with its disk.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 
-use super::{Disk, Etcd, State, World};
+use super::{Content, Disk, State, World};
 use crate::desired::Addons;
-use crate::world::{ClusterApi, NodeMark, SeenCluster};
+use crate::world::{ClusterApi, Drain, NodeMark, Report, SeenCluster};
 
 /// What a control plane does not work without.
 const NEEDED: [&str; 6] = [
-    "/etc/kubernetes/manifests/etcd.yaml",
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
     "/etc/kubernetes/pki/ca.crt",
     "/etc/kubernetes/pki/apiserver.crt",
-    "/etc/kubernetes/pki/etcd/server.key",
+    "/etc/kubernetes/pki/apiserver-etcd-client.key",
+    "/etc/kubernetes/pki/etcd/ca.crt",
     "/etc/kubernetes/pki/sa.key",
 ];
 
@@ -21,24 +23,30 @@ const NEEDED: [&str; 6] = [
 impl ClusterApi for World {
     async fn survey(&self) -> SeenCluster {
         let seen = self.point("look at the API", |state| {
-            let Ok(etcd) = self.etcd(state) else { return Ok(SeenCluster::default()) };
-            let (addons, verified) = (etcd.record.get("addons").cloned(), etcd.record.get("verified").cloned());
-            let marked = etcd.nodes.iter().filter(|(_, labels)| labels.contains_key("provision.dev/machine"));
+            let servers = servers(state);
+            let Ok(content) = content(state) else { return Ok(SeenCluster::default()) };
+            let (addons, verified) = (content.record.get("addons").cloned(), content.record.get("verified").cloned());
+            let marked = content.nodes.iter().filter(|(_, labels)| labels.contains_key("provision.dev/machine"));
             let marked_nodes = marked.map(|(name, _)| name.clone()).collect();
-            Ok(SeenCluster { ready: true, addons, verified, marked_nodes, ready_nodes: nodes(state).collect() })
+            let nodes = content.nodes.keys().cloned().collect();
+            let ready_nodes = running_kubelets(state).collect();
+            Ok(SeenCluster { ready: true, addons, verified, marked_nodes, ready_nodes, nodes, servers })
         });
         seen.await.unwrap_or_default()
     }
 
-    async fn wait_ready(&self) -> Result<()> {
-        self.point("wait for the API", |state| self.etcd(state).map(drop)).await
+    async fn wait_server(&self, machine: &str) -> Result<()> {
+        self.point(format!("{machine}: wait for the API server"), |state| {
+            serves(state, machine).map_err(|why| anyhow::anyhow!("the API server of {machine} does not answer: {why}"))
+        })
+        .await
     }
 
     async fn install(&self, addons: &Addons) -> Result<()> {
         for object in &addons.objects {
             let name = format!("{}/{}", object["kind"], object["metadata"]["name"]).replace('"', "");
             self.change(format!("API: apply {name}"), |state| {
-                self.etcd(state)?.objects.insert(name.clone(), object.clone());
+                content(state)?.objects.insert(name.clone(), object.clone());
                 Ok(())
             })
             .await?;
@@ -48,8 +56,8 @@ impl ClusterApi for World {
 
     async fn mark_node(&self, mark: &NodeMark) -> Result<()> {
         self.change(format!("API: label {}", mark.name), |state| {
-            ensure!(nodes(state).any(|name| name == mark.name), "Node {} does not come", mark.name);
-            self.etcd(state)?.nodes.insert(mark.name.clone(), mark.labels.clone());
+            ensure!(running_kubelets(state).any(|name| name == mark.name), "Node {} does not come", mark.name);
+            content(state)?.nodes.insert(mark.name.clone(), mark.labels.clone());
             Ok(())
         })
         .await
@@ -57,8 +65,8 @@ impl ClusterApi for World {
 
     async fn wait_node(&self, name: &str) -> Result<()> {
         self.point(format!("wait for Node {name}"), |state| {
-            self.etcd(state)?;
-            ensure!(nodes(state).any(|node| node == name), "Node {name} does not come");
+            content(state)?;
+            ensure!(running_kubelets(state).any(|node| node == name), "Node {name} does not come");
             Ok(())
         })
         .await
@@ -66,7 +74,7 @@ impl ClusterApi for World {
 
     async fn wait_first_pod(&self) -> Result<()> {
         self.point("wait for the first pod", |state| {
-            ensure!(self.etcd(state)?.objects.keys().any(|name| name.starts_with("DaemonSet/")), "there are no pods");
+            ensure!(content(state)?.objects.keys().any(|name| name.starts_with("DaemonSet/")), "there are no pods");
             Ok(())
         })
         .await
@@ -74,7 +82,7 @@ impl ClusterApi for World {
 
     async fn wait_addons(&self) -> Result<()> {
         self.point("wait for the add-ons", |state| {
-            ensure!(self.etcd(state)?.record.contains_key("addons"), "there are no add-ons");
+            ensure!(content(state)?.record.contains_key("addons"), "there are no add-ons");
             Ok(())
         })
         .await
@@ -83,41 +91,90 @@ impl ClusterApi for World {
     async fn mark_verified(&self, hash: &str) -> Result<()> {
         self.record("verified", hash).await
     }
+
+    async fn drain(&self, node: &str, _: Drain, report: Report<'_>) -> Result<()> {
+        self.change(format!("API: cordon {node}"), |state| {
+            let content = content(state)?;
+            if content.nodes.contains_key(node) {
+                content.cordoned.insert(node.to_owned());
+            }
+            Ok(())
+        })
+        .await?;
+        report("1 pod to move".to_owned());
+        self.point(format!("API: evict the pods of {node}"), |state| content(state).map(drop)).await
+    }
+
+    async fn delete_node(&self, name: &str) -> Result<()> {
+        self.change(format!("API: delete Node {name}"), |state| {
+            ensure!(
+                !running_kubelets(state).any(|node| node == name),
+                "the kubelet of {name} would make its Node anew"
+            );
+            let content = content(state)?;
+            content.nodes.remove(name);
+            content.cordoned.remove(name);
+            Ok(())
+        })
+        .await
+    }
 }
 
 impl World {
     async fn record(&self, key: &str, hash: &str) -> Result<()> {
         self.change(format!("API: record {key}"), |state| {
-            self.etcd(state)?.record.insert(key.to_owned(), hash.to_owned());
+            content(state)?.record.insert(key.to_owned(), hash.to_owned());
             Ok(())
         })
         .await
     }
 
-    /// What etcd has, if the API server answers.
-    fn etcd<'a>(&self, state: &'a mut State) -> Result<&'a mut Etcd> {
-        ensure!(state.forward, "nobody listens on the API's port of this host");
-        let disk = super::host::disk(state, &self.control_plane)?;
-        serves(disk).map_err(|why| anyhow::anyhow!("the API server does not answer: {why}"))?;
-        Ok(&mut disk.etcd)
-    }
-
     /// The address of the API's Service.
-    pub(super) fn resolve(&self, state: &mut State) -> Result<String> {
-        let objects = &self.etcd(state)?.objects;
+    pub(super) fn resolve(state: &mut State) -> Result<String> {
+        let objects = &content(state)?.objects;
         let dns = objects.get("Service/kube-dns").context("there is no DNS")?;
         ensure!(objects.contains_key("Deployment/cluster-dns"), "there is no DNS server");
         Ok(dns["spec"]["clusterIP"].to_string())
     }
 }
 
-fn serves(disk: &Disk) -> Result<(), String> {
+/// What etcd keeps, if any API server answers; Nodes whose kubelets run have made themselves known.
+fn content(state: &mut State) -> Result<&mut Content> {
+    let running: Vec<String> = running_kubelets(state).collect();
+    let servers = servers(state);
+    ensure!(!servers.is_empty(), "no API server answers");
+    let content = &mut state.agreed()?.content;
+    for name in running {
+        content.nodes.entry(name).or_default();
+    }
+    Ok(content)
+}
+
+/// Machines whose API server answers.
+fn servers(state: &mut State) -> BTreeSet<String> {
+    let names: Vec<String> = state.machines.keys().cloned().collect();
+    names.into_iter().filter(|name| serves(state, name).is_ok()).collect()
+}
+
+fn serves(state: &mut State, machine: &str) -> Result<(), String> {
+    let no = |error: anyhow::Error| format!("{error:#}");
+    let disk = super::host::disk(state, machine).map_err(no)?;
+    can_serve(disk)?;
+    let stacked = disk.files.contains_key("/etc/kubernetes/manifests/etcd.yaml");
+    state.start_members().map_err(no)?;
+    let member = super::host::disk(state, machine).map_err(no)?.member;
+    let cluster = state.agreed().map_err(no)?;
+    let votes = member.and_then(|id| cluster.members.get(&id)).is_some_and(|member| !member.learner);
+    if stacked && !votes { Err("the etcd beside it has no vote".to_owned()) } else { Ok(()) }
+}
+
+fn can_serve(disk: &Disk) -> Result<(), String> {
     if disk.kubelet.is_none() {
         return Err("no kubelet runs its pod".to_owned());
     }
     for path in NEEDED {
-        let Some((_, content)) = disk.files.get(path) else { return Err(format!("there is no {path}")) };
-        let text = String::from_utf8_lossy(content);
+        let Some((_, text)) = disk.files.get(path) else { return Err(format!("there is no {path}")) };
+        let text = String::from_utf8_lossy(text);
         let image = text.lines().find_map(|line| line.trim().strip_prefix("image: "));
         if let Some(image) = image.filter(|image| !disk.images.contains(*image)) {
             return Err(format!("the image {image} was not imported"));
@@ -127,7 +184,7 @@ fn serves(disk: &Disk) -> Result<(), String> {
 }
 
 /// Nodes whose kubelet runs.
-fn nodes(state: &State) -> impl Iterator<Item = String> {
+fn running_kubelets(state: &State) -> impl Iterator<Item = String> {
     let running = state
         .machines
         .iter()

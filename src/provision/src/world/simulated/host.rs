@@ -1,5 +1,6 @@
 //! A simulated host: it keeps files and obeys the few commands that provision gives, and refuses every other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use ssh::{File, Host, Output, Script, SshError, Uploaded};
 
 use super::{Disk, Kubelet, State, World};
 use crate::context::Ledger;
-use crate::inventory::LOOK;
+use crate::inventory::{LOOK, SERVICES};
 use crate::world::Hosts;
 
 const UNIT: &str = "/etc/systemd/system/kubelet.service";
@@ -80,16 +81,23 @@ impl SimulatedHost {
             }
             ["mv", from, to] => self.on_disk("move a mark", |disk| disk.rename(from, to)).await,
             ["systemctl", "daemon-reload"] => self.on_disk("reload units", Disk::reload_units).await,
-            ["systemctl", "enable", "--quiet", "kubelet"] => {
-                self.on_disk("enable the kubelet", Disk::enable_kubelet).await
+            ["systemctl", "enable", "--quiet", service] => {
+                self.on_disk(&format!("enable {service}"), |disk| {
+                    disk.enabled.insert((*service).to_owned());
+                    Ok(())
+                })
+                .await
             }
             ["systemctl", "restart", "kubelet"] => self.on_disk("start the kubelet", Disk::start_kubelet).await,
+            ["systemctl", "reload-or-restart", service] | ["systemctl", "restart", "--no-block", service] => {
+                self.on_disk(&format!("start {service}"), |disk| disk.start_service(service)).await
+            }
             _ if line == "if systemctl is-active --quiet kubelet; then systemctl restart kubelet; fi" => {
                 let restart = |disk: &mut Disk| if disk.kubelet.is_some() { disk.start_kubelet() } else { Ok(()) };
                 self.on_disk("restart the kubelet if it runs", restart).await
             }
             ["exec", "/usr/local/lib/provision/hyperkube", "cluster-dns", "lookup", ..] => {
-                let asked = self.world.point("look up a Service", |state| self.world.resolve(state));
+                let asked = self.world.point("look up a Service", World::resolve);
                 output.stdout = asked.await.map_err(|error| self.failed(line, &error))?.into_bytes();
                 Ok(())
             }
@@ -104,8 +112,10 @@ impl SimulatedHost {
                 Some((_, content)) => String::from_utf8_lossy(content).trim().to_owned(),
                 None => "-".to_owned(),
             };
-            let active = if disk.kubelet.is_some() { "active" } else { "inactive" };
-            Ok(format!("{}\n{}\n{active}\n", mark("components"), mark("configured")))
+            let runs =
+                |name: &str| if name == "kubelet" { disk.kubelet.is_some() } else { disk.running.contains_key(name) };
+            let services = SERVICES.map(|name| if runs(name) { "active" } else { "inactive" });
+            Ok(format!("{}\n{}\n{}\n", mark("components"), mark("configured"), services.join("\n")))
         });
         let text = looked.await.map_err(|error| self.failed("look", &error))?;
         Ok(Output { stdout: text.into_bytes(), stderr: Vec::new() })
@@ -184,9 +194,30 @@ impl Disk {
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "it stands where things can fail")]
-    fn enable_kubelet(&mut self) -> Result<()> {
-        self.enabled = true;
+    /// Starts a service, or lets it read its files anew.
+    pub(super) fn start_service(&mut self, name: &str) -> Result<()> {
+        let folders: &[&str] = match name {
+            "etcd" => &["/etc/systemd/system/etcd.service", "/etc/kubernetes/pki/etcd/"],
+            "haproxy" => &["/etc/haproxy/"],
+            "keepalived" => &["/etc/keepalived/"],
+            _ => anyhow::bail!("Unit {name}.service not found"),
+        };
+        let read = self.read_now(|path| folders.iter().any(|folder| path.starts_with(folder)));
+        ensure!(!read.is_empty(), "{name} does not start without its files");
+        self.running.insert(name.to_owned(), read);
+        Ok(())
+    }
+
+    /// Services that were enabled start with the machine.
+    pub(super) fn boot(&mut self) -> Result<()> {
+        for name in self.enabled.clone() {
+            if name == "kubelet" && self.kubelet.is_none() {
+                self.reload_units()?;
+                self.start_kubelet()?;
+            } else if name != "kubelet" && !self.running.contains_key(&name) {
+                self.start_service(&name)?;
+            }
+        }
         Ok(())
     }
 
@@ -202,26 +233,36 @@ impl Disk {
     }
 
     /// What a kubelet that starts now would read.
-    pub(super) fn kubelet_files(&self) -> std::collections::BTreeMap<String, Bytes> {
-        let of_kubelet = |path: &str| {
-            let file = ["/usr/bin/kubelet", "/usr/local/lib/provision/hyperkube", "/etc/kubernetes/kubelet.conf"];
+    pub(super) fn kubelet_files(&self) -> BTreeMap<String, Bytes> {
+        let file = ["/usr/bin/kubelet", "/usr/local/lib/provision/hyperkube", "/etc/kubernetes/kubelet.conf"];
+        self.read_now(|path| {
             file.contains(&path) || path.starts_with("/var/lib/kubelet/") || path == "/etc/kubernetes/pki/ca.crt"
-        };
-        let files = self.files.iter().filter(|(path, _)| of_kubelet(path) && !path.ends_with(SUFFIX));
+        })
+    }
+
+    fn read_now(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Bytes> {
+        let files = self.files.iter().filter(|(path, _)| wanted(path) && !path.ends_with(SUFFIX));
         files.map(|(path, (_, content))| (path.clone(), content.clone())).collect()
+    }
+
+    /// Something runs with other files than those that are there now.
+    fn is_stale(&self) -> bool {
+        let unit = self.files.get(UNIT).map(|(_, content)| content.clone()).unwrap_or_default();
+        let node = self.files.contains_key(UNIT);
+        let kubelet = node.then(|| Kubelet { unit, files: self.kubelet_files() });
+        let same = |(name, read): (&String, &BTreeMap<String, Bytes>)| {
+            let mut now = self.clone();
+            now.start_service(name).is_ok() && now.running.get(name) == Some(read)
+        };
+        self.kubelet != kubelet || !self.running.iter().all(same)
     }
 }
 
 impl World {
-    /// Machines whose kubelet was started with other files than those that are there now.
-    pub(crate) fn stale_kubelets(&self) -> Vec<String> {
+    /// Machines where something runs with other files than those that are there now.
+    pub(crate) fn stale_services(&self) -> Vec<String> {
         let state = self.state();
-        let wrong = state.machines.iter().filter(|(_, machine)| {
-            machine.disk.as_ref().is_some_and(|disk| {
-                let unit = disk.files.get(UNIT).map(|(_, content)| content.clone()).unwrap_or_default();
-                disk.kubelet.as_ref() != Some(&Kubelet { unit, files: disk.kubelet_files() })
-            })
-        });
+        let wrong = state.machines.iter().filter(|(_, machine)| machine.disk.as_ref().is_some_and(Disk::is_stale));
         wrong.map(|(name, _)| name.clone()).collect()
     }
 }

@@ -1,7 +1,9 @@
 //! Whole lives in the simulated world: a cluster that is asked for, and processes that work on it one after another.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use topology::Topology;
@@ -15,16 +17,20 @@ use crate::inventory::{Inventory, observe};
 use crate::lifecycle::{DOWN, UP, converge, power};
 use crate::plan::Plan;
 use crate::progress::Silent;
-use crate::state::StateDir;
+use crate::state::{Allocations, StateDir};
 use crate::timings::Timeline;
+use crate::world::Drain;
 
 /// A cluster in a world of its own.
 pub(crate) struct Lab {
     pub(crate) world: Arc<World>,
     pub(crate) state: StateDir,
     dir: tempfile::TempDir,
-    /// Taken by the process that is alive.
-    desired: Option<Desired>,
+    asked: (String, String),
+    /// As it was when the last process began.
+    desired: Option<Arc<Desired>>,
+    /// Certificates take longer to make than a cluster to live.
+    known: BTreeMap<String, Arc<Desired>>,
 }
 
 /// What a life is for.
@@ -70,22 +76,26 @@ impl Lab {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         std::fs::write(dir.path().join("etcd.tar"), b"etcd").unwrap();
-        let state = StateDir::new(dir.path(), "demo");
-        let desired = desired(dir.path(), &state, spec, "v0.1.0-one");
-        let world = World::new("demo-control-plane-1", &dir.path().join("etcd.tar"));
-        Self { world, state, dir, desired: Some(desired) }
+        let world = World::new(&dir.path().join("etcd.tar"));
+        let asked = (spec.to_owned(), "v0.1.0-one".to_owned());
+        let mut lab =
+            Self { world, state: StateDir::new(dir.path(), "demo"), dir, asked, desired: None, known: BTreeMap::new() };
+        let allocations = lab.allocations();
+        lab.desired = Some(lab.work_out(&allocations));
+        lab
     }
 
     /// The same cluster in a world where nothing exists yet.
     pub(crate) fn start_over(&mut self) {
-        self.world = World::new("demo-control-plane-1", &self.dir.path().join("etcd.tar"));
+        self.world = World::new(&self.dir.path().join("etcd.tar"));
         self.state.remove().unwrap();
     }
 
     /// Something else is asked for from now on; keys are kept.
     pub(crate) fn ask_for(&mut self, spec: &str, tag: &str) {
-        self.desired().vault.save(&self.state).unwrap();
-        self.desired = Some(desired(self.dir.path(), &self.state, spec, tag));
+        self.asked = (spec.to_owned(), tag.to_owned());
+        let allocations = self.allocations();
+        self.desired = Some(self.work_out(&allocations));
     }
 
     pub(crate) fn desired(&self) -> &Desired {
@@ -163,12 +173,14 @@ impl Lab {
 
     /// What a process knows when it begins: what is asked for, and what the state directory says.
     pub(crate) fn context(&mut self) -> Context {
-        let desired = self.desired.take().expect("one process at a time");
-        let kept = self.state.allocations().unwrap();
-        let mut allocations = kept.unwrap_or_else(|| desired.allocations.clone());
-        allocate::extend(&mut allocations, &desired.topology).unwrap();
+        self.desired = None;
+        let allocations = self.allocations();
         self.state.create().unwrap();
         self.state.save_allocations(&allocations).unwrap();
+        for name in allocations.machines.keys() {
+            std::fs::create_dir_all(self.state.path("pki/machines").join(name)).unwrap();
+        }
+        let desired = self.work_out(&allocations);
         let ledger = Arc::new(Ledger::new(&self.state, allocations));
         Context {
             desired,
@@ -179,23 +191,58 @@ impl Lab {
             cluster: Arc::clone(&self.world) as _,
             progress: Arc::new(Silent),
             timeline: Timeline::default(),
+            etcd: Arc::clone(&self.world) as _,
+            drain: Drain { patience: Duration::from_secs(1), force: false },
             ledger,
         }
     }
-}
 
-fn desired(dir: &Path, state: &StateDir, spec: &str, tag: &str) -> Desired {
-    let text = format!("apiVersion: provision.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: demo}}\nspec: {spec}\n");
-    let topology = Topology::parse("demo.yaml", &text).unwrap();
-    let site = Site {
-        id: uuid::Uuid::from_u128(7),
-        libvirt: "embedded".to_owned(),
-        subnet: "10.80.0.0/24".parse().unwrap(),
-        api_port: Some(16443),
-    };
-    let mut allocations = allocate::fresh(&topology, &site);
-    allocate::extend(&mut allocations, &topology).unwrap();
-    std::fs::write(dir.join("hyperkube"), tag).unwrap();
-    let components = Components { hyperkube: dir.join("hyperkube"), tag: tag.to_owned() };
-    Desired::new(topology, allocations, components, state).unwrap()
+    /// What was given to the cluster, and to the machines that are asked for now.
+    fn allocations(&self) -> Allocations {
+        let topology = self.topology();
+        let site = Site {
+            id: uuid::Uuid::from_u128(7),
+            libvirt: "embedded".to_owned(),
+            subnet: "10.80.0.0/24".parse().unwrap(),
+            api_port: Some(16443),
+            emulated: false,
+        };
+        let kept = self.state.allocations().unwrap();
+        let mut allocations = kept.unwrap_or_else(|| allocate::fresh(&topology, &site));
+        allocate::extend(&mut allocations, &topology).unwrap();
+        allocations
+    }
+
+    fn topology(&self) -> Topology {
+        let spec = &self.asked.0;
+        let text =
+            format!("apiVersion: provision.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: demo}}\nspec: {spec}\n");
+        Topology::parse("demo.yaml", &text).unwrap()
+    }
+
+    /// Keys come from a place that outlives the cluster, so that two of its lives can be held against each other.
+    fn work_out(&mut self, allocations: &Allocations) -> Arc<Desired> {
+        let machines = allocations.machines.iter().map(|(name, it)| (name, it.address, it.leaving));
+        let key = format!("{:?} {:?} {:?}", self.asked, allocations.virtual_address, machines.collect::<Vec<_>>());
+        if let Some(known) = self.known.get(&key) {
+            return Arc::clone(known);
+        }
+        let (dir, tag) = (self.dir.path(), self.asked.1.clone());
+        let escrow = StateDir::new(dir, "escrow");
+        std::fs::write(dir.join("hyperkube"), &tag).unwrap();
+        let components = Components { hyperkube: dir.join("hyperkube"), tag };
+        let desired = Desired::new(self.topology(), allocations.clone(), components, &escrow).unwrap();
+        desired.vault.save(&escrow).unwrap();
+        let desired = Arc::new(desired);
+        self.known.insert(key, Arc::clone(&desired));
+        desired
+    }
+
+    /// Machines that have secrets on the disk.
+    pub(crate) fn machines_with_secrets(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.state.path("pki/machines")) else { return Vec::new() };
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
 }

@@ -105,6 +105,9 @@ impl Infrastructure for World {
         .await?;
         self.change(format!("{name}: remove the disks"), |state| {
             state.machines.remove(name);
+            if state.machines.is_empty() {
+                state.etcd = None;
+            }
             Ok(())
         })
         .await
@@ -157,11 +160,7 @@ impl World {
             let machine = state.machines.get_mut(name).context("no such machine")?;
             machine.on = true;
             // systemd starts what was enabled.
-            if let Some(disk) = machine.disk.as_mut().filter(|disk| disk.enabled && disk.kubelet.is_none()) {
-                disk.reload_units()?;
-                disk.start_kubelet()?;
-            }
-            Ok(())
+            machine.disk.as_mut().map_or(Ok(()), Disk::boot)
         })
         .await
     }
@@ -201,6 +200,7 @@ impl Machine {
         self.on = false;
         if let Some(disk) = &mut self.disk {
             disk.kubelet = None;
+            disk.running.clear();
         }
     }
 }

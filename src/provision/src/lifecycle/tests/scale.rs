@@ -1,0 +1,212 @@
+//! Clusters of every shape grow and shrink, whatever happens on the way.
+
+use std::collections::BTreeSet;
+
+use super::{clean, heal, ids};
+use crate::exit::hint;
+use crate::world::simulated::{Chance, Ended, Fault, Faults, Lab};
+
+const TAG: &str = "v0.1.0-one";
+const ONE: &str = "{workers: [{name: w, replicas: 1}]}";
+const HA: &str = "{controlPlane: {replicas: 3}, loadBalancer: {replicas: 1}, workers: [{name: w, replicas: 1}]}";
+const FIVE: &str = "{controlPlane: {replicas: 5}, loadBalancer: {replicas: 0}, workers: [{name: w, replicas: 1}]}";
+const BALANCED: &str = "{loadBalancer: {replicas: 1}, workers: [{name: w, replicas: 1}]}";
+const EXTERNAL_ONE: &str = "{etcd: {mode: external, replicas: 1}, loadBalancer: {replicas: 2}}";
+const EXTERNAL: &str =
+    "{controlPlane: {replicas: 2}, etcd: {mode: external, replicas: 3}, loadBalancer: {replicas: 2}}";
+
+/// Nothing is there that nobody asks for: machines, Nodes, members, addresses, secrets.
+fn nothing_is_orphaned(lab: &Lab, what: &str) {
+    let desired = lab.desired();
+    let names = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
+    let all = names(desired.names(|_| true));
+    assert_eq!(lab.world.machine_names(), all, "{what}: machines");
+    assert_eq!(names(lab.machines_with_secrets()), all, "{what}: secrets");
+    let allocated = lab.state.allocations().unwrap().unwrap().machines;
+    assert_eq!(allocated.into_keys().collect::<BTreeSet<_>>(), all, "{what}: addresses");
+    assert_eq!(lab.world.node_names(), names(desired.names(topology::Role::is_node)), "{what}: Nodes");
+    assert_eq!(lab.world.voter_names(), names(desired.etcd()), "{what}: voters of etcd");
+}
+
+async fn arrive(lab: &mut Lab, what: &str) {
+    match lab.up(Faults::None, 0).await {
+        Ended::Well(Ok(_)) => {}
+        Ended::Well(Err(error)) => panic!("{what}: {error:#}"),
+        Ended::Killed => unreachable!("nobody kills it"),
+    }
+    assert_eq!(lab.world.stale_services(), [""; 0], "{what}");
+    let changes = lab.world.changes();
+    let again = lab.up(Faults::None, 0).await.plan();
+    assert!(again.is_empty() && lab.world.changes() == changes, "{what}: something is left to do: {again}");
+    nothing_is_orphaned(lab, what);
+}
+
+/// From one shape to another, killed or failed after every point.
+async fn any_fault_on_the_way_is_healed(from: &str, to: &str) {
+    let mut lab = Lab::new(from);
+    arrive(&mut lab, from).await;
+    lab.ask_for(to, TAG);
+    lab.up(Faults::None, 1).await.plan();
+    let points = lab.world.points();
+    arrive(&mut lab, to).await;
+    for (at, point) in points.iter().enumerate() {
+        for fault in [Fault::KillAfter, Fault::FailBefore, Fault::FailAfter] {
+            lab.start_over();
+            lab.ask_for(from, TAG);
+            lab.up(Faults::None, 1).await.plan();
+            lab.ask_for(to, TAG);
+            lab.up(Faults::At(at, fault), 1).await;
+            arrive(&mut lab, &format!("{from} to {to}: {fault:?} at {at} ({point})")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_shape_comes_to_be() {
+    for spec in [ONE, HA, FIVE, BALANCED, EXTERNAL_ONE, EXTERNAL] {
+        arrive(&mut Lab::new(spec), spec).await;
+    }
+}
+
+#[tokio::test]
+async fn control_planes_one_to_three() {
+    any_fault_on_the_way_is_healed(ONE, HA).await;
+}
+
+#[tokio::test]
+async fn control_planes_three_to_one() {
+    any_fault_on_the_way_is_healed(HA, BALANCED).await;
+}
+
+#[tokio::test]
+async fn control_planes_three_to_five_and_the_balancer_moves_in() {
+    any_fault_on_the_way_is_healed(HA, FIVE).await;
+}
+
+#[tokio::test]
+async fn external_members_one_to_three() {
+    any_fault_on_the_way_is_healed(EXTERNAL_ONE, EXTERNAL).await;
+}
+
+#[tokio::test]
+async fn external_members_three_to_one() {
+    any_fault_on_the_way_is_healed(EXTERNAL, EXTERNAL_ONE).await;
+}
+
+#[tokio::test]
+async fn workers_two_to_three_to_one() {
+    let workers = |n: u32| format!("{{workers: [{{name: w, replicas: {n}}}]}}");
+    any_fault_on_the_way_is_healed(&workers(2), &workers(3)).await;
+    any_fault_on_the_way_is_healed(&workers(3), &workers(1)).await;
+}
+
+async fn unlucky_lives(seeds: std::ops::Range<u64>) {
+    let shapes = [ONE, HA, FIVE, BALANCED, HA];
+    let mut lab = Lab::new(ONE);
+    for seed in seeds {
+        lab.start_over();
+        let mut chance = Chance::new(seed);
+        let mut last = ONE;
+        for life in 0..2 + chance.below(5) {
+            last = shapes[usize::try_from(chance.below(5)).unwrap()];
+            lab.ask_for(last, TAG);
+            let faults = Faults::Random { rarity: 30 + chance.below(300) };
+            lab.up(faults, seed ^ (life << 32)).await;
+        }
+        lab.ask_for(last, TAG);
+        // What was begun and never ended stands in the way of something else.
+        if let Ended::Well(Err(error)) = lab.up(Faults::None, 0).await {
+            assert!(error.to_string().starts_with("etcd was to begin with"), "seed {seed}: {error:#}");
+            lab.down(Faults::None, 0).await.plan();
+        }
+        arrive(&mut lab, &format!("seed {seed}: {last}")).await;
+    }
+}
+
+#[tokio::test]
+async fn five_hundred_unlucky_clusters_that_change_their_minds_end_as_asked() {
+    unlucky_lives(0..500).await;
+}
+
+#[tokio::test]
+async fn workers_come_and_go_without_a_word_to_the_control_plane() {
+    let spec = |n: u32| {
+        format!("{{controlPlane: {{replicas: 3}}, loadBalancer: {{}}, workers: [{{name: w, replicas: {n}}}]}}")
+    };
+    let mut lab = Lab::new(&spec(2));
+    lab.up(Faults::None, 0).await.plan();
+    for n in [4, 1] {
+        lab.ask_for(&spec(n), TAG);
+        let plan = lab.up(Faults::None, 0).await.plan();
+        let touched = plan.steps.iter().find(|step| step.subject != "demo" && !step.subject.starts_with("demo-w-"));
+        assert!(touched.is_none(), "{touched:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_control_plane_that_lost_its_disk_joins_under_a_new_identity() {
+    let (mut lab, clean, _) = clean(HA).await;
+    lab.up(Faults::None, 0).await.plan();
+    lab.world.lose_machine("demo-control-plane-2");
+    let plan = lab.up(Faults::None, 0).await.plan();
+    let steps = ids(&plan);
+    for step in ["join-etcd", "configure-host", "promote-etcd", "start-control-plane"] {
+        assert!(steps.contains(&format!("{step}/demo-control-plane-2")), "{plan}");
+    }
+    heal(&mut lab, &clean, "a lost control plane").await;
+    nothing_is_orphaned(&lab, "a lost control plane");
+}
+
+#[tokio::test]
+async fn a_member_joins_wherever_the_run_that_replaces_it_breaks() {
+    let (mut lab, _, _) = clean(HA).await;
+    lab.up(Faults::None, 0).await.plan();
+    lab.world.lose_machine("demo-control-plane-1");
+    lab.up(Faults::None, 1).await.plan();
+    let points = lab.world.points();
+    for (at, point) in points.iter().enumerate() {
+        for fault in Fault::ALL {
+            lab.start_over();
+            lab.up(Faults::None, 0).await.plan();
+            lab.world.lose_machine("demo-control-plane-1");
+            lab.up(Faults::At(at, fault), 1).await;
+            arrive(&mut lab, &format!("{fault:?} at {at} ({point})")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_whose_only_member_lost_its_disk_is_not_passed_off_as_whole() {
+    let mut lab = Lab::new(ONE);
+    lab.up(Faults::None, 0).await.plan();
+    lab.world.lose_machine("demo-control-plane-1");
+    let changes = lab.world.changes();
+    let error = lab.up(Faults::None, 0).await.error();
+    assert!(error.to_string().contains("every member of etcd has lost its disk"), "{error:#}");
+    assert!(hint(&error).unwrap().contains("restore a backup"));
+    assert_eq!(lab.world.changes(), changes, "nothing was begun");
+}
+
+#[tokio::test]
+async fn a_machine_that_is_silent_goes_without_being_emptied() {
+    let mut lab = Lab::new("{workers: [{name: w, replicas: 2}]}");
+    lab.up(Faults::None, 0).await.plan();
+    lab.world.switch_off("demo-w-2");
+    lab.ask_for("{workers: [{name: w, replicas: 1}]}", TAG);
+    let plan = lab.up(Faults::None, 0).await.plan();
+    assert_eq!(ids(&plan), ["retire-machine/demo-w-2", "forget-machine/demo-w-2"], "{plan}");
+    nothing_is_orphaned(&lab, "a silent machine");
+}
+
+#[tokio::test]
+async fn a_leader_passes_its_office_on_before_it_goes() {
+    let mut lab = Lab::new(HA);
+    lab.up(Faults::None, 0).await.plan();
+    lab.world.let_lead("demo-control-plane-3");
+    lab.ask_for(BALANCED, TAG);
+    lab.up(Faults::None, 0).await.plan();
+    let changes = lab.world.snapshot_of_changes();
+    let moved = changes.iter().position(|change| change == "demo-control-plane-3: move etcd's leader");
+    let off = changes.iter().position(|change| change == "demo-control-plane-3: undefine");
+    assert!(moved.unwrap() < off.unwrap(), "{changes:?}");
+}

@@ -1,0 +1,148 @@
+//! Adds a machine to an etcd that has begun: as a learner, before its member starts.
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::BoxFuture;
+
+use super::{connect_host, leave_etcd, promote_etcd, start_control_plane};
+use crate::context::Context;
+use crate::exit::{Exit, Refusal};
+use crate::inventory::Inventory;
+use crate::lifecycle::Phase;
+use crate::plan::{Action, Step};
+use crate::state::Seat;
+use crate::world::EtcdMember;
+
+pub(crate) const NAME: &str = "join-etcd";
+
+/// One step for each machine that shall run a member and has no place yet; one after the other.
+pub(crate) struct JoinEtcd;
+
+/// The machines that must join, in the order in which they do.
+pub(crate) fn joiners(context: &Context, seen: &Inventory) -> Vec<String> {
+    let mut members = context.desired.etcd();
+    members.retain(|name| !votes(context, seen, name));
+    members
+}
+
+/// Whether the machine has a member with a vote; what it knew once goes with its disk.
+fn votes(context: &Context, seen: &Inventory, name: &str) -> bool {
+    is_voter(context, name) && !loses_disk(context, seen, name)
+}
+
+/// Whether the machine was given a vote.
+pub(crate) fn is_voter(context: &Context, name: &str) -> bool {
+    context.ledger.is_founder(name) || context.ledger.seat(name).is_some_and(|seat| seat.voter)
+}
+
+fn loses_disk(context: &Context, seen: &Inventory, name: &str) -> bool {
+    context.ledger.founded() && !seen.survey.machines.contains_key(name)
+}
+
+impl Phase for JoinEtcd {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn refuse(&self, context: &Context, seen: &Inventory) -> Result<()> {
+        let members = context.desired.etcd();
+        if !context.ledger.founded() {
+            return refuse_other_founders(context, &members);
+        }
+        if members.iter().any(|name| votes(context, seen, name)) {
+            return Ok(());
+        }
+        let message = "every member of etcd has lost its disk, and with them went all that the cluster knew";
+        Err(Refusal::new(Exit::Failed, message)
+            .hint("`provision destroy` takes away what is left; then apply again, or restore a backup")
+            .into())
+    }
+
+    fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut before: Option<String> = None;
+        let joiners = joiners(context, seen);
+        for name in joiners.clone() {
+            // A vote is never added while another one is on its way.
+            let earlier = before.replace(name.clone()).map(|earlier| Step::name(promote_etcd::NAME, &earlier));
+            if context.ledger.seat(&name).is_none() || loses_disk(context, seen, &name) {
+                // Those who begin come first; they are control planes, or what control planes ask.
+                let servers = context.desired.control_planes();
+                let founders = servers.iter().filter(|server| !context.ledger.founded() && !joiners.contains(server));
+                let step = Step::new(NAME, &name, Action::Create, "it is not a member of etcd")
+                    .after([Step::name(connect_host::NAME, &name)])
+                    .after(founders.map(|founder| Step::name(start_control_plane::NAME, founder)))
+                    .after(leave_etcd::room_for_learners(context))
+                    .after(earlier);
+                steps.push(step);
+            }
+        }
+        steps
+    }
+
+    fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let name = &step.subject;
+            let peer = peer(context, name)?;
+            let (via, members) = voter(context, name).await?;
+            match members.iter().find(|member| member.peer == peer) {
+                // What it knew went with its disk: it may not come back under its old identity.
+                Some(lost) if !lost.name.is_empty() => {
+                    context.etcd.remove(&via, lost.id).await?;
+                    context.etcd.add_learner(&via, &peer).await?;
+                }
+                // An earlier run came so far.
+                Some(_) => {}
+                None => context.etcd.add_learner(&via, &peer).await?,
+            }
+            let members = context.etcd.members(&via).await?;
+            ensure!(members.iter().any(|member| member.peer == peer), "etcd does not know {peer} after it was added");
+            let seat = Seat { initial_cluster: initial_cluster(name, &peer, &members), voter: false };
+            context.ledger.take_seat(name, seat)
+        })
+    }
+}
+
+/// As long as nobody knows whether etcd has begun, it may have, and those who began it have to be there.
+fn refuse_other_founders(context: &Context, members: &[String]) -> Result<()> {
+    let mut founders = context.ledger.founders();
+    founders.retain(|founder| !members.contains(founder));
+    if founders.is_empty() {
+        return Ok(());
+    }
+    let missing = founders.into_iter().collect::<Vec<_>>().join(", ");
+    let name = context.desired.topology.name();
+    let message = format!("etcd was to begin with {missing} too, and the run that made it has not ended well");
+    Err(Refusal::new(Exit::Failed, message)
+        .hint(format!("apply what was asked for before and then this, or `provision destroy {name}` and begin anew"))
+        .into())
+}
+
+/// Where the other members reach this machine's.
+pub(crate) fn peer(context: &Context, name: &str) -> Result<String> {
+    let address = context.ledger.address(name).with_context(|| format!("{name} has no address"))?;
+    Ok(format!("https://{address}:2380"))
+}
+
+/// A machine, other than `than`, that runs a voter and sees a leader; and what it sees.
+pub(crate) async fn voter(context: &Context, than: &str) -> Result<(String, Vec<EtcdMember>)> {
+    let mut last = None;
+    for name in context.desired.etcd() {
+        if name == than || !is_voter(context, &name) {
+            continue;
+        }
+        match context.etcd.members(&name).await {
+            Ok(members) => return Ok((name, members)),
+            Err(error) => last = Some(error),
+        }
+    }
+    let why = last.map_or("no other machine runs a member".to_owned(), |error| format!("{error:#}"));
+    Err(Refusal::new(Exit::Failed, format!("no member of etcd can be asked: {why}"))
+        .hint("bring back a majority of the members; if their disks are lost, destroy the cluster or restore a backup")
+        .into())
+}
+
+fn initial_cluster(name: &str, peer: &str, members: &[EtcdMember]) -> String {
+    let started = members.iter().filter(|member| !member.name.is_empty() && member.peer != peer);
+    let named = started.map(|member| format!("{}={}", member.name, member.peer));
+    named.chain([format!("{name}={peer}")]).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,90 @@
+//! Takes a machine that goes out of etcd, before it is switched off.
+
+use anyhow::{Result, ensure};
+use futures::future::BoxFuture;
+
+use super::{configure_host, drain_node, join_etcd, promote_etcd};
+use crate::context::Context;
+use crate::exit::{Exit, Refusal};
+use crate::inventory::Inventory;
+use crate::lifecycle::Phase;
+use crate::plan::{Action, Step};
+use crate::world::EtcdMember;
+
+pub(crate) const NAME: &str = "leave-etcd";
+
+/// One step for each member whose machine goes; one after the other.
+pub(crate) struct LeaveEtcd;
+
+impl Phase for LeaveEtcd {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        let (mut voters, others): (Vec<String>, Vec<String>) =
+            leavers(context).into_iter().partition(|name| join_etcd::is_voter(context, name));
+        // Those that do not run first: as long as they have a vote, the others are needed for a majority.
+        voters.sort_by_key(|name| seen.hosts.get(name).is_some_and(|host| host.configured != "-"));
+        // Etcd takes one learner at a time: one that nobody wants any more makes room for the next.
+        for (name, votes) in others.iter().map(|name| (name, false)).chain(voters.iter().map(|name| (name, true))) {
+            let earlier = steps.last().map(|step| step.id.clone());
+            let mut step = Step::new(NAME, name, Action::Destroy, "its member is asked for no more").after(earlier);
+            if votes {
+                // Those that ask it must ask others before it goes, and those that follow it must be there.
+                let clients = context.desired.control_planes();
+                step = step
+                    .after([Step::name(drain_node::NAME, name)])
+                    .after(clients.iter().map(|client| Step::name(configure_host::NAME, client)))
+                    .after(join_etcd::joiners(context, seen).iter().map(|name| Step::name(promote_etcd::NAME, name)));
+            }
+            steps.push(step);
+        }
+        steps
+    }
+
+    fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let name = &step.subject;
+            if !context.ledger.founded() {
+                return Ok(());
+            }
+            context.ledger.mark_leaving(name)?;
+            let peer = join_etcd::peer(context, name)?;
+            let (mut via, mut members) = join_etcd::voter(context, name).await?;
+            let Some(own) = members.iter().find(|member| member.peer == peer).cloned() else { return Ok(()) };
+            refuse_loss(&own, &members)?;
+            if own.leader {
+                let heir = members.iter().find(|member| !member.learner && member.id != own.id);
+                if let Some(heir) = heir {
+                    context.etcd.move_leader(name, heir.id).await?;
+                }
+                (via, members) = join_etcd::voter(context, name).await?;
+            }
+            ensure!(!members.iter().any(|member| member.leader && member.id == own.id), "{name} still leads etcd");
+            context.etcd.remove(&via, own.id).await
+        })
+    }
+}
+
+fn leavers(context: &Context) -> Vec<String> {
+    let members = context.leavers().into_iter().filter(|leaver| context.desired.topology.has_etcd(&leaver.role));
+    members.map(|leaver| leaver.name.clone()).collect()
+}
+
+/// The steps after which no learner is left that nobody wants.
+pub(crate) fn room_for_learners(context: &Context) -> Vec<String> {
+    let others = leavers(context).into_iter().filter(|name| !join_etcd::is_voter(context, name));
+    others.map(|name| Step::name(NAME, &name)).collect()
+}
+
+/// What is left must be able to decide without the member that goes.
+fn refuse_loss(own: &EtcdMember, members: &[EtcdMember]) -> Result<()> {
+    let left = members.iter().filter(|member| !member.learner && member.id != own.id).count();
+    if own.learner || left > 0 {
+        return Ok(());
+    }
+    let message = format!("{} is the only voter of etcd: without it, everything the cluster knows is lost", own.name);
+    Err(Refusal::new(Exit::Failed, message).hint("let another member join first, or destroy the cluster").into())
+}

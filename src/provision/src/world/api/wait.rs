@@ -1,0 +1,125 @@
+//! Waits for objects to become what they should be: by a watch, never by asking again and again.
+
+use anyhow::{Context as _, Result};
+use futures::TryStreamExt as _;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt as _;
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt as _, watcher};
+
+use super::PATIENCE;
+
+/// Waits until a pod runs that no kubelet made from a file.
+pub(super) async fn wait_for_first_pod(pods: Api<Pod>) -> Result<()> {
+    let stream = watcher(pods, watcher::Config::default()).default_backoff().applied_objects();
+    let mut stream = std::pin::pin!(stream);
+    let wait = async {
+        loop {
+            match stream.try_next().await {
+                Ok(Some(pod)) if is_ordinary_and_runs(&pod) => return Ok(()),
+                Ok(Some(_)) => {}
+                Ok(None) => anyhow::bail!("the watch on pods ended"),
+                Err(error) => tracing::debug!("the watch on pods is restarted: {error}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.with_context(|| {
+        format!("no pod runs after {PATIENCE:?}; `kubectl get pods -A` and `kubectl get events -A` say more")
+    })?
+}
+
+pub(super) async fn wait_for_node(nodes: &Api<Node>, name: &str, wanted: fn(&Node) -> bool) -> Result<()> {
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let stream = watcher(nodes.clone(), config).default_backoff().applied_objects();
+    let mut stream = std::pin::pin!(stream);
+    let wait = async {
+        loop {
+            match stream.try_next().await {
+                Ok(Some(node)) if wanted(&node) => return Ok(()),
+                Ok(Some(_)) => {}
+                Ok(None) => anyhow::bail!("the watch on Node {name} ended"),
+                Err(error) => tracing::debug!("the watch on Node {name} is restarted: {error}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.with_context(|| {
+        format!("Node {name} is not as wanted after {PATIENCE:?}; `kubectl describe node {name}` says why")
+    })?
+}
+
+pub(super) async fn wait_all<K>(api: &Api<K>, available: fn(&K) -> bool) -> Result<()>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let config = watcher::Config::default();
+    let mut stream = std::pin::pin!(watcher(api.clone(), config).default_backoff());
+    let mut waiting = std::collections::BTreeSet::new();
+    let mut listed = false;
+    loop {
+        match stream.try_next().await {
+            Ok(Some(watcher::Event::Apply(object) | watcher::Event::InitApply(object))) => {
+                if available(&object) {
+                    waiting.remove(&object.name_any());
+                } else {
+                    waiting.insert(object.name_any());
+                }
+            }
+            Ok(Some(watcher::Event::Delete(object))) => {
+                waiting.remove(&object.name_any());
+            }
+            Ok(Some(watcher::Event::InitDone)) => listed = true,
+            Ok(Some(watcher::Event::Init)) => {}
+            Ok(None) => anyhow::bail!("the watch on the add-ons ended"),
+            Err(error) => tracing::debug!("the watch on the add-ons is restarted: {error}"),
+        }
+        if listed && waiting.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a pod runs that the scheduler or a controller placed, rather than a file on its node.
+pub(super) fn is_ordinary_and_runs(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Running") && !pod.annotations().contains_key("kubernetes.io/config.mirror")
+}
+
+pub(super) fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|conditions| {
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    })
+}
+
+pub(super) fn daemon_is_available(daemon: &DaemonSet) -> bool {
+    daemon.status.as_ref().is_some_and(|status| {
+        status.observed_generation >= daemon.metadata.generation
+            && status.desired_number_scheduled > 0
+            && status.number_available.unwrap_or(0) >= status.desired_number_scheduled
+    })
+}
+
+pub(super) fn deployment_is_available(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    deployment.status.as_ref().is_some_and(|status| {
+        status.observed_generation >= deployment.metadata.generation && status.available_replicas.unwrap_or(0) >= wanted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_of_static_pods_and_pods_that_only_wait_do_not_count() {
+        let check = |phase: &str, annotations: serde_json::Value, expected: bool| {
+            let pod = serde_json::json!({ "metadata": { "name": "p", "annotations": annotations }, "status": { "phase": phase } });
+            assert_eq!(is_ordinary_and_runs(&serde_json::from_value(pod).unwrap()), expected, "{phase} {annotations}");
+        };
+        check("Running", serde_json::json!({}), true);
+        check("Pending", serde_json::json!({}), false);
+        check("Running", serde_json::json!({ "kubernetes.io/config.mirror": "hash" }), false);
+        assert!(!is_ordinary_and_runs(&Pod::default()));
+    }
+}
