@@ -9,5 +9,6 @@
 )]
 
 mod cloud_image;
+mod shapes;
 mod single_node;
 mod system_daemon;

@@ -45,7 +45,7 @@ fn a_taken_port_is_named_and_the_next_run_goes_on(lab: &Lab, topology: &str) {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().port();
     let allocations = serde_json::json!({
-        "format": 1, "name": NAME, "id": "6f0d2b4e-2a68-4a0e-9f0b-3f1c5a7d9e11", "libvirt": "embedded", "apiPort": port,
+        "format": 2, "founders": [], "founded": false, "name": NAME, "id": "6f0d2b4e-2a68-4a0e-9f0b-3f1c5a7d9e11", "libvirt": "embedded", "apiPort": port,
         "network": {"name": "e2e-single-6f0d2b4e", "bridge": "pv-6f0d2b4e", "subnet": "10.87.0.0/24"}, "machines": {},
     });
     std::fs::create_dir_all(lab.state()).unwrap();

@@ -175,6 +175,7 @@ impl ApiServer {
         kubeconfig::render(&KubeconfigSpec {
             cluster: "contract".to_owned(),
             server: self.url(),
+            api_servers: Vec::new(),
             ca_pem: self.authority.cert_pem().to_owned(),
             user: name.to_owned(),
             client_cert_pem: pair.cert_pem,

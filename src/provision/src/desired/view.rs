@@ -48,6 +48,8 @@ pub(super) struct BalancerView {
     pub(super) address: Ipv4Addr,
     pub(super) prefix: u8,
     pub(super) port: u16,
+    /// How often each API server is asked whether it is ready.
+    pub(super) check_ms: u32,
     /// Tells the groups of one network apart.
     pub(super) router: u8,
     pub(super) members: Vec<Member>,
@@ -145,6 +147,8 @@ fn balancer(topology: &Topology, allocations: &Allocations, roster: &[Machine]) 
     Ok(Some(BalancerView {
         address,
         prefix: allocations.network.subnet.prefix_len(),
+        // Each question is a TLS handshake, and an emulated machine takes tens of milliseconds for one.
+        check_ms: if allocations.emulated { 5000 } else { 1000 },
         // Beside an API server its port is taken.
         port: if shared { BALANCED_PORT } else { API_PORT },
         // The last byte of the address: no two virtual addresses of one network are alike.
