@@ -16,12 +16,14 @@ use storage::{Etcd, EtcdConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
+use crate::audit::Audit;
 use crate::authn::Authenticator;
 use crate::authz::{self, Authorizer};
 use crate::config::Config;
 use crate::connect::Kubelets;
 use crate::data_store::DataStore;
 use crate::encryption::Encryption;
+use crate::fairness::{self, Fairness};
 use crate::filters::{self, InFlight};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -51,6 +53,10 @@ pub struct App {
     pub allocators: Allocators,
     /// How kubelets are reached.
     pub kubelets: Kubelets,
+    /// The audit log.
+    pub audit: Arc<Audit>,
+    /// Who works now and who waits; none with `--enable-priority-and-fairness=false`.
+    pub fairness: Option<Arc<Fairness>>,
     /// What is being worked on.
     pub in_flight: InFlight,
     /// Counters.
@@ -104,6 +110,7 @@ pub async fn serve(config: Config, listener: Listener, stop: CancellationToken) 
     listener.serve_https(tls, service, end).await;
     // The last thing to do is to leave the endpoints of the kubernetes Service.
     let _ = work.await;
+    app.audit.close().await;
     Ok(())
 }
 
@@ -133,7 +140,9 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
         admission: Admission::new(&config.access)?,
         allocators: Allocators::new(&config.service, &config.etcd.etcd_prefix),
         kubelets: Kubelets::load(&config.kubelet)?,
+        fairness: config.limits.enable_priority_and_fairness.then(|| Arc::new(Fairness::new(&config.limits))),
         in_flight: InFlight::new(&config.limits),
+        audit: Arc::new(Audit::new(&config.audit)?),
         metrics: Metrics::default(),
         checks: checks(&registry, &data_store, (&started, &stopping)),
         started,
@@ -188,6 +197,9 @@ async fn start(app: Arc<App>) {
 async fn prepare(app: &Arc<App>) {
     app.registry.ready().await;
     app.authorizer.follow(&app.registry, &app.token).await;
+    if let Some(fairness) = app.fairness.clone() {
+        tokio::spawn(fairness::follow(fairness, Arc::clone(&app.registry), app.token.clone()));
+    }
     while let Err(error) = first_objects(app).await {
         tracing::warn!(%error, "the first objects cannot be made yet");
         tokio::time::sleep(FIRST_OBJECTS_RETRY).await;

@@ -3,8 +3,10 @@
 //! Start at [`Authenticator::authenticate`]; each source of names has one file.
 
 pub mod bootstrap_token;
+pub mod configuration;
 pub mod impersonation;
 pub mod lookup;
+pub mod oidc;
 pub mod request_header;
 pub mod service_account;
 pub mod token_file;
@@ -19,7 +21,9 @@ use http::request::Parts;
 
 use crate::config::AccessArgs;
 use crate::user::{AUTHENTICATED, User};
+use configuration::{Anonymous, Configuration};
 use lookup::Lookup;
+use oidc::Oidc;
 use request_header::RequestHeader;
 use service_account::ServiceAccountTokens;
 use token_file::TokenFile;
@@ -55,6 +59,18 @@ pub enum AuthnError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Issuers or anonymous access cannot be configured.
+    #[error(transparent)]
+    Configuration(#[from] configuration::ConfigurationError),
+    /// An issuer cannot be set up.
+    #[error(transparent)]
+    Oidc(#[from] oidc::OidcError),
+    /// Tokens of the cluster and of somebody else would have the same issuer.
+    #[error("{url} is the issuer of service account tokens, so it cannot be an OpenID Connect issuer too")]
+    OwnIssuer {
+        /// The issuer.
+        url: String,
+    },
     /// A line of the token file makes no sense.
     #[error("{path}:{line}: expected token,user,uid[,\"group1,group2\"]")]
     TokenFile {
@@ -76,10 +92,11 @@ pub struct TokenOwner {
 
 /// Says who makes a request.
 pub struct Authenticator {
-    anonymous: bool,
+    anonymous: Anonymous,
     certificates: Option<ClientCertificates>,
     proxies: Option<RequestHeader>,
     tokens: Option<TokenFile>,
+    issuers: Vec<Oidc>,
     bootstrap_tokens: bool,
     /// Service account tokens.
     pub service_accounts: ServiceAccountTokens,
@@ -89,13 +106,22 @@ pub struct Authenticator {
 impl Authenticator {
     /// Reads the files the flags name.
     pub fn new(args: &AccessArgs, lookup: Box<dyn Lookup>) -> Result<Self, AuthnError> {
+        let configuration = Configuration::load(args)?;
+        let issuers = configuration.jwt.into_iter().map(Oidc::new).collect::<Result<Vec<_>, _>>()?;
+        let service_accounts = ServiceAccountTokens::load(args)?;
+        if let Some(issuer) =
+            issuers.iter().find(|issuer| args.service_account_issuer.iter().any(|own| own == issuer.url()))
+        {
+            return Err(AuthnError::OwnIssuer { url: issuer.url().to_owned() });
+        }
         Ok(Self {
-            anonymous: args.anonymous_auth,
+            anonymous: configuration.anonymous.unwrap_or_else(|| Anonymous::always(args.anonymous_auth)),
+            issuers,
             certificates: args.client_ca_file.as_deref().map(ClientCertificates::load).transpose()?,
             proxies: RequestHeader::load(args)?,
             tokens: args.token_auth_file.as_deref().map(TokenFile::load).transpose()?,
             bootstrap_tokens: args.enable_bootstrap_token_auth,
-            service_accounts: ServiceAccountTokens::load(args)?,
+            service_accounts,
             lookup,
         })
     }
@@ -114,9 +140,17 @@ impl Authenticator {
                 Some(owner) => Ok(owner.user),
                 None => Err(Status::unauthorized()),
             },
-            None if self.anonymous => Ok(User::anonymous()),
+            None if self.anonymous.allows(request.uri.path()) => Ok(User::anonymous()),
             None => Err(Status::unauthorized()),
         }
+    }
+
+    fn issuer_of(&self, token: &str) -> Option<&Oidc> {
+        if self.issuers.is_empty() {
+            return None;
+        }
+        let url = oidc::issuer_of(token)?;
+        self.issuers.iter().find(|issuer| issuer.url() == url)
     }
 
     /// The owner of a token that is good for one of the audiences.
@@ -133,6 +167,10 @@ impl Authenticator {
             return Some(TokenOwner { user: authenticated(user), audiences: for_this_server()? });
         }
         if pki::jwt::looks_like_token(token) {
+            if let Some(issuer) = self.issuer_of(token) {
+                let user = issuer.user(token).await?;
+                return Some(TokenOwner { user: authenticated(user), audiences: for_this_server()? });
+            }
             let owner = self.service_accounts.authenticate(token, audiences, &*self.lookup).await?;
             return Some(TokenOwner { user: authenticated(owner.user), ..owner });
         }

@@ -1,5 +1,8 @@
 //! The flags of kube-apiserver, as upstream names them, and the checked configuration made of them.
 
+mod audit;
+mod oidc;
+
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -9,6 +12,9 @@ use clap::{ArgAction, Args as ClapArgs, Parser};
 use component_base::flags::{boolean, duration};
 use component_base::logging::LoggingArgs;
 use ipnet::IpNet;
+
+pub use audit::AuditArgs;
+pub use oidc::OidcArgs;
 
 /// Serves the Kubernetes API.
 #[derive(Parser, Clone, Debug)]
@@ -26,6 +32,8 @@ pub struct Args {
     service: ServiceArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
     /// Log lines: how many and in which form.
     #[command(flatten)]
     pub logging: LoggingArgs,
@@ -90,6 +98,12 @@ pub struct AccessArgs {
     /// Requests without credentials are let through as system:anonymous.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub anonymous_auth: bool,
+    /// Issuers and conditions of anonymous access, in a file instead of flags.
+    #[arg(long, conflicts_with_all = ["oidc_issuer_url", "oidc_client_id"])]
+    pub authentication_config: Option<PathBuf>,
+    /// An `OpenID` Connect issuer.
+    #[command(flatten)]
+    pub oidc: OidcArgs,
     /// The CA of client certificates.
     #[arg(long)]
     pub client_ca_file: Option<PathBuf>,
@@ -159,12 +173,6 @@ pub struct AccessArgs {
     /// Long-lived tokens for pods that were made for an hour.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub service_account_extend_token_expiration: bool,
-    /// A file audit events are appended to; `-` is standard output.
-    #[arg(long)]
-    pub audit_log_path: Option<PathBuf>,
-    /// What is audited.
-    #[arg(long)]
-    pub audit_policy_file: Option<PathBuf>,
 }
 
 /// How kubelets are reached.
@@ -201,6 +209,9 @@ pub struct ServiceArgs {
 /// What protects the server from too much work.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct LimitArgs {
+    /// Requests take turns by flow schemas and priority levels.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub enable_priority_and_fairness: bool,
     /// Reads in flight.
     #[arg(long, default_value_t = 400)]
     pub max_requests_inflight: usize,
@@ -268,6 +279,8 @@ pub struct Config {
     pub service: ServiceArgs,
     /// Limits.
     pub limits: LimitArgs,
+    /// The audit log.
+    pub audit: AuditArgs,
 }
 
 /// Why a set of flags cannot be used.
@@ -299,7 +312,7 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        let Args { serving, etcd, access, kubelet, service, limits, logging: _ } = args;
+        let Args { serving, etcd, access, kubelet, service, limits, audit, logging: _ } = args;
         if etcd.etcd_certfile.is_some() != etcd.etcd_keyfile.is_some() {
             return Err(ConfigError::Needs("--etcd-certfile", "--etcd-keyfile"));
         }
@@ -339,6 +352,7 @@ impl TryFrom<Args> for Config {
             kubelet,
             service,
             limits,
+            audit,
         })
     }
 }

@@ -15,9 +15,11 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::App;
+use crate::audit::Trail;
 use crate::authn::impersonation;
 use crate::authz;
 use crate::error;
+use crate::fairness::{Fairness, Place};
 use crate::negotiate;
 use crate::reply::{self, Response};
 use crate::request_info::RequestInfo;
@@ -25,6 +27,10 @@ use crate::user::User;
 
 pub use in_flight::InFlight;
 
+/// So many listed objects are the work of one small request.
+const OBJECTS_A_SEAT: usize = 500;
+/// No request takes more seats than this, as upstream.
+const MOST_SEATS: u32 = 10;
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Answers one request.
@@ -36,12 +42,23 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     // 2. What is asked is read once.
     let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
     let head = request.method() == Method::HEAD;
+    let info = Arc::new(info);
+    let trail = app.audit.begin(&request, audit_id.to_str().unwrap_or_default());
+    if let Some(trail) = &trail {
+        request.extensions_mut().insert(Arc::clone(trail));
+    }
     // 3. A bug in a handler costs one request, not the server.
     let handled = AssertUnwindSafe(guarded(&app, &info, request)).catch_unwind().await;
     let mut response = handled.unwrap_or_else(|_| {
         tracing::error!(verb = info.verb, path = info.path, "a handler panicked");
+        if let Some(trail) = &trail {
+            app.audit.panicked(trail, &info);
+        }
         error::respond(&Status::internal("this request made a part of the server fail"))
     });
+    if let Some(trail) = &trail {
+        response = app.audit.answered(trail, &info, response).await;
+    }
     // Streams must not be touched any more than this: their head is not sent yet.
     response.headers_mut().insert(AUDIT_ID, audit_id);
     if head {
@@ -79,24 +96,86 @@ async fn pass(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>) ->
     let (parts, body) = request.into_parts();
     // 5. Who is it?
     let caller = app.authenticator.authenticate(&parts).await?;
+    let trail = parts.extensions.get::<Arc<Trail>>().cloned();
+    if let Some(trail) = &trail {
+        app.audit.received(trail, info, Some(&caller));
+    }
     // 6. Do they act for somebody else?
     let user = match impersonation::impersonated(&caller, &parts.headers, &app.authorizer)? {
-        Some(user) => user,
+        Some(user) => {
+            if let Some(trail) = &trail {
+                trail.acts_for(&user);
+            }
+            user
+        }
         None => caller,
     };
     // 7. Is there room? Leases and nodes have room of their own: heartbeats must get through any load.
-    let _room = app.in_flight.enter(info, &user, &app.metrics).await?;
-    // 8. May they?
-    authorize(app, info, &user)?;
-    route::run(app, info, &user, Request::from_parts(parts, body)).await
+    let request = Request::from_parts(parts, body);
+    let Some(fairness) = &app.fairness else {
+        let _room = app.in_flight.enter(info, &user, &app.metrics).await?;
+        return allowed(app, info, &user, request).await;
+    };
+    let place = fairness.place(info, &user);
+    let mut response = match in_turn(app, (fairness, &place), info, &user, request).await {
+        Ok(response) => response,
+        Err(status) => error::respond(&status),
+    };
+    place.mark(response.headers_mut());
+    Ok(response)
 }
 
-fn authorize(app: &App, info: &RequestInfo, user: &User) -> Result<(), Status> {
+/// Streams have other limits than seats; all others take theirs.
+async fn in_turn(
+    app: &Arc<App>,
+    (fairness, place): (&Arc<Fairness>, &Place),
+    info: &RequestInfo,
+    user: &User,
+    request: Request<Incoming>,
+) -> Result<Response, Status> {
+    if info.is_long_running() {
+        return allowed(app, info, user, request).await;
+    }
+    let _room = app.metrics.running(info);
+    let _ticket = fairness.enter(place, weight(app, info), &app.metrics).await?;
+    allowed(app, info, user, request).await
+}
+
+/// The seats a request takes: a list of many objects is as much work as many requests.
+fn weight(app: &App, info: &RequestInfo) -> u32 {
+    if info.verb != "list" {
+        return 1;
+    }
+    let resource = app.registry.stored(&info.group, &info.resource);
+    let objects = resource.and_then(|resource| resource.store.as_ref()).map_or(0, |store| store.cacher.stats().objects);
+    let limit = info.query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
+    let shown = objects.min(limit.unwrap_or(usize::MAX));
+    u32::try_from(shown / OBJECTS_A_SEAT).unwrap_or(u32::MAX).clamp(1, MOST_SEATS)
+}
+
+/// 8. May they?
+async fn allowed(
+    app: &Arc<App>,
+    info: &RequestInfo,
+    user: &User,
+    request: Request<Incoming>,
+) -> Result<Response, Status> {
+    let trail = request.extensions().get::<Arc<Trail>>().cloned();
+    authorize(app, info, user, trail.as_deref())?;
+    route::run(app, info, user, request).await
+}
+
+fn authorize(app: &App, info: &RequestInfo, user: &User, trail: Option<&Trail>) -> Result<(), Status> {
     // Until the policy is there nobody could ask how the server is, and it would be restarted for that.
     if !app.started.load(Ordering::Acquire) && Checks::serves(&info.path) {
         return Ok(());
     }
-    app.authorizer.require(&authz::Attributes::of(user, info))
+    let attributes = authz::Attributes::of(user, info);
+    let decision = app.authorizer.authorize(&attributes);
+    if let Some(trail) = trail {
+        trail.authorized(decision.allowed, &decision.reason);
+    }
+    if decision.allowed { Ok(()) } else { Err(attributes.denied(&decision.reason)) }
 }
 
 /// The id a front server gave, if it is one, or a new one.

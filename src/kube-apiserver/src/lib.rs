@@ -15,6 +15,9 @@
 
 pub mod filters;
 
+pub mod fairness;
+
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod request_info;

@@ -35,12 +35,63 @@ struct DurationLabels {
     resource: String,
 }
 
+/// A flow schema and its priority level.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FlowLabels {
+    flow_schema: String,
+    priority_level: String,
+}
+
+/// Why a request of a flow was sent away.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RejectedLabels {
+    flow_schema: String,
+    priority_level: String,
+    reason: &'static str,
+}
+
+/// Something that is counted for as long as this is kept.
+pub struct Counted(Gauge<i64, AtomicI64>);
+
+impl Counted {
+    fn new(gauge: Gauge<i64, AtomicI64>) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What flows do.
+#[derive(Default)]
+struct Flows {
+    rejected: Family<RejectedLabels, Counter>,
+    dispatched: Family<FlowLabels, Counter>,
+    waiting: Family<FlowLabels, Gauge<i64, AtomicI64>>,
+    running: Family<FlowLabels, Gauge<i64, AtomicI64>>,
+}
+
+impl Flows {
+    fn register(&self, registry: &mut Registry) {
+        let name = |rest: &str| format!("apiserver_flowcontrol_{rest}");
+        registry.register(name("rejected_requests"), "Requests sent away for want of seats", self.rejected.clone());
+        registry.register(name("dispatched_requests"), "Requests that got seats", self.dispatched.clone());
+        registry.register(name("current_inqueue_requests"), "Requests that wait for seats", self.waiting.clone());
+        registry.register(name("current_executing_requests"), "Requests that have seats", self.running.clone());
+    }
+}
+
 /// The counters of the server.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<InFlightLabels, Gauge<i64, AtomicI64>>,
+    flows: Flows,
 }
 
 /// The limits of the buckets of request durations, in seconds.
@@ -59,8 +110,14 @@ impl Default for Metrics {
             durations.clone(),
         );
         registry.register("apiserver_current_inflight_requests", "Requests being worked on", in_flight.clone());
-        Self { registry, requests, durations, in_flight }
+        let flows = Flows::default();
+        flows.register(&mut registry);
+        Self { registry, requests, durations, in_flight, flows }
     }
+}
+
+fn flow_labels((schema, level): (&str, &str)) -> FlowLabels {
+    FlowLabels { flow_schema: schema.to_owned(), priority_level: level.to_owned() }
 }
 
 fn new_histogram() -> Histogram {
@@ -100,6 +157,29 @@ impl Metrics {
     pub fn in_flight(&self, mutating: bool) -> Gauge<i64, AtomicI64> {
         let request_kind = if mutating { "mutating" } else { "readOnly" };
         self.in_flight.get_or_create(&InFlightLabels { request_kind }).clone()
+    }
+
+    /// Counts a request as being worked on.
+    pub fn running(&self, info: &crate::request_info::RequestInfo) -> Counted {
+        Counted::new(self.in_flight(!matches!(info.verb.as_str(), "get" | "list" | "head" | "options")))
+    }
+
+    /// Counts a request of a flow that waits.
+    pub fn flow_waits(&self, flow: (&str, &str)) -> Counted {
+        Counted::new(self.flows.waiting.get_or_create(&flow_labels(flow)).clone())
+    }
+
+    /// Counts a request of a flow that has its seats.
+    pub fn flow_runs(&self, flow: (&str, &str)) -> Counted {
+        let labels = flow_labels(flow);
+        self.flows.dispatched.get_or_create(&labels).inc();
+        Counted::new(self.flows.running.get_or_create(&labels).clone())
+    }
+
+    /// Counts a request of a flow that is sent away.
+    pub fn flow_rejected(&self, (schema, level): (&str, &str), reason: &'static str) {
+        let labels = RejectedLabels { flow_schema: schema.to_owned(), priority_level: level.to_owned(), reason };
+        self.flows.rejected.get_or_create(&labels).inc();
     }
 
     /// All counters as text.

@@ -29,6 +29,7 @@ use hyper::body::Incoming;
 
 use crate::admission::{Attributes, Charges, Operation};
 use crate::app::App;
+use crate::audit::Trail;
 use crate::negotiate::{self, Form};
 use crate::registry::{Resource, Store};
 use crate::reply::Response;
@@ -176,6 +177,9 @@ pub async fn dispatch(
     } else {
         body::read(incoming).await?
     };
+    if let Some(trail) = parts.extensions.get::<Arc<Trail>>() {
+        trail.body(&body, negotiate::body_type(&parts.headers));
+    }
     let call =
         Call { app, info, user, headers: &parts.headers, resource: &resource, body, warnings: Warnings::default() };
     let mut response = match sub {

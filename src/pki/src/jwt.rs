@@ -5,7 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::FromDer;
@@ -70,7 +70,7 @@ pub struct VerificationKey {
 #[derive(Debug, Clone)]
 enum Material {
     Ecdsa { point: Vec<u8> },
-    Rsa { pkcs1: Vec<u8>, modulus: Vec<u8>, exponent: Vec<u8> },
+    Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
 }
 
 /// One key of a published key set.
@@ -129,13 +129,32 @@ impl VerificationKey {
             PublicKey::EC(_) if bits.len() == 65 && bits[0] == 4 => Material::Ecdsa { point: bits },
             PublicKey::RSA(key) => {
                 let strip = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
-                Material::Rsa { modulus: strip(key.modulus), exponent: strip(key.exponent), pkcs1: bits }
+                Material::Rsa { modulus: strip(key.modulus), exponent: strip(key.exponent) }
             }
             _ => {
                 return Err(PkiError::UnsupportedKey { reason: "token keys are ECDSA P-256 or RSA" });
             }
         };
         Ok(Self { id: URL_SAFE_NO_PAD.encode(Sha256::digest(spki)), material })
+    }
+
+    /// A key as another party publishes it (RFC 7517); none if it is for something else.
+    pub fn from_jwk(key: &serde_json::Value) -> Option<Self> {
+        let text = |field: &str| key.get(field).and_then(serde_json::Value::as_str);
+        let bytes = |field: &str| URL_SAFE_NO_PAD.decode(text(field)?).ok();
+        if text("use").is_some_and(|usage| usage != "sig") {
+            return None;
+        }
+        let material = match text("kty")? {
+            "EC" if text("crv") == Some("P-256") => {
+                let (x, y) = (bytes("x")?, bytes("y")?);
+                (x.len() == 32 && y.len() == 32).then(|| Material::Ecdsa { point: [&[4][..], &x, &y].concat() })?
+            }
+            "RSA" => Material::Rsa { modulus: bytes("n")?, exponent: bytes("e")? },
+            _ => return None,
+        };
+        let key = Self { id: text("kid").unwrap_or_default().to_owned(), material };
+        text("alg").is_none_or(|algorithm| algorithm == key.algorithm()).then_some(key)
     }
 
     /// The identifier that token headers carry.
@@ -156,17 +175,22 @@ impl VerificationKey {
         let encode = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
         let (kty, crv, x, y, n, e) = match &self.material {
             Material::Ecdsa { point } => ("EC", Some("P-256"), encode(&point[1..33]), encode(&point[33..]), None, None),
-            Material::Rsa { modulus, exponent, .. } => ("RSA", None, None, None, encode(modulus), encode(exponent)),
+            Material::Rsa { modulus, exponent } => ("RSA", None, None, None, encode(modulus), encode(exponent)),
         };
         JsonWebKey { usage: "sig", kty, kid: self.id.clone(), alg: self.algorithm(), crv, x, y, n, e }
     }
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        let (algorithm, key): (&dyn VerificationAlgorithm, &[u8]) = match &self.material {
-            Material::Ecdsa { point } => (&ECDSA_P256_SHA256_FIXED, point),
-            Material::Rsa { pkcs1, .. } => (&RSA_PKCS1_2048_8192_SHA256, pkcs1),
+        let verified = match &self.material {
+            Material::Ecdsa { point } => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
+            Material::Rsa { modulus, exponent } => {
+                let key = RsaPublicKeyComponents { n: modulus, e: exponent };
+                key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+            }
         };
-        UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
+        verified.is_ok()
     }
 }
 

@@ -5,7 +5,8 @@ use lookup::fake::FakeLookup;
 
 fn authenticator(anonymous: bool) -> Authenticator {
     Authenticator {
-        anonymous,
+        anonymous: Anonymous::always(anonymous),
+        issuers: Vec::new(),
         certificates: None,
         proxies: None,
         tokens: None,

@@ -5,7 +5,11 @@ mod access;
 #[cfg(test)]
 mod admission;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod encryption;
+#[cfg(test)]
+mod fairness;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]

@@ -1,0 +1,31 @@
+//! The flags of the audit log.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What is audited and where it is written.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AuditArgs {
+    /// A file audit events are appended to; `-` is standard output.
+    #[arg(long)]
+    pub audit_log_path: Option<PathBuf>,
+    /// What is audited.
+    #[arg(long)]
+    pub audit_policy_file: Option<PathBuf>,
+    /// Days old files are kept; 0 keeps them.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxage: u32,
+    /// Old files that are kept; 0 keeps all.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+    /// Megabytes of a file before a new one is begun; 0 means 100.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxsize: u64,
+    /// How events are written; only `batch` is known, as no request may wait for a disk.
+    #[arg(long, default_value = "batch", value_parser = ["batch"])]
+    pub audit_log_mode: String,
+    /// The form of events; only `json` is known.
+    #[arg(long, default_value = "json", value_parser = ["json"])]
+    pub audit_log_format: String,
+}
