@@ -135,6 +135,7 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
     tokio::spawn(async move { caches.follow_keys(&encryption, &token).await });
     let authenticator = Authenticator::new(&config.access, Box::new(Arc::clone(&registry)))?;
     let issuer = Issuer::load(&config.access, authenticator.service_accounts.audiences())?;
+    let metrics = Metrics::default();
     Ok(Arc::new(App {
         authorizer: Authorizer::new(&config.access.authorization_mode),
         admission: Admission::new(&config.access)?,
@@ -142,8 +143,8 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
         kubelets: Kubelets::load(&config.kubelet)?,
         fairness: config.limits.enable_priority_and_fairness.then(|| Arc::new(Fairness::new(&config.limits))),
         in_flight: InFlight::new(&config.limits),
-        audit: Arc::new(Audit::new(&config.audit)?),
-        metrics: Metrics::default(),
+        audit: Arc::new(Audit::new(&config.audit, &metrics)?),
+        metrics,
         checks: checks(&registry, &data_store, (&started, &stopping)),
         started,
         data_store,

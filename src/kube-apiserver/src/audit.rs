@@ -9,7 +9,6 @@ mod log;
 mod policy;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -17,8 +16,10 @@ use component_base::serving::RemoteAddr;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::config::AuditArgs;
+use crate::metrics::Metrics;
 use crate::reply::{self, Body, Response};
 use crate::request_info::RequestInfo;
 use crate::user::User;
@@ -35,7 +36,7 @@ pub struct Audit {
 struct On {
     policy: Policy,
     log: Log,
-    lost: Arc<AtomicU64>,
+    lost: Counter,
 }
 
 /// Why the audit log cannot be set up.
@@ -60,11 +61,11 @@ impl Audit {
     ///
     /// # Errors
     /// If the policy or the log cannot be used.
-    pub fn new(args: &AuditArgs) -> Result<Self, AuditError> {
+    pub fn new(args: &AuditArgs, metrics: &Metrics) -> Result<Self, AuditError> {
         let policy = args.audit_policy_file.as_deref().map(Policy::read).transpose()?;
         let (Some(policy), Some(path)) = (policy, &args.audit_log_path) else { return Ok(Self { on: None }) };
         let log = Log::open(path, args).map_err(|source| AuditError::Open { path: path.clone(), source })?;
-        Ok(Self { on: Some(On { policy, log, lost: Arc::default() }) })
+        Ok(Self { on: Some(On { policy, log, lost: metrics.audit_lost() }) })
     }
 
     /// Begins the trail of a request; none if nothing is audited.
@@ -131,11 +132,6 @@ impl Audit {
             on.log.close().await;
         }
     }
-
-    /// How many events were lost because the log did not keep up.
-    pub fn lost(&self) -> u64 {
-        self.on.as_ref().map_or(0, |on| on.lost.load(Ordering::Relaxed))
-    }
 }
 
 impl On {
@@ -145,7 +141,7 @@ impl On {
             return;
         }
         let entry = Entry::new(trail, info, (stage, code));
-        if !self.log.send(entry) && self.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+        if !self.log.send(entry) && self.lost.inc() == 0 {
             tracing::warn!("the audit log does not keep up, events are lost");
         }
     }

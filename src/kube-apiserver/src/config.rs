@@ -230,13 +230,13 @@ pub struct LimitArgs {
     /// The same for unreachable nodes.
     #[arg(long, default_value_t = 300)]
     pub default_unreachable_toleration_seconds: i64,
-    /// Profiling endpoints; accepted and ignored.
+    /// Profiling endpoints; there are none to switch on.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
     pub profiling: bool,
-    /// Feature gates; accepted, all features are on or absent.
+    /// Feature gates; none can be switched, so naming one is refused.
     #[arg(long, value_delimiter = ',')]
     pub feature_gates: Vec<String>,
-    /// API versions switched on or off; accepted, all built-in versions are on.
+    /// API versions switched on; all built-in versions are, so switching one off is refused.
     #[arg(long, value_delimiter = ',')]
     pub runtime_config: Vec<String>,
 }
@@ -322,6 +322,7 @@ impl TryFrom<Args> for Config {
         if access.service_account_signing_key_file.is_some() && access.service_account_key_file.is_empty() {
             return Err(ConfigError::Needs("--service-account-signing-key-file", "--service-account-key-file"));
         }
+        refuse_what_has_no_effect(&limits)?;
         for mode in &access.authorization_mode {
             if !AUTHORIZATION_MODES.contains(&mode.as_str()) {
                 return Err(ConfigError::Unsupported { flag: "--authorization-mode", value: mode.clone() });
@@ -354,6 +355,23 @@ impl TryFrom<Args> for Config {
             limits,
             audit,
         })
+    }
+}
+
+/// A flag that would do nothing is worse than one that is refused.
+fn refuse_what_has_no_effect(limits: &LimitArgs) -> Result<(), ConfigError> {
+    let unsupported = |flag, value: &str| Err(ConfigError::Unsupported { flag, value: value.to_owned() });
+    if limits.profiling {
+        return unsupported("--profiling", "true");
+    }
+    if let Some(gate) = limits.feature_gates.first() {
+        return unsupported("--feature-gates", gate);
+    }
+    // All built-in versions are served, always.
+    let switched_off = |entry: &&String| entry.ends_with("=false") || !entry.contains('=');
+    match limits.runtime_config.iter().find(switched_off) {
+        Some(entry) => unsupported("--runtime-config", entry),
+        None => Ok(()),
     }
 }
 

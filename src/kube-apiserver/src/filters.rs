@@ -1,5 +1,6 @@
 //! The chain a request passes. [`serve`] is the list; each step may answer instead of the ones behind it.
 
+mod gzip;
 mod in_flight;
 mod route;
 
@@ -20,7 +21,7 @@ use crate::authn::impersonation;
 use crate::authz;
 use crate::error;
 use crate::fairness::{Fairness, Place};
-use crate::negotiate;
+use crate::negotiate::{self, Encoding};
 use crate::reply::{self, Response};
 use crate::request_info::RequestInfo;
 use crate::user::User;
@@ -43,6 +44,7 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
     let head = request.method() == Method::HEAD;
     let info = Arc::new(info);
+    let takes_gzip = gzip::is_wanted(request.headers());
     let trail = app.audit.begin(&request, audit_id.to_str().unwrap_or_default());
     if let Some(trail) = &trail {
         request.extensions_mut().insert(Arc::clone(trail));
@@ -59,6 +61,7 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     if let Some(trail) = &trail {
         response = app.audit.answered(trail, &info, response).await;
     }
+    response = gzip::shrink(&info, takes_gzip, response).await;
     // Streams must not be touched any more than this: their head is not sent yet.
     response.headers_mut().insert(AUDIT_ID, audit_id);
     if head {
@@ -86,13 +89,18 @@ async fn guarded(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>)
 
 async fn answer(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>) -> Response {
     let encoding = negotiate::accept_failure(request.headers());
-    match pass(app, info, request).await {
+    match pass(app, info, encoding, request).await {
         Ok(response) => response,
         Err(status) => error::respond_in(&status, encoding),
     }
 }
 
-async fn pass(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>) -> Result<Response, Status> {
+async fn pass(
+    app: &Arc<App>,
+    info: &RequestInfo,
+    encoding: Encoding,
+    request: Request<Incoming>,
+) -> Result<Response, Status> {
     let (parts, body) = request.into_parts();
     // 5. Who is it?
     let caller = app.authenticator.authenticate(&parts).await?;
@@ -119,7 +127,7 @@ async fn pass(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>) ->
     let place = fairness.place(info, &user);
     let mut response = match in_turn(app, (fairness, &place), info, &user, request).await {
         Ok(response) => response,
-        Err(status) => error::respond(&status),
+        Err(status) => error::respond_in(&status, encoding),
     };
     place.mark(response.headers_mut());
     Ok(response)
@@ -167,7 +175,8 @@ async fn allowed(
 
 fn authorize(app: &App, info: &RequestInfo, user: &User, trail: Option<&Trail>) -> Result<(), Status> {
     // Until the policy is there nobody could ask how the server is, and it would be restarted for that.
-    if !app.started.load(Ordering::Acquire) && Checks::serves(&info.path) {
+    let started = app.started.load(Ordering::Acquire);
+    if !started && Checks::serves(&info.path) {
         return Ok(());
     }
     let attributes = authz::Attributes::of(user, info);
@@ -175,7 +184,15 @@ fn authorize(app: &App, info: &RequestInfo, user: &User, trail: Option<&Trail>) 
     if let Some(trail) = trail {
         trail.authorized(decision.allowed, &decision.reason);
     }
-    if decision.allowed { Ok(()) } else { Err(attributes.denied(&decision.reason)) }
+    if decision.allowed {
+        return Ok(());
+    }
+    // Nobody knows yet what they may: a 403 would make clients give up.
+    Err(if started {
+        attributes.denied(&decision.reason)
+    } else {
+        Status::service_unavailable("the server is starting, the policy is not loaded yet").retry_after(1)
+    })
 }
 
 /// The id a front server gave, if it is one, or a new one.

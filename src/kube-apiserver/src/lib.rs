@@ -33,6 +33,7 @@ pub mod verbs;
 
 pub mod encryption;
 pub mod registry;
+pub mod reloaded;
 pub mod service_plumbing;
 pub mod stored;
 

@@ -92,6 +92,7 @@ pub struct Metrics {
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<InFlightLabels, Gauge<i64, AtomicI64>>,
     flows: Flows,
+    audit_lost: Counter,
 }
 
 /// The limits of the buckets of request durations, in seconds.
@@ -112,7 +113,9 @@ impl Default for Metrics {
         registry.register("apiserver_current_inflight_requests", "Requests being worked on", in_flight.clone());
         let flows = Flows::default();
         flows.register(&mut registry);
-        Self { registry, requests, durations, in_flight, flows }
+        let audit_lost = Counter::default();
+        registry.register("apiserver_audit_error", "Audit events that were lost", audit_lost.clone());
+        Self { registry, requests, durations, in_flight, flows, audit_lost }
     }
 }
 
@@ -157,6 +160,11 @@ impl Metrics {
     pub fn in_flight(&self, mutating: bool) -> Gauge<i64, AtomicI64> {
         let request_kind = if mutating { "mutating" } else { "readOnly" };
         self.in_flight.get_or_create(&InFlightLabels { request_kind }).clone()
+    }
+
+    /// Counts audit events that are lost.
+    pub fn audit_lost(&self) -> Counter {
+        self.audit_lost.clone()
     }
 
     /// Counts a request as being worked on.

@@ -7,6 +7,7 @@
 mod claims;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use super::bootstrap_token::same;
 use super::lookup::Lookup;
 use super::{AuthnError, TokenOwner};
 use crate::config::AccessArgs;
+use crate::reloaded::Reloaded;
 use crate::user::User;
 use claims::LegacyClaims;
 pub use claims::{Bound, Claims, KubernetesClaims};
@@ -40,7 +42,7 @@ const REMEMBERED: usize = 16_384;
 pub struct ServiceAccountTokens {
     issuers: Vec<String>,
     audiences: Vec<String>,
-    keys: Vec<VerificationKey>,
+    keys: Reloaded<Vec<VerificationKey>>,
     accepted: Mutex<HashMap<[u8; 32], Accepted>>,
 }
 
@@ -55,19 +57,16 @@ struct Accepted {
 impl ServiceAccountTokens {
     /// Reads the keys the flags name.
     pub fn load(args: &AccessArgs) -> Result<Self, AuthnError> {
-        let mut keys = Vec::new();
-        for path in &args.service_account_key_file {
-            let text =
-                std::fs::read_to_string(path).map_err(|source| AuthnError::Read { path: path.clone(), source })?;
-            let read = VerificationKey::all_from_pem(&text)
-                .map_err(|source| AuthnError::Pki { path: path.clone(), source })?;
-            keys.extend(read);
-        }
-        Ok(Self::new(args.service_account_issuer.clone(), args.api_audiences.clone(), keys))
+        let keys = Reloaded::new(args.service_account_key_file.clone(), read_keys)?;
+        Ok(Self::with_keys(args.service_account_issuer.clone(), args.api_audiences.clone(), keys))
     }
 
     /// Accepts tokens of these issuers, for these audiences (the first issuer if empty), signed by these keys.
     pub fn new(issuers: Vec<String>, audiences: Vec<String>, keys: Vec<VerificationKey>) -> Self {
+        Self::with_keys(issuers, audiences, Reloaded::fixed(keys))
+    }
+
+    fn with_keys(issuers: Vec<String>, audiences: Vec<String>, keys: Reloaded<Vec<VerificationKey>>) -> Self {
         let audiences = if audiences.is_empty() { issuers.first().cloned().into_iter().collect() } else { audiences };
         Self { issuers, audiences, keys, accepted: Mutex::default() }
     }
@@ -78,8 +77,8 @@ impl ServiceAccountTokens {
     }
 
     /// The keys, to be published.
-    pub fn keys(&self) -> &[VerificationKey] {
-        &self.keys
+    pub fn keys(&self) -> Arc<Vec<VerificationKey>> {
+        self.keys.get()
     }
 
     /// The owner of a token that is good now for one of the audiences.
@@ -114,7 +113,7 @@ impl ServiceAccountTokens {
     }
 
     async fn check(&self, token: &str, now: Timestamp, lookup: &dyn Lookup) -> Option<Accepted> {
-        let bytes = pki::jwt::verify(token, &self.keys).ok()?;
+        let bytes = pki::jwt::verify(token, &self.keys.get()).ok()?;
         let claims: Claims = serde_json::from_slice(&bytes).ok()?;
         let (user, audiences) = if claims.iss == LEGACY_ISSUER {
             let legacy: LegacyClaims = serde_json::from_slice(&bytes).ok()?;
@@ -132,6 +131,16 @@ impl ServiceAccountTokens {
             believed_until: Instant::now() + BELIEVED,
         })
     }
+}
+
+fn read_keys(files: &[PathBuf]) -> Result<Vec<VerificationKey>, AuthnError> {
+    let mut keys = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path).map_err(|source| AuthnError::Read { path: path.clone(), source })?;
+        let read = VerificationKey::all_from_pem(&text);
+        keys.extend(read.map_err(|source| AuthnError::Pki { path: path.clone(), source })?);
+    }
+    Ok(keys)
 }
 
 impl Accepted {

@@ -63,3 +63,20 @@ fn refuses_what_cannot_work() {
         assert!(error.contains(told), "{flag}: {error}");
     }
 }
+
+#[test]
+fn flags_that_would_do_nothing_are_refused() {
+    for (flag, words) in [
+        ("--profiling=true", "--profiling"),
+        ("--feature-gates=Sidecar=true", "--feature-gates"),
+        ("--runtime-config=apps/v1=false", "--runtime-config"),
+        ("--endpoint-reconciler-type=master-count", "--endpoint-reconciler-type"),
+        ("--audit-log-mode=blocking", "blocking"),
+        ("--oidc-issuer-url=https://issuer.example", "--oidc-client-id"),
+    ] {
+        assert!(config(&[flag]).unwrap_err().contains(words), "{flag}");
+    }
+    for flag in ["--profiling=false", "--runtime-config=api/all=true"] {
+        assert!(config(&[flag]).is_ok(), "{flag}");
+    }
+}

@@ -69,11 +69,11 @@ pub(super) async fn run(
             let access = &app.config.access;
             let issuer = access.service_account_issuer.first().map_or("", String::as_str);
             let keys = app.authenticator.service_accounts.keys();
-            let document = token::discovery::configuration(issuer, access.service_account_jwks_uri.as_deref(), keys);
+            let document = token::discovery::configuration(issuer, access.service_account_jwks_uri.as_deref(), &keys);
             Ok(reply::json(StatusCode::OK, document))
         }
         "/openid/v1/jwks" => {
-            let keys = token::discovery::keys(app.authenticator.service_accounts.keys());
+            let keys = token::discovery::keys(&app.authenticator.service_accounts.keys());
             Ok(reply::respond(StatusCode::OK, "application/jwk-set+json", reply::full(keys)))
         }
         path if path.starts_with("/openapi/") => {

@@ -1,5 +1,6 @@
 //! Makes service account tokens.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use crate::authn::AuthnError;
 use crate::authn::service_account::{Claims, KubernetesClaims};
 use crate::config::AccessArgs;
+use crate::reloaded::Reloaded;
 
 /// What kubelet asks for on behalf of pods; such tokens are made to last, because old clients read them only once.
 const POD_SECONDS: i64 = 3607;
@@ -18,7 +20,7 @@ const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 
 /// Signs claims in the name of this cluster.
 pub struct Issuer {
-    signer: TokenSigner,
+    signer: Reloaded<TokenSigner>,
     name: String,
     audiences: Vec<String>,
     longest: Option<i64>,
@@ -50,9 +52,9 @@ impl Issuer {
         let Some(path) = &args.service_account_signing_key_file else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(path).map_err(|source| AuthnError::Read { path: path.clone(), source })?;
-        let signer = TokenSigner::from_pem(&text).map_err(|source| AuthnError::Pki { path: path.clone(), source })?;
-        let mut issuer = Self::new(signer, args.service_account_issuer.first().cloned().unwrap_or_default(), audiences);
+        let signer = Reloaded::new(vec![path.clone()], |files| read_signer(&files[0]))?;
+        let mut issuer =
+            Self::with_signer(signer, args.service_account_issuer.first().cloned().unwrap_or_default(), audiences);
         issuer.longest = args.service_account_max_token_expiration.map(seconds);
         issuer.extend = args.service_account_extend_token_expiration;
         Ok(Some(issuer))
@@ -60,6 +62,10 @@ impl Issuer {
 
     /// An issuer of a name with a key.
     pub fn new(signer: TokenSigner, name: String, audiences: &[String]) -> Self {
+        Self::with_signer(Reloaded::fixed(signer), name, audiences)
+    }
+
+    fn with_signer(signer: Reloaded<TokenSigner>, name: String, audiences: &[String]) -> Self {
         Self { signer, name, audiences: audiences.to_vec(), longest: None, extend: false }
     }
 
@@ -93,12 +99,17 @@ impl Issuer {
         };
         let claims = serde_json::to_vec(&claims).map_err(|_| PkiError::Malformed { what: "claims" })?;
         let expires = Timestamp::from_second(start + seconds).map_err(|_| PkiError::ValidityOutOfRange)?;
-        Ok(Issued { token: self.signer.sign(&claims)?, seconds, expires })
+        Ok(Issued { token: self.signer.get().sign(&claims)?, seconds, expires })
     }
 }
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn read_signer(path: &Path) -> Result<TokenSigner, AuthnError> {
+    let text = std::fs::read_to_string(path).map_err(|source| AuthnError::Read { path: path.to_owned(), source })?;
+    TokenSigner::from_pem(&text).map_err(|source| AuthnError::Pki { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ async fn issued_token_authenticates() {
     let account: Object =
         serde_json::from_value(json!({"metadata": {"name": "robot", "namespace": "blue", "uid": "sa-1"}})).unwrap();
     let lookup = FakeLookup::default().with("serviceaccounts", account);
-    let key = issuer.signer.verification_key().unwrap();
+    let key = issuer.signer.get().verification_key().unwrap();
     let tokens = ServiceAccountTokens::new(vec![NAME.into()], Vec::new(), vec![key]);
     let owner = tokens.authenticate(&made.token, issuer.audiences(), &lookup).await.unwrap();
     assert_eq!(owner.user.name, "system:serviceaccount:blue:robot");
