@@ -174,5 +174,12 @@ pub async fn forward(
     }
 }
 
+/// Where a port of the host's loopback leads, if it is passed on by the daemon in `dir`.
+pub fn forwarded(dir: &Path, listen: SocketAddr) -> Option<SocketAddr> {
+    let bytes = std::fs::read(Layout::new(dir).forwards()).ok()?;
+    let list: Vec<(SocketAddr, SocketAddr)> = serde_json::from_slice(&bytes).ok()?;
+    list.into_iter().find(|(at, _)| *at == listen).map(|(_, target)| target)
+}
+
 #[cfg(test)]
 mod tests;

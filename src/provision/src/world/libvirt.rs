@@ -152,13 +152,7 @@ impl Libvirt {
 
     /// Passes the API's port on the host's loopback to the balancer, or to the only control plane.
     async fn forward_api(&self, embedded: Option<&EmbeddedHandle>) -> Result<()> {
-        let Some(port) = self.allocations.api_port else { return Ok(()) };
-        let control_plane = self.machines.first().context("a topology has a control plane")?;
-        let target = match self.balancer {
-            Some((address, port)) => SocketAddr::from((address, port)),
-            None => self.address(&control_plane.name, API_PORT)?,
-        };
-        let listen = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+        let Some((listen, target)) = self.api_forward() else { return Ok(()) };
         if let Some(handle) = embedded {
             return embedded::forward(handle, listen, target)
                 .await
@@ -171,8 +165,22 @@ impl Libvirt {
         }
     }
 
-    /// Whether the API's port is passed on, where it must be.
+    /// The API's port on the host's loopback, and the balancer or the only control plane that it leads to.
+    fn api_forward(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, self.allocations.api_port?));
+        let target = match self.balancer {
+            Some((address, port)) => SocketAddr::from((address, port)),
+            None => self.address(&self.machines.first()?.name, API_PORT).ok()?,
+        };
+        Some((listen, target))
+    }
+
+    /// Whether the API's port is passed on, where it must be, and to where it must be: a balancer may have come or gone.
     fn is_forwarded(&self) -> bool {
+        let Some((listen, target)) = self.api_forward() else { return true };
+        if self.is_embedded() {
+            return embedded::forwarded(&self.embedded_dir(), listen) == Some(target);
+        }
         self.remote().is_none() || remote::is_forwarded(&self.tunnel())
     }
 
