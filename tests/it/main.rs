@@ -12,3 +12,4 @@ mod command_line_help;
 mod command_line_state;
 mod golden;
 mod topologies;
+mod vagrant;
