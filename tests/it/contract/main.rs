@@ -2,33 +2,32 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::similar_names,
     clippy::print_stdout,
     clippy::tests_outside_test_module,
-    reason = "all of it is tests, and a skip says why"
+    reason = "all of it is tests, a skip says why, and path and patch, role and rule are the words of the API"
 )]
 
-mod examples;
-mod probes;
-
+mod bad_input;
+mod component_swap;
+mod discovery;
 mod every_field;
 mod every_kind;
-
-mod discovery;
+mod examples;
 mod helm;
+mod history;
 mod kube_rs;
 mod kubectl;
-mod python;
-
 mod lists;
 mod negotiation;
-mod server_side_apply;
-mod watches;
-
-mod bad_input;
 mod objects;
 mod peer_bugs;
+mod probes;
+mod python;
+mod server_side_apply;
 mod store_faults;
 mod trust;
+mod watches;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_apiserver-under-test");
