@@ -64,6 +64,11 @@ impl Ledger {
         Self { state: state.clone(), allocations: Mutex::new(allocations) }
     }
 
+    /// Brings the allocations as they are now to the disk.
+    pub fn save(&self) -> Result<()> {
+        self.state.save_allocations(&self.lock())
+    }
+
     /// The SSH host key of a machine, if it is known.
     pub fn host_key(&self, name: &str) -> Option<String> {
         self.lock().machines.get(name).and_then(|machine| machine.host_key.clone())

@@ -37,11 +37,12 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Keeps what is asked for, what was allocated and the secrets. Doing it twice is doing it once.
     pub(super) fn keep(&self) -> Result<()> {
-        let Context { desired, state, .. } = &self.context;
+        let Context { desired, state, ledger, .. } = &self.context;
         state.create()?;
         // The topology first: whoever finds allocations must be able to take the cluster down.
         write_private(&state.path("topology.yaml"), desired.topology.to_yaml().as_bytes())?;
-        state.save_allocations(&desired.allocations)?;
+        // What the run has learnt meanwhile stands in the ledger.
+        ledger.save()?;
         drop(self.allocating.lock().unwrap_or_else(PoisonError::into_inner).take());
         desired.vault.save(state)?;
         write_private(&state.path("kubeconfig"), desired.kubeconfig.as_bytes())?;

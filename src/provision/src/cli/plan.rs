@@ -11,7 +11,7 @@ use super::{note, open, print, print_json};
 use crate::config::{Config, PlanArgs};
 use crate::exit::Exit;
 use crate::inventory::observe;
-use crate::lifecycle::{UP, plan};
+use crate::lifecycle::{UP, checked_plan};
 use crate::plan::{Plan, Step};
 use crate::progress::Format;
 use ::topology::Topology;
@@ -36,7 +36,7 @@ pub(super) async fn run(args: &PlanArgs, config: &Config) -> Result<Exit> {
 pub(super) async fn show(topology: Topology, config: &Config, out: Option<&std::path::Path>) -> Result<Exit> {
     let context = open::for_plan(topology, config).await?;
     let seen = observe(&context).await?;
-    let plan = plan(UP, &context, &seen);
+    let plan = checked_plan(UP, &context, &seen)?;
     let cluster = context.desired.topology.name();
     match config.output {
         Format::Json => print_json(&shown(cluster, &plan))?,

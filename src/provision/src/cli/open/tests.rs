@@ -99,3 +99,18 @@ async fn clusters_that_are_made_at_once_get_ports_of_their_own() {
     let different: std::collections::BTreeSet<&u16> = ports.iter().collect();
     assert_eq!(different.len(), 8, "{ports:?}");
 }
+
+#[tokio::test]
+async fn what_a_run_learns_before_anything_is_agreed_to_is_kept_with_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hyperkube"), "x").unwrap();
+    let mut config = config(dir.path());
+    config.hyperkube = Some(dir.path().join("hyperkube"));
+    let spec = "spec: {infrastructure: {libvirt: {uri: embedded}}, controlPlane: {machine: {memory: 768Mi}}}";
+    let topology = Topology::parse("t", &format!("{HEAD}{spec}")).unwrap();
+    let prepared = for_apply(topology, &config, Arc::new(Silent)).await.unwrap();
+    prepared.context.state.create().unwrap();
+    prepared.context.ledger.mark_founded().unwrap();
+    prepared.keep().unwrap();
+    assert!(prepared.context.state.allocations().unwrap().unwrap().founded);
+}
