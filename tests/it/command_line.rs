@@ -87,12 +87,6 @@ fn a_full_disk_is_found_before_anything_is_made() {
 }
 
 #[test]
-fn what_this_release_does_not_build_is_refused_with_its_field() {
-    check("apply", "spec: {workers: [{name: a}]}\n", 4, &["spec.workers: this release builds single nodes"]);
-    check("plan", "spec: {etcd: {mode: external}}\n", 4, &["spec.etcd.mode: this release builds single nodes"]);
-}
-
-#[test]
 fn an_unreachable_libvirt_is_named_with_its_address() {
     let spec = "spec: {infrastructure: {libvirt: {uri: 'qemu+unix:///system?socket=/nonexistent/sock'}}}\n";
     check("apply", spec, 4, &["/nonexistent/sock"]);
