@@ -33,13 +33,16 @@ pub struct SeenHost {
     pub configured: String,
     /// The services of ours that run or are about to.
     pub services: BTreeSet<String>,
+    /// A member of etcd runs here, as a service or in a pod.
+    pub member: bool,
 }
 
-/// Prints two words, of which each may be `-`, and then the state of each of our services.
+/// Prints two words, of which each may be `-`, the state of each of our services, and `member` if etcd runs.
 pub(crate) const LOOK: &str = "for mark in components configured; do
   cat /var/lib/provision/$mark 2>/dev/null || echo -
 done
-systemctl is-active kubelet etcd haproxy keepalived 2>/dev/null || true";
+systemctl is-active kubelet etcd haproxy keepalived 2>/dev/null || true
+pidof etcd >/dev/null && echo member || echo -";
 
 /// The services in the order in which [`LOOK`] prints them.
 pub(crate) const SERVICES: [&str; 4] = ["kubelet", "etcd", "haproxy", "keepalived"];
@@ -90,7 +93,8 @@ fn parse(text: &str) -> SeenHost {
         "activating" => **name == "etcd",
         _ => false,
     });
-    SeenHost { components, configured, services: running.map(|name| (*name).to_owned()).collect() }
+    let services = running.map(|name| (*name).to_owned()).collect();
+    SeenHost { components, configured, services, member: word() == "member" }
 }
 
 #[cfg(test)]

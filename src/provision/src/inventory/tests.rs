@@ -6,7 +6,10 @@ fn a_host_says_what_it_has_and_what_runs() {
         components: components.to_owned(),
         configured: configured.to_owned(),
         services: services.iter().map(|name| (*name).to_owned()).collect(),
+        member: false,
     };
+    assert!(parse("v1\nabc\nactive\ninactive\ninactive\ninactive\nmember").member);
+    assert!(!parse("v1\nabc\nactive\ninactive\ninactive\ninactive\n-").member);
     assert_eq!(
         parse("v1\nabc\nactive\ninactive\nactive\nactive"),
         host("v1", "abc", &["kubelet", "haproxy", "keepalived"])

@@ -26,7 +26,7 @@ impl Phase for LeaveEtcd {
         let (mut voters, others): (Vec<String>, Vec<String>) =
             leavers(context).into_iter().partition(|name| join_etcd::is_voter(context, name));
         // Those that do not run first: as long as they have a vote, the others are needed for a majority.
-        voters.sort_by_key(|name| seen.hosts.get(name).is_some_and(|host| host.configured != "-"));
+        voters.sort_by_key(|name| seen.hosts.get(name).is_some_and(|host| host.member));
         // Etcd takes one learner at a time: one that nobody wants any more makes room for the next.
         for (name, votes) in others.iter().map(|name| (name, false)).chain(voters.iter().map(|name| (name, true))) {
             let earlier = steps.last().map(|step| step.id.clone());

@@ -30,7 +30,7 @@ impl Cluster {
 
 impl Disk {
     /// The file that etcd's member is started from, if there is one and it is.
-    fn etcd_file(&self) -> Option<&Bytes> {
+    pub(super) fn etcd_file(&self) -> Option<&Bytes> {
         let stacked = self.files.get(MANIFEST).filter(|_| self.kubelet.is_some());
         let external = || self.files.get(UNIT).filter(|_| self.running.contains_key("etcd"));
         stacked.or_else(external).map(|(_, content)| content)
