@@ -118,6 +118,38 @@ pub(crate) fn ip(errors: &mut Errors, path: &Path, text: &str) {
     }
 }
 
+/// An address others can reach: not our own, nor that of a link.
+pub(crate) fn no_special_ip(errors: &mut Errors, path: &Path, text: &str) {
+    let Ok(address) = text.parse::<std::net::IpAddr>() else { return };
+    let (link, link_group) = match address {
+        std::net::IpAddr::V4(address) => (address.is_link_local(), address.octets()[..3] == [224, 0, 0]),
+        std::net::IpAddr::V6(address) => (address.is_unicast_link_local(), address.segments()[0] & 0xff0f == 0xff02),
+    };
+    let ranges = [
+        (address.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (address.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (link, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (link_group, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    ];
+    for (_, wrong) in ranges.iter().filter(|(is, _)| *is) {
+        errors.push(FieldError::invalid(path, text, *wrong));
+    }
+}
+
+/// `example.com/name`, as controllers are named.
+pub(crate) fn domain_prefixed(errors: &mut Errors, path: &Path, text: &str) {
+    match text.split_once('/') {
+        _ if text.is_empty() => errors.push(FieldError::required(path, "")),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            named(errors, path, domain, names::dns1123_subdomain);
+        }
+        _ => {
+            let wrong = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            errors.push(FieldError::invalid(path, text, wrong));
+        }
+    }
+}
+
 /// A range of addresses in either family.
 pub(crate) fn cidr(errors: &mut Errors, path: &Path, text: &str) {
     if text.parse::<ipnet::IpNet>().is_err() {

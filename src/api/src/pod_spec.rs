@@ -8,16 +8,19 @@ mod scheduling;
 mod security;
 mod sources;
 mod volumes;
+mod warnings;
 mod whole;
 
 pub(crate) use defaults::{fill_pod_spec, fill_template};
 pub(crate) use resources::amount;
 pub(crate) use scheduling::check_node_term;
 pub(crate) use sources::{check_driver, check_source};
+pub(crate) use warnings::warn_of_spec;
 
 use crate::check::{self, Errors};
 use apimachinery::field::{FieldError, Path};
 use apimachinery::names;
+use apimachinery::object::Object;
 use apimachinery::value::{Map, Value};
 
 /// Annotations that say a pod mirrors a static one.
@@ -73,7 +76,18 @@ pub(crate) fn check_template(errors: &mut Errors, path: &Path, template: &Map, s
         ));
     }
     check::labels(errors, &path.child("labels"), labels);
-    check_spec(errors, &path.child("spec"), check::part(template, "spec"));
+    let spec = check::part(template, "spec");
+    if !check::list(spec, "ephemeralContainers").is_empty() {
+        let wrong = "ephemeral containers not allowed in pod template";
+        errors.push(FieldError::forbidden(path.child("spec").child("ephemeralContainers"), wrong));
+    }
+    check_spec(errors, &path.child("spec"), spec);
+}
+
+/// Says what is unwise in the pod template of a workload.
+pub(crate) fn warn_of_template(object: &Object) -> Vec<String> {
+    let path = ["spec", "template", "spec"];
+    warn_of_spec(&Path::new(path.join(".")), object.map_at(&path))
 }
 
 /// Checks the template of a workload that keeps its pods running.

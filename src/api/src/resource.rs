@@ -126,6 +126,8 @@ pub struct Strategy {
     pub prepare_status: fn(&mut Object, &Object),
     /// Checks an object about to be created.
     pub validate: fn(&Object) -> Vec<FieldError>,
+    /// Checks what only a new object may not have.
+    pub validate_create: fn(&Object) -> Vec<FieldError>,
     /// Checks the step from the old object (second) to the new one (first).
     pub validate_update: fn(&Object, &Object) -> Vec<FieldError>,
     /// Checks the step from the old object (second) to the new one (first) through a subresource.
@@ -164,6 +166,7 @@ pub const NOOP: Strategy = Strategy {
     prepare_update: keep_nothing,
     prepare_status: keep_nothing,
     validate: no_error,
+    validate_create: no_error,
     validate_update: no_step_error,
     validate_part: no_part_error,
     warnings: no_warning,

@@ -12,6 +12,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
 mod priority;
+mod privileged;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
@@ -70,7 +71,8 @@ const PLUGINS: &[Plugin] = &[
 ];
 
 /// What is done to every object, whatever the flags say.
-const ALWAYS: &[Plugin] = &[certificates::REQUESTER, certificates::TIMES, service_addresses::PLUGIN];
+const ALWAYS: &[Plugin] =
+    &[certificates::REQUESTER, certificates::TIMES, service_addresses::PLUGIN, privileged::PLUGIN];
 
 /// Plugins that do something only with kinds this release does not serve or does not act upon yet.
 const WITHOUT_EFFECT: &[&str] = &[

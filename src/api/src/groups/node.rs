@@ -1,9 +1,10 @@
 //! The group `node.k8s.io`.
 
 use crate::check::{self, Errors};
+use crate::pod_spec::amount;
 use crate::print::{AGE, NAME};
 use crate::resource::{Column, NOOP, ResourceDescriptor as Row, Strategy};
-use apimachinery::field::Path;
+use apimachinery::field::{FieldError, Path};
 use apimachinery::names;
 use apimachinery::value::Value;
 
@@ -16,6 +17,14 @@ const STRATEGY: Strategy = Strategy {
         let mut errors = Errors::new();
         let handler = class.str_at(&["handler"]);
         check::required_named(&mut errors, &Path::new("handler"), handler, names::dns1123_label);
+        for (name, value) in class.map_at(&["overhead", "podFixed"]).iter() {
+            if amount(value).is_negative() {
+                let path = Path::new("overhead.podFixed").key(name);
+                errors.push(FieldError::invalid(path, value.clone(), check::NOT_NEGATIVE));
+            }
+        }
+        let selector = class.map_at(&["scheduling", "nodeSelector"]);
+        check::labels(&mut errors, &Path::new("scheduling.nodeSelector"), selector);
         errors
     },
     validate_update: |new, old| {

@@ -42,7 +42,7 @@ pub(super) const PLUGIN: Plugin = Plugin {
     validate: Some(validate),
 };
 
-fn template(attributes: &Attributes<'_>) -> Option<&'static [&'static str]> {
+pub(super) fn template(attributes: &Attributes<'_>) -> Option<&'static [&'static str]> {
     TEMPLATES.iter().find(|(group, plural, _)| attributes.is(group, plural)).map(|(_, _, path)| *path)
 }
 

@@ -20,6 +20,7 @@ pub fn carry_over(new: &mut Object, old: &Object) {
             }
         }
     }
+    drop_of_old_type(new, old);
     if super::node_ports::wants_ports(old) && !super::node_ports::wants_ports(new) {
         forget_node_ports(new, old.list_at(&["spec", "ports"]));
     }
@@ -27,6 +28,32 @@ pub fn carry_over(new: &mut Object, old: &Object) {
         keep_node_ports(new, old.list_at(&["spec", "ports"]));
         if new.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0) == 0 && super::node_ports::wants_health_port(new) {
             copy(new, old, "healthCheckNodePort");
+        }
+    }
+}
+
+/// What only the old type had goes with it, unless it was asked for anew.
+fn drop_of_old_type(new: &mut Object, old: &Object) {
+    let has_ip = |service: &Object| super::type_of(service) != "ExternalName";
+    let balanced = |service: &Object| super::type_of(service) == "LoadBalancer";
+    let reachable = |service: &Object| {
+        let external = !service.list_at(&["spec", "externalIPs"]).is_empty() && has_ip(service);
+        super::node_ports::wants_ports(service)
+            || external
+            || matches!(super::type_of(service), "NodePort" | "LoadBalancer")
+    };
+    let lost: [(bool, &[&str]); 3] = [
+        (
+            has_ip(old) && !has_ip(new),
+            &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"],
+        ),
+        (balanced(old) && !balanced(new), &["allocateLoadBalancerNodePorts", "loadBalancerClass"]),
+        (reachable(old) && !reachable(new), &["externalTrafficPolicy"]),
+    ];
+    for field in lost.iter().filter(|(is, _)| *is).flat_map(|(_, fields)| *fields) {
+        let path = ["spec", field];
+        if new.at(&path) == old.at(&path) {
+            new.remove_at(&path);
         }
     }
 }

@@ -152,6 +152,7 @@ async fn prepare(
     }
     let mut errors = metadata::check(object, descriptor);
     errors.extend((strategy.validate)(object));
+    errors.extend((strategy.validate_create)(object));
     if !errors.is_empty() {
         return Err(Status::invalid(descriptor.group, descriptor.kind, object.name(), errors));
     }

@@ -1,17 +1,16 @@
 //! Admission webhooks and policies.
 
-use crate::check::{self, Errors};
+mod rules;
+
 use crate::fill::{each, fill, make, part, spec};
 use crate::print::{self, AGE, NAME};
 use crate::resource::{Column, NOOP, Strategy};
 use crate::status;
-use apimachinery::field::{FieldError, Path};
-use apimachinery::object::Object;
 use apimachinery::value::{Map, Value};
 
 pub(super) const VALIDATING: Strategy = Strategy {
     default: |configuration| each(configuration.as_map_mut(), "webhooks").for_each(fill_webhook),
-    validate: validate_webhooks,
+    validate: rules::validate_webhooks,
     generation: true,
     ..NOOP
 };
@@ -41,38 +40,6 @@ fn fill_webhook(webhook: &mut Map) {
     each(webhook, "rules").for_each(|rule| fill(rule, "scope", "*"));
 }
 
-fn validate_webhooks(configuration: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let mut seen = std::collections::HashSet::new();
-    for (index, webhook) in check::maps(configuration.as_map(), "webhooks") {
-        let path = Path::new("webhooks").index(index);
-        let name = webhook.str("name");
-        check::required(&mut errors, &path.child("name"), name);
-        if !name.is_empty() && !seen.insert(name) {
-            errors.push(FieldError::duplicate(path.child("name"), name));
-        }
-        let side = webhook.str("sideEffects");
-        check::one_of(&mut errors, &path.child("sideEffects"), side, &["None", "NoneOnDryRun"]);
-        let versions = check::list(webhook, "admissionReviewVersions");
-        if versions.is_empty() {
-            let wrong = "must specify one of v1, v1beta1";
-            errors.push(FieldError::required(path.child("admissionReviewVersions"), wrong));
-        }
-        let seconds = check::number(webhook, "timeoutSeconds").unwrap_or(10);
-        if !(1..=30).contains(&seconds) {
-            let wrong = "the timeout value must be between 1 and 30 seconds";
-            errors.push(FieldError::invalid(path.child("timeoutSeconds"), seconds, wrong));
-        }
-        let config = check::part(webhook, "clientConfig");
-        let (url, service) = (!config.str("url").is_empty(), config.contains_key("service"));
-        if url == service {
-            let wrong = "exactly one of url or service is required";
-            errors.push(FieldError::required(path.child("clientConfig"), wrong));
-        }
-    }
-    errors
-}
-
 pub(super) const POLICY: Strategy = Strategy {
     default: |policy| {
         let spec = spec(policy);
@@ -84,6 +51,7 @@ pub(super) const POLICY: Strategy = Strategy {
     prepare_create: status::drop_status,
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
+    validate: rules::validate_policy,
     generation: true,
     ..NOOP
 };
@@ -106,6 +74,7 @@ pub(super) const BINDING: Strategy = Strategy {
             fill_match(matches);
         }
     },
+    validate: rules::validate_binding,
     generation: true,
     ..NOOP
 };

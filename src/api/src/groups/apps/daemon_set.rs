@@ -18,6 +18,7 @@ pub(super) const STRATEGY: Strategy = Strategy {
     prepare_status: status::only_status,
     validate,
     validate_update: super::same_selector,
+    warnings: pod_spec::warn_of_template,
     generation: true,
     ..NOOP
 };

@@ -17,6 +17,7 @@ pub(super) const DEPLOYMENT: Strategy = Strategy {
     prepare_status: status::only_status,
     validate: validate_deployment,
     validate_update: super::same_selector,
+    warnings: pod_spec::warn_of_template,
     generation: true,
     ..NOOP
 };
@@ -118,6 +119,7 @@ pub(crate) const REPLICA_SET: Strategy = Strategy {
         errors
     },
     validate_update: super::same_selector,
+    warnings: pod_spec::warn_of_template,
     generation: true,
     ..NOOP
 };
@@ -166,6 +168,7 @@ pub(crate) const CONTROLLER: Strategy = Strategy {
         pod_spec::check_running_template(&mut errors, &path.child("template"), template, Some(&selector));
         errors
     },
+    warnings: pod_spec::warn_of_template,
     generation: true,
     ..NOOP
 };

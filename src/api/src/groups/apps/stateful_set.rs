@@ -18,6 +18,7 @@ pub(super) const STRATEGY: Strategy = Strategy {
     prepare_status: status::only_status,
     validate,
     validate_update,
+    warnings: pod_spec::warn_of_template,
     generation: true,
     ..NOOP
 };
@@ -71,6 +72,24 @@ fn validate(set: &Object) -> Errors {
     let at = path.child("updateStrategy");
     check::one_of(&mut errors, &at.child("type"), kind, &["OnDelete", "RollingUpdate"]);
     let rolling = check::part(strategy, "rollingUpdate");
+    if kind == "OnDelete" && check::set(strategy, "rollingUpdate") {
+        let wrong = "only allowed for updateStrategy 'RollingUpdate'";
+        let given = strategy.get("rollingUpdate").cloned().unwrap_or_default();
+        errors.push(FieldError::invalid(at.child("rollingUpdate"), given, wrong));
+    }
+    check::number_or_percent(
+        &mut errors,
+        &at.child("rollingUpdate").child("maxUnavailable"),
+        rolling.get("maxUnavailable"),
+    );
+    check::not_negative(&mut errors, &path.child("ordinals"), check::part(spec, "ordinals"), "start");
+    check::not_negative(&mut errors, &path, spec, "revisionHistoryLimit");
+    check::not_negative(&mut errors, &path, spec, "minReadySeconds");
+    let retention = check::part(spec, "persistentVolumeClaimRetentionPolicy");
+    for key in ["whenDeleted", "whenScaled"] {
+        let path = path.child("persistentVolumeClaimRetentionPolicy").child(key);
+        check::optional_one_of(&mut errors, &path, retention.str(key), &["Delete", "Retain"]);
+    }
     check::not_negative(&mut errors, &at.child("rollingUpdate"), rolling, "partition");
     super::check_selector(&mut errors, &path, "statefulset", spec);
     // Mounts may name the claims, which no volume of the template is for.

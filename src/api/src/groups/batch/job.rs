@@ -38,6 +38,7 @@ pub(super) const JOB: Strategy = Strategy {
         errors
     },
     validate_update: rules::validate_update,
+    warnings: pod_spec::warn_of_template,
     generation: true,
     ..NOOP
 };
@@ -141,6 +142,10 @@ pub(super) const CRON_JOB: Strategy = Strategy {
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
     validate: validate_cron,
+    warnings: |cron| {
+        let path = ["spec", "jobTemplate", "spec", "template", "spec"];
+        pod_spec::warn_of_spec(&Path::new(path.join(".")), cron.map_at(&path))
+    },
     generation: true,
     ..NOOP
 };

@@ -95,6 +95,19 @@ fn validate_secret(secret: &Object) -> Errors {
         "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
         _ => &[],
     };
+    if secret.str_at(&["type"]) == "kubernetes.io/basic-auth"
+        && !["username", "password"].iter().any(|key| data.contains_key(key))
+    {
+        for key in ["username", "password"] {
+            errors.push(FieldError::required(path.key(key), ""));
+        }
+    }
+    for key in needed.iter().filter(|key| key.starts_with(".docker")) {
+        let bytes = data.get(key).and_then(Value::as_str).and_then(|text| STANDARD.decode(text).ok());
+        if bytes.is_some_and(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_err()) {
+            errors.push(FieldError::invalid(path.key(key), "<secret contents redacted>", "must be JSON"));
+        }
+    }
     for key in needed {
         if !data.contains_key(key) {
             errors.push(FieldError::required(path.key(key), ""));

@@ -1,11 +1,24 @@
 //! Events.
 
+use crate::check::Errors;
 use crate::print::{self, NAME};
 use crate::resource::{Column, NOOP, Strategy};
+use apimachinery::field::FieldError;
 use apimachinery::object::Object;
 use apimachinery::value::Value;
 
-pub(super) const STRATEGY: Strategy = Strategy { create_on_update: true, ..NOOP };
+pub(super) const STRATEGY: Strategy = Strategy { validate, create_on_update: true, ..NOOP };
+
+/// An event lives beside what it is about; what is about the whole cluster is told of in `default`.
+fn validate(event: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let (about, own) = (event.str_at(&["involvedObject", "namespace"]), event.namespace());
+    let fits = about == own || (about.is_empty() && matches!(own, "default" | "kube-system" | ""));
+    if !fits {
+        errors.push(FieldError::invalid("involvedObject.namespace", about, "does not match event.namespace"));
+    }
+    errors
+}
 
 pub(super) const COLUMNS: &[Column] = &[
     Column::new("Last Seen", |event, now| Value::from(print::since(last_seen(event), now))),

@@ -3,6 +3,8 @@
 use crate::print::{AGE, NAME};
 use crate::resource::{Column, NOOP, NameRule, Strategy};
 use crate::status::{self, keep};
+use apimachinery::field::Path;
+use apimachinery::names;
 use apimachinery::object::Object;
 use apimachinery::value;
 use apimachinery::value::Value;
@@ -20,6 +22,13 @@ pub(super) const STRATEGY: Strategy = Strategy {
         status::keep_status(new, old);
     },
     prepare_status: status::only_status,
+    validate_part: |_, namespace, _| {
+        let mut errors = crate::check::Errors::new();
+        for (_, finalizer) in crate::check::texts(namespace.map_at(&["spec"]), "finalizers") {
+            crate::check::named(&mut errors, &Path::new("spec.finalizers"), finalizer, names::qualified_name);
+        }
+        errors
+    },
     name: NameRule::Label,
     ..NOOP
 };

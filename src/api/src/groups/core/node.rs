@@ -1,6 +1,7 @@
 //! Nodes.
 
 use crate::check::{self, Errors};
+use crate::pod_spec::amount;
 use crate::print::{self, AGE, NAME};
 use crate::resource::{Column, NOOP, Strategy};
 use crate::status;
@@ -15,6 +16,7 @@ pub(super) const STRATEGY: Strategy = Strategy {
     prepare_status: status::only_status,
     validate,
     validate_update,
+    validate_part: |_, new, _| validate_status(new),
     ..NOOP
 };
 
@@ -83,10 +85,32 @@ fn validate(node: &Object) -> Errors {
         }
     }
     let ranges = node.list_at(&["spec", "podCIDRs"]);
-    for (index, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
-        if range.parse::<ipnet::IpNet>().is_err() {
-            let wrong = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.push(FieldError::invalid(path.child("podCIDRs").index(index), range, wrong));
+    for (index, range) in check::texts(node.map_at(&["spec"]), "podCIDRs") {
+        check::cidr(&mut errors, &path.child("podCIDRs").index(index), range);
+    }
+    let families: HashSet<bool> = ranges.iter().filter_map(Value::as_str).map(|range| range.contains(':')).collect();
+    if ranges.len() > 2 || (ranges.len() == 2 && families.len() < 2) {
+        let wrong = "may specify no more than one CIDR for each IP family";
+        errors.push(FieldError::invalid(path.child("podCIDRs"), Value::from(ranges), wrong));
+    }
+    errors
+}
+
+/// Checks what a kubelet reports.
+fn validate_status(node: &Object) -> Errors {
+    let mut errors = Errors::new();
+    let path = Path::new("status");
+    for key in ["capacity", "allocatable"] {
+        for (name, value) in node.map_at(&["status", key]).iter() {
+            if amount(value).is_negative() {
+                errors.push(FieldError::invalid(path.child(key).key(name), value.clone(), check::NOT_NEGATIVE));
+            }
+        }
+    }
+    let mut seen = HashSet::new();
+    for (index, address) in node.list_at(&["status", "addresses"]).iter().enumerate() {
+        if !seen.insert((address.str("type"), address.str("address"))) {
+            errors.push(FieldError::duplicate(path.child("addresses").index(index), address.clone()));
         }
     }
     errors

@@ -8,7 +8,7 @@ pub(super) use columns::COLUMNS;
 use crate::check::{self, Errors};
 use crate::fill::{each, fill, make, spec};
 use crate::pod_spec;
-use crate::print::{self, AGE, NAME};
+use crate::print::{self, NAME};
 use crate::resource::{Column, NOOP, Strategy};
 use crate::status;
 use apimachinery::field::{FieldError, Path};
@@ -22,6 +22,12 @@ pub(super) const STRATEGY: Strategy = Strategy {
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
     validate,
+    validate_create: |pod| {
+        let path = ["spec", "ephemeralContainers"];
+        let given = !pod.list_at(&path).is_empty();
+        given.then(|| FieldError::forbidden(path.join("."), "cannot be set on create")).into_iter().collect()
+    },
+    warnings: |pod| pod_spec::warn_of_spec(&Path::new("spec"), pod.map_at(&["spec"])),
     validate_update: update::validate,
     validate_part: update::validate_part,
     generation: true,
@@ -137,7 +143,6 @@ pub(super) const TEMPLATE_COLUMNS: &[Column] = &[
     Column::new("Pod Labels", |object, _| {
         Value::from(print::labels(object.map_at(&["template", "metadata", "labels"])))
     }),
-    AGE,
 ];
 
 fn fields(object: &Object, field: &str) -> Value {

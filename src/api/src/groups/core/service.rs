@@ -1,16 +1,15 @@
 //! Services and Endpoints. Addresses and node ports are given by the API server, not here.
 
-use crate::check::{self, Errors};
+mod rules;
+
+use crate::check;
 use crate::fill::{each, fill, fill_text, make, spec};
 use crate::print::{self, AGE, NAME};
 use crate::resource::{Column, NOOP, NameRule, Strategy};
 use crate::status;
-use apimachinery::field::{FieldError, Path};
-use apimachinery::names;
 use apimachinery::object::Object;
 use apimachinery::value;
-use apimachinery::value::{Map, Value};
-use std::collections::HashSet;
+use apimachinery::value::Value;
 
 pub(super) const STRATEGY: Strategy = Strategy {
     default,
@@ -19,8 +18,8 @@ pub(super) const STRATEGY: Strategy = Strategy {
     },
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
-    validate,
-    validate_update,
+    validate: rules::validate,
+    validate_update: rules::validate_update,
     name: NameRule::Label1035,
     ..NOOP
 };
@@ -92,97 +91,6 @@ fn ports(service: &Object) -> String {
     }))
 }
 
-fn validate(service: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let path = Path::new("spec");
-    let spec = service.map_at(&["spec"]);
-    let kind = spec.str("type");
-    let headless = spec.str("clusterIP") == "None";
-    if check::list(spec, "ports").is_empty() && !headless && kind != "ExternalName" {
-        errors.push(FieldError::required(path.child("ports"), ""));
-    }
-    let known = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-    check::one_of(&mut errors, &path.child("type"), kind, &known);
-    if matches!(kind, "LoadBalancer" | "NodePort") && headless {
-        let wrong = format!("may not be set to 'None' for {kind} services");
-        errors.push(FieldError::invalid(path.child("clusterIPs").index(0), "None", wrong));
-    }
-    if kind == "ExternalName" {
-        let name = spec.str("externalName").trim_end_matches('.');
-        check::required_named(&mut errors, &path.child("externalName"), name, names::dns1123_subdomain);
-    }
-    check_ports(&mut errors, &path, spec);
-    check::labels(&mut errors, &path.child("selector"), check::part(spec, "selector"));
-    let affinity = spec.str("sessionAffinity");
-    check::one_of(&mut errors, &path.child("sessionAffinity"), affinity, &["ClientIP", "None"]);
-    for key in ["externalTrafficPolicy", "internalTrafficPolicy"] {
-        check::optional_one_of(&mut errors, &path.child(key), spec.str(key), &["Cluster", "Local"]);
-    }
-    check_addresses(&mut errors, &path, spec);
-    errors
-}
-
-fn check_ports(errors: &mut Errors, path: &Path, spec: &Map) {
-    let several = check::list(spec, "ports").len() > 1;
-    let (mut port_names, mut numbers) = (HashSet::new(), HashSet::new());
-    for (index, port) in check::maps(spec, "ports") {
-        let path = path.child("ports").index(index);
-        let name = port.str("name");
-        if name.is_empty() {
-            if several {
-                errors.push(FieldError::required(path.child("name"), ""));
-            }
-        } else {
-            check::named(errors, &path.child("name"), name, names::dns1123_label);
-            if !port_names.insert(name) {
-                errors.push(FieldError::duplicate(path.child("name"), name));
-            }
-        }
-        let number = check::number(port, "port").unwrap_or_default();
-        check::port(errors, &path.child("port"), number);
-        let protocol = port.str("protocol");
-        check::one_of(errors, &path.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
-        if let Some(target) = port.get("targetPort") {
-            check::port_or_name(errors, &path.child("targetPort"), target);
-        }
-        if !numbers.insert((number, protocol)) {
-            let port = value!({"port": number, "protocol": protocol});
-            errors.push(FieldError::duplicate(&path, port));
-        }
-        let node = check::number(port, "nodePort").unwrap_or_default();
-        if node != 0 && matches!(spec.str("type"), "ClusterIP" | "ExternalName") {
-            let wrong = "may not be used when `type` is 'ClusterIP'";
-            errors.push(FieldError::forbidden(path.child("nodePort"), wrong));
-        }
-    }
-}
-
-fn check_addresses(errors: &mut Errors, path: &Path, spec: &Map) {
-    for key in ["clusterIPs", "externalIPs"] {
-        for (index, address) in check::list(spec, key).iter().filter_map(Value::as_str).enumerate() {
-            let fine = address.parse::<std::net::IpAddr>().is_ok() || (key == "clusterIPs" && address == "None");
-            if !fine && !address.is_empty() {
-                let wrong = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                errors.push(FieldError::invalid(path.child(key).index(index), address, wrong));
-            }
-        }
-    }
-}
-
-fn validate_update(new: &Object, old: &Object) -> Errors {
-    let mut errors = Errors::new();
-    let kinds = [new, old].map(|service| service.str_at(&["spec", "type"]));
-    let before = old.str_at(&["spec", "clusterIP"]);
-    if !kinds.contains(&"ExternalName") && !before.is_empty() {
-        let now = new.str_at(&["spec", "clusterIP"]);
-        if now != before {
-            let path = Path::new("spec.clusterIPs").index(0);
-            errors.push(FieldError::invalid(path, now, "may not change once set"));
-        }
-    }
-    errors
-}
-
 pub(super) const ENDPOINTS: Strategy = Strategy {
     default: |endpoints| {
         let subsets = endpoints.as_map_mut();
@@ -190,6 +98,7 @@ pub(super) const ENDPOINTS: Strategy = Strategy {
             each(subset, "ports").for_each(|port| fill_text(port, "protocol", "TCP"));
         }
     },
+    validate: rules::validate_endpoints,
     ..NOOP
 };
 

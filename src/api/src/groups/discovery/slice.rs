@@ -5,8 +5,12 @@ use crate::fill::{each, fill, fill_text};
 use crate::print::{self, AGE, NAME};
 use crate::resource::{Column, NOOP, Strategy};
 use apimachinery::field::{FieldError, Path};
+use apimachinery::names;
 use apimachinery::object::Object;
 use apimachinery::value::Value;
+
+/// The most addresses of one endpoint.
+const MOST_ADDRESSES: usize = 100;
 
 pub(super) const STRATEGY: Strategy = Strategy {
     default: |slice| {
@@ -65,6 +69,13 @@ fn validate(slice: &Object) -> Errors {
     for (index, endpoint) in endpoints.iter().enumerate() {
         let path = Path::new("endpoints").index(index).child("addresses");
         let addresses = endpoint.list("addresses");
+        if addresses.len() > MOST_ADDRESSES {
+            errors.push(FieldError::too_many(&path, addresses.len(), MOST_ADDRESSES));
+        }
+        if !endpoint.str("hostname").is_empty() {
+            let path = Path::new("endpoints").index(index).child("hostname");
+            check::named(&mut errors, &path, endpoint.str("hostname"), names::dns1123_label);
+        }
         if addresses.is_empty() {
             errors.push(FieldError::required(&path, "must contain at least 1 address"));
         }
@@ -77,6 +88,10 @@ fn validate(slice: &Object) -> Errors {
             if !fine {
                 let wrong = format!("must be a valid {kind} address");
                 errors.push(FieldError::invalid(path.index(at), address, wrong));
+            }
+            check::no_special_ip(&mut errors, &path.index(at), address);
+            if kind == "FQDN" {
+                check::named(&mut errors, &path.index(at), address, names::dns1123_subdomain);
             }
         }
     }
@@ -91,6 +106,12 @@ fn check_ports(errors: &mut Errors, slice: &Object) {
         let name = port.str("name");
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(path.child("name"), name));
+        }
+        if !name.is_empty() {
+            check::named(errors, &path.child("name"), name, names::dns1123_label);
+        }
+        if !port.str("appProtocol").is_empty() {
+            check::named(errors, &path.child("appProtocol"), port.str("appProtocol"), names::qualified_name);
         }
         let protocol = port.str("protocol");
         check::one_of(errors, &path.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);

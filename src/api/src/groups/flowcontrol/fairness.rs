@@ -1,5 +1,7 @@
 //! Flow schemas and priority levels.
 
+mod rules;
+
 use crate::fill::{fill, fill_number, make, part, spec};
 use crate::print::{self, AGE, NAME};
 use crate::resource::{Column, NOOP, Strategy};
@@ -9,6 +11,7 @@ use apimachinery::value::Value;
 
 pub(super) const FLOW: Strategy = Strategy {
     default: |flow| fill_number(spec(flow), "matchingPrecedence", 1000),
+    validate: rules::validate_flow,
     prepare_create: status::drop_status,
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
@@ -46,6 +49,7 @@ pub(super) const LEVEL: Strategy = Strategy {
             fill(exempt, "lendablePercent", 0);
         }
     },
+    validate: rules::validate_level,
     ..FLOW
 };
 

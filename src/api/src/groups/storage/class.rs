@@ -1,5 +1,7 @@
 //! Storage classes, drivers, attachments.
 
+mod rules;
+
 use crate::check::{self, Errors};
 use crate::fill::{fill, spec};
 use crate::print::{self, AGE, NAME};
@@ -19,24 +21,8 @@ pub(super) const STRATEGY: Strategy = Strategy {
         fill(fields, "reclaimPolicy", "Delete");
         fill(fields, "volumeBindingMode", "Immediate");
     },
-    validate: |class| {
-        let mut errors = Errors::new();
-        check::required(&mut errors, &Path::new("provisioner"), class.str_at(&["provisioner"]));
-        let policy = class.str_at(&["reclaimPolicy"]);
-        check::one_of(&mut errors, &Path::new("reclaimPolicy"), policy, &["Delete", "Retain"]);
-        let mode = class.str_at(&["volumeBindingMode"]);
-        let known = ["Immediate", "WaitForFirstConsumer"];
-        check::one_of(&mut errors, &Path::new("volumeBindingMode"), mode, &known);
-        errors
-    },
-    validate_update: |new, old| {
-        let mut errors = Errors::new();
-        for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-            let path = Path::new(key);
-            check::unchanged(&mut errors, &path, new.get(key), old.get(key));
-        }
-        errors
-    },
+    validate: rules::validate_class,
+    validate_update: rules::validate_class_update,
     ..NOOP
 };
 
@@ -65,8 +51,16 @@ pub(super) const DRIVER: Strategy = Strategy {
             spec.insert("volumeLifecycleModes", value!(["Persistent"]));
         }
     },
+    validate: rules::validate_driver,
+    validate_update: rules::validate_driver_update,
+    generation: true,
     ..NOOP
 };
+
+pub(super) const CSI_NODE: Strategy = Strategy { validate: rules::validate_node, ..NOOP };
+
+pub(super) const CAPACITY: Strategy =
+    Strategy { validate: rules::validate_capacity, validate_update: rules::validate_capacity_update, ..NOOP };
 
 pub(super) const DRIVER_COLUMNS: &[Column] = &[
     NAME,
@@ -106,6 +100,7 @@ pub(super) const ATTACHMENT: Strategy = Strategy {
     prepare_create: status::drop_status,
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
+    validate: rules::validate_attachment,
     validate_update: |new, old| {
         let mut errors = Errors::new();
         check::unchanged(&mut errors, &Path::new("spec"), new.get("spec"), old.get("spec"));
@@ -123,16 +118,8 @@ pub(super) const ATTACHMENT_COLUMNS: &[Column] = &[
     AGE,
 ];
 
-pub(super) const ATTRIBUTES: Strategy = Strategy {
-    validate_update: |new, old| {
-        let mut errors = Errors::new();
-        for key in ["driverName", "parameters"] {
-            check::unchanged(&mut errors, &Path::new(key), new.get(key), old.get(key));
-        }
-        errors
-    },
-    ..NOOP
-};
+pub(super) const ATTRIBUTES: Strategy =
+    Strategy { validate: rules::validate_attributes, validate_update: rules::validate_attributes_update, ..NOOP };
 
 pub(super) const ATTRIBUTES_COLUMNS: &[Column] =
     &[NAME, Column::new("DriverName", |class, _| Value::from(class.str_at(&["driverName"]))), AGE];
