@@ -7,6 +7,8 @@ use crate::{structure, validate};
 
 /// The largest topology file that is read: a thousand machines fit into a tenth of it.
 const MAX_BYTES: usize = 1 << 20;
+/// The deepest field of a topology is six deep.
+const MOST_NESTED: usize = 32;
 
 /// A topology that has passed every check; there is no other way to get one.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +66,9 @@ fn document(text: &str) -> Result<Node, Problem> {
     if text.len() > MAX_BYTES {
         return Err(whole(format!("is larger than {MAX_BYTES} bytes; a topology is a short file")));
     }
+    if let Some(line) = too_deep(text) {
+        return Err(Problem { line, ..whole(format!("is nested more than {MOST_NESTED} deep; a topology is flat")) });
+    }
     let node: Node = serde_saphyr::from_str(text).map_err(|error| syntax(&error))?;
     match node.value {
         Value::Map(_) => Ok(node),
@@ -72,6 +77,25 @@ fn document(text: &str) -> Result<Node, Problem> {
             Err(whole(format!("is {}; a topology is a map with apiVersion, kind, metadata and spec", node.type_name())))
         }
     }
+}
+
+/// The first line that may be nested deeper than a parser's stack can bear: by brackets, or by what stands before a value.
+fn too_deep(text: &str) -> Option<u64> {
+    let mut open = 0_usize;
+    for (number, line) in (1..).zip(text.lines()) {
+        let before = line.chars().take_while(|character| " \t-?:!&".contains(*character)).count();
+        for character in line.chars() {
+            match character {
+                '[' | '{' => open += 1,
+                ']' | '}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if open > MOST_NESTED || before > 2 * MOST_NESTED {
+            return Some(number);
+        }
+    }
+    None
 }
 
 fn syntax(error: &serde_saphyr::Error) -> Problem {

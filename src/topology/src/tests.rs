@@ -129,3 +129,11 @@ fn the_schema_documents_every_field() {
         }
     }
 }
+
+#[test]
+fn a_file_that_is_nested_without_end_is_refused_before_it_is_parsed() {
+    for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000), format!("{}x", " ".repeat(4000))] {
+        let error = Topology::parse("deep.yaml", &text).unwrap_err().to_string();
+        assert!(error.contains("nested more than 32 deep"), "{error}");
+    }
+}
