@@ -50,6 +50,7 @@ fn a_taken_port_is_named_and_the_next_run_goes_on(lab: &Lab, topology: &str) {
     });
     std::fs::create_dir_all(lab.state()).unwrap();
     std::fs::write(lab.state().join("cluster.json"), allocations.to_string()).unwrap();
+    std::fs::write(lab.state().join("topology.yaml"), TOPOLOGY).unwrap();
     let ran = lab.provision(&["apply", topology]);
     assert_eq!((ran.code, ran.stderr.contains(&format!("127.0.0.1:{port}"))), (4, true), "{ran:?}");
     assert!(ran.stderr.contains("hint: end the program that uses the port"), "{ran:?}");
