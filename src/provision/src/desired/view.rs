@@ -40,6 +40,8 @@ pub(super) struct ClusterView {
     /// How often etcd's leader is heard of, and how long it may be silent.
     pub(super) etcd_heartbeat_ms: u32,
     pub(super) etcd_election_ms: u32,
+    /// Several times slower than a real machine: what is slow elsewhere is usual here.
+    pub(super) emulated: bool,
 }
 
 /// The balancer in front of the API servers.
@@ -95,6 +97,7 @@ impl ClusterView {
             extra_sans: spec.control_plane.extra_sans.clone(),
             etcd_heartbeat_ms: heartbeat,
             etcd_election_ms: heartbeat * 10,
+            emulated: allocations.emulated,
             control_planes,
         })
     }
