@@ -2,9 +2,10 @@
 
 mod dial;
 mod drain;
+mod retry;
 mod wait;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use kube::api::{
 use kube::{Client, ResourceExt as _};
 
 use dial::Dialer;
+use retry::patiently;
 use wait::{daemon_is_available, deployment_is_available, is_ready, wait_all, wait_for_first_pod, wait_for_node};
 
 use super::{ClusterApi, Drain, Infrastructure, NodeMark, Report, SeenCluster};
@@ -26,7 +28,7 @@ use crate::desired::Addons;
 
 /// How often an API that does not listen yet is asked: there is no event to wait for.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a look at the API may take.
+/// How long a server may take to say that it is ready, and how long one that does may take to say what there is.
 const GLANCE: Duration = Duration::from_secs(5);
 /// How long an emulated machine may take to start a control plane, or a Node to become Ready.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -58,26 +60,36 @@ impl KubeApi {
         Dialer::new(&self.infrastructure, vec![machine.to_owned()]).client(&self.kubeconfig).await
     }
 
-    /// The machines whose API server is ready, each with a client for it.
-    async fn servers(&self) -> BTreeMap<String, Client> {
-        let ask = |machine: &String| {
-            let machine = machine.clone();
-            async move {
-                let client = self.client_of(&machine).await.ok()?;
-                Self::ready(&client).await.then_some((machine, client))
-            }
+    /// The machines whose API server is ready. None of them is waited for longer than [`GLANCE`]: one may be off.
+    async fn servers(&self) -> BTreeSet<String> {
+        let ask = async |machine: &String| {
+            let client = self.client_of(machine).await.ok()?;
+            let ready = tokio::time::timeout(GLANCE, async {
+                // A server that is busy may fail a check that it passes a moment later; one that is not there is not asked again.
+                while !Self::ready(&client).await? {
+                    tokio::time::sleep(RETRY).await;
+                }
+                Ok::<_, kube::Error>(())
+            });
+            matches!(ready.await, Ok(Ok(()))).then(|| machine.clone())
         };
         join_all(self.control_planes.iter().map(ask)).await.into_iter().flatten().collect()
     }
 
-    async fn ready(client: &Client) -> bool {
+    /// Whether a server says that it is ready; an error if there is none to ask.
+    async fn ready(client: &Client) -> Result<bool, kube::Error> {
         let request = http::Request::get("/readyz").body(Vec::new()).expect("a constant request is valid");
-        tokio::time::timeout(GLANCE, client.request_text(request)).await.is_ok_and(|answer| answer.is_ok())
+        match client.request_text(request).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
-    async fn look(&self) -> Result<SeenCluster> {
-        let servers = self.servers().await;
-        let Some(client) = servers.values().next().cloned() else { return Ok(SeenCluster::default()) };
+    /// What the servers that are ready say; they all say the same.
+    async fn look(&self, servers: BTreeSet<String>) -> Result<SeenCluster> {
+        let dialer = Dialer::new(&self.infrastructure, servers.iter().cloned().collect());
+        let client = dialer.client(&self.kubeconfig).await?;
         let records: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM);
         let nodes: Api<Node> = Api::all(client);
         let everything = ListParams::default();
@@ -94,7 +106,7 @@ impl KubeApi {
             ready_nodes: names(is_ready),
             marked_nodes: names(|node| node.labels().contains_key("provision.dev/machine")),
             nodes: names(|_| true),
-            servers: servers.into_keys().collect(),
+            servers,
         })
     }
 }
@@ -102,7 +114,11 @@ impl KubeApi {
 #[async_trait]
 impl ClusterApi for KubeApi {
     async fn survey(&self) -> SeenCluster {
-        match tokio::time::timeout(GLANCE, self.look()).await {
+        let servers = self.servers().await;
+        if servers.is_empty() {
+            return SeenCluster::default();
+        }
+        match tokio::time::timeout(GLANCE, self.look(servers)).await {
             Ok(Ok(seen)) => seen,
             Ok(Err(error)) => {
                 tracing::debug!("the API does not answer: {error:#}");
@@ -115,7 +131,7 @@ impl ClusterApi for KubeApi {
     async fn wait_server(&self, machine: &str) -> Result<()> {
         let client = self.client_of(machine).await?;
         let poll = async {
-            while !Self::ready(&client).await {
+            while !matches!(tokio::time::timeout(GLANCE, Self::ready(&client)).await, Ok(Ok(true))) {
                 tokio::time::sleep(RETRY).await;
             }
         };
@@ -136,8 +152,9 @@ impl ClusterApi for KubeApi {
         let nodes: Api<Node> = Api::all(self.client().await?);
         wait_for_node(&nodes, &mark.name, |_| true).await?;
         let patch = serde_json::json!({ "metadata": { "labels": mark.labels } });
-        let patched = nodes.patch(&mark.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        patched.map(drop).with_context(|| format!("cannot label Node {}", mark.name))
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = patiently(|| nodes.patch(&mark.name, &params, &patch)).await;
+        patched.map(drop).map_err(plain).with_context(|| format!("cannot label Node {}", mark.name))
     }
 
     async fn wait_node(&self, name: &str) -> Result<()> {
@@ -171,10 +188,11 @@ impl ClusterApi for KubeApi {
     }
 
     async fn delete_node(&self, name: &str) -> Result<()> {
+        let gone = DeleteParams::default();
         let nodes: Api<Node> = Api::all(self.client().await?);
-        match nodes.delete(name, &DeleteParams::default()).await {
+        match patiently(|| nodes.delete(name, &gone)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            deleted => deleted.map(drop).with_context(|| format!("cannot delete Node {name}")),
+            deleted => deleted.map(drop).map_err(plain).with_context(|| format!("cannot delete Node {name}")),
         }
     }
 }
@@ -199,15 +217,27 @@ async fn apply(client: &Client, object: &serde_json::Value) -> Result<()> {
         None => Api::all_with(client.clone(), &resource),
     };
     let name = object.name_any();
-    let created = api
-        .create(&PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }, &object)
-        .await;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let created = patiently(|| api.create(&params, &object)).await;
     let applied = match created {
-        Err(kube::Error::Api(status)) if status.code == 409 => {
+        // A Service that is there already is refused for its address, which it has itself, before its name is looked at.
+        Err(kube::Error::Api(refused)) if refused.code == 409 || refused.code == 422 => {
             let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            api.patch(&name, &params, &Patch::Merge(&object)).await
+            let patch = Patch::Merge(&object);
+            match patiently(|| api.patch(&name, &params, &patch)).await {
+                Err(kube::Error::Api(missing)) if missing.code == 404 => Err(kube::Error::Api(refused)),
+                patched => patched,
+            }
         }
         created => created,
     };
-    applied.map(drop).with_context(|| format!("cannot install {} {name}", types.kind))
+    applied.map(drop).map_err(plain).with_context(|| format!("cannot install {} {name}", types.kind))
+}
+
+/// What the API said, once; the client's own words repeat it with all their fields.
+fn plain(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow::anyhow!("the API says: {} ({})", status.message, status.code),
+        other => other.into(),
+    }
 }

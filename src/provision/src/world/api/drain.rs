@@ -11,6 +11,7 @@ use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 
+use super::plain;
 use crate::exit::{Exit, Refusal};
 use crate::world::{Drain, Report};
 
@@ -47,7 +48,7 @@ async fn cordon(client: &Client, node: &str) -> Result<bool> {
     match nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot cordon Node {node}")),
+        Err(error) => Err(plain(error)).with_context(|| format!("cannot cordon Node {node}")),
     }
 }
 
@@ -55,7 +56,8 @@ async fn cordon(client: &Client, node: &str) -> Result<bool> {
 async fn movable(client: &Client, node: &str) -> Result<Vec<Pod>> {
     let pods: Api<Pod> = Api::all(client.clone());
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let pods = pods.list(&on_node).await.with_context(|| format!("cannot list the pods of Node {node}"))?;
+    let pods =
+        pods.list(&on_node).await.map_err(plain).with_context(|| format!("cannot list the pods of Node {node}"))?;
     Ok(pods.items.into_iter().filter(moves).collect())
 }
 
@@ -84,7 +86,7 @@ async fn evict(client: &Client, pod: &Pod) -> Result<()> {
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(RETRY).await,
-            Err(error) => return Err(error).with_context(|| format!("cannot evict {}", full_name(pod))),
+            Err(error) => return Err(plain(error)).with_context(|| format!("cannot evict {}", full_name(pod))),
         }
     }
 }
