@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use apimachinery::{Object, Status};
 use futures::{StreamExt, TryStreamExt, stream};
+use rand::RngExt;
 use storage::{CacheEvent, Closed, Since, StorageError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -140,7 +141,10 @@ impl Follower {
 pub async fn ensure_policy(registry: &Registry) -> Result<(), Status> {
     let (roles, bindings): (Vec<Object>, Vec<Object>) =
         policy::objects().into_iter().partition(|object| object.kind().ends_with("Role"));
-    for part in [roles, bindings] {
+    for mut part in [roles, bindings] {
+        // Servers that start at the same time begin at different places: each finds most of its work done by the others.
+        let first = rand::rng().random_range(0..part.len());
+        part.rotate_left(first);
         stream::iter(part).map(|wanted| ensure(registry, wanted)).buffer_unordered(WRITERS).try_collect::<()>().await?;
     }
     Ok(())

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How often etcd is asked again for progress.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// After how long etcd is first asked again for progress; twice as long each time, since an etcd that is late is busy.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// The longest pause between two such questions.
+const ASK_AT_LEAST: Duration = Duration::from_millis(800);
 /// How long the answer to a progress request takes at most when all is well.
 const ROUND_TRIP: Duration = Duration::from_millis(2);
 /// How long a wait for one's own write stays silent: its event is on the way already.
@@ -110,6 +112,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
     async fn reach(&self, wanted: i64, silent: Duration, deadline: Instant) -> bool {
         let mut revision = self.revision.subscribe();
         let mut pause = silent;
+        let mut next = ASK_AGAIN;
         while *revision.borrow() < wanted {
             let until = (Instant::now() + pause).min(deadline);
             if timeout_at(until, revision.wait_for(|revision| *revision >= wanted)).await.is_ok() {
@@ -118,16 +121,16 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             if Instant::now() >= deadline {
                 return false;
             }
+            pause = next;
+            next = (next * 2).min(ASK_AT_LEAST);
             if !self.etcd.has_dependable_progress() {
                 // Nothing to ask: only a real event can move the cache.
-                pause = deadline.saturating_duration_since(Instant::now()).min(ASK_EVERY);
                 if self.etcd_is_ahead_without_events(wanted).await {
                     return false;
                 }
                 continue;
             }
             self.ask_progress();
-            pause = ASK_EVERY;
         }
         true
     }
