@@ -9,6 +9,8 @@
 )]
 
 mod cloud_image;
+mod failover;
+mod network;
 mod shapes;
 mod single_node;
 mod system_daemon;

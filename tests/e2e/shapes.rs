@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use harness::{Lab, busybox_archive, skip_reason, skip_reason_of_long_tests};
-use nix::sched::{CloneFlags, setns};
+
+use crate::network::{enter, namespace};
 
 /// An emulated machine on a busy host is several times slower than a real one.
 const PATIENCE: Duration = Duration::from_mins(8);
@@ -50,7 +51,7 @@ spec:
 
 #[test]
 fn several_nodes_under_one_control_plane() {
-    run("multi-node", skip_reason());
+    run("multi-node", skip_reason_of_long_tests());
 }
 
 #[test]
@@ -65,12 +66,12 @@ fn several_nodes_with_etcd_elsewhere() {
 
 #[test]
 fn high_availability_with_etcd_stacked() {
-    run("ha-stacked", skip_reason_of_long_tests());
+    run("ha-stacked", skip_reason());
 }
 
 #[test]
 fn high_availability_with_etcd_elsewhere() {
-    run("ha-external-etcd", skip_reason_of_long_tests());
+    run("ha-external-etcd", skip_reason());
 }
 
 fn run(example: &str, skipped: Option<String>) {
@@ -88,6 +89,9 @@ fn run(example: &str, skipped: Option<String>) {
     println!("timings: {}", std::fs::read_to_string(timings).unwrap());
     every_node_is_ready(&lab, &text);
     a_workload_answers_on_every_node(&lab, example);
+    if text.contains("loadBalancer:") {
+        crate::failover::machines_may_fail(&lab, example, &topology, skip_reason_of_long_tests().is_none());
+    }
     if text.contains("workers:") {
         workers_come_and_go_under_load(&lab, example);
     }
@@ -151,17 +155,6 @@ fn node_addresses(lab: &Lab) -> Vec<SocketAddr> {
     let addresses = "jsonpath={range .items[*]}{.status.addresses[?(@.type=='InternalIP')].address}{'\\n'}{end}";
     let text = lab.kubectl(&["get", "nodes", "-o", addresses]);
     text.lines().map(|address| SocketAddr::new(address.parse().unwrap(), NODE_PORT)).collect()
-}
-
-/// The network that the machines live in.
-fn namespace(lab: &Lab) -> File {
-    let record = std::fs::read(lab.state().join("embedded/supervisor.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-    File::open(format!("/proc/{}/ns/net", record["pid"])).unwrap()
-}
-
-fn enter(namespace: &File) {
-    setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
 }
 
 fn fetch(address: SocketAddr) -> std::io::Result<String> {
