@@ -1,9 +1,10 @@
 //! What cannot change in a cluster that exists, and topologies that are made from others.
 
+use crate::defaults;
 use crate::document::Node;
 use crate::error::{InvalidTopology, Problem};
 use crate::parse::Topology;
-use crate::spec::{Cluster, Spec};
+use crate::spec::{Cluster, EtcdMode, MachineSize, Spec};
 
 /// A field that is fixed when the cluster is made.
 struct Fixed {
@@ -110,6 +111,7 @@ fn changed(before: &Spec, after: &Spec) -> Vec<Problem> {
         let why = "the machines have addresses from it";
         problems.push(refusal("spec.infrastructure.libvirt.network", &old.to_string(), &new.to_string(), why));
     }
+    problems.extend(sizes(before, after));
     let address = |spec: &Spec| spec.load_balancer.as_ref().and_then(|balancer| balancer.address);
     if let (Some(old), Some(new)) = (address(before), address(after))
         && old != new
@@ -118,6 +120,48 @@ fn changed(before: &Spec, after: &Spec) -> Vec<Problem> {
         problems.push(refusal("spec.loadBalancer.address", &old.to_string(), &new.to_string(), why));
     }
     problems
+}
+
+/// Machines keep the size that they were made with. Where there are none of a kind, any size may be asked for.
+fn sizes(before: &Spec, after: &Spec) -> Vec<Problem> {
+    let balancers = |spec: &Spec| spec.load_balancer.as_ref().map_or((0, None), |it| (it.replicas, Some(it.machine)));
+    let ((balancers, old_balancer), (_, new_balancer)) = (balancers(before), balancers(after));
+    let external = before.etcd.mode == EtcdMode::External;
+    let mut kinds = vec![("spec.controlPlane".to_owned(), before.control_plane.machine, after.control_plane.machine)];
+    if external {
+        kinds.push(("spec.etcd".to_owned(), before.etcd.machine, after.etcd.machine));
+    }
+    if let (1.., Some(old), Some(new)) = (balancers, old_balancer, new_balancer) {
+        kinds.push(("spec.loadBalancer".to_owned(), old, new));
+    }
+    for (index, pool) in after.workers.iter().enumerate() {
+        let old = before.workers.iter().find(|old| old.name == pool.name && old.replicas > 0);
+        kinds.extend(old.map(|old| (format!("spec.workers[{index}]"), old.machine, pool.machine)));
+    }
+    kinds.iter().flat_map(|(path, old, new)| resized(path, *old, *new)).collect()
+}
+
+fn resized(path: &str, old: MachineSize, new: MachineSize) -> Vec<Problem> {
+    let is_node = path == "spec.controlPlane" || path.starts_with("spec.workers");
+    let memory = if is_node { defaults::MEMORY } else { defaults::SMALL_MEMORY };
+    let cpus = |size: MachineSize| size.cpus.unwrap_or(defaults::CPUS).to_string();
+    let memory = |size: MachineSize| size.memory.unwrap_or(memory).to_string();
+    let disk = |size: MachineSize| size.disk.unwrap_or(defaults::DISK).to_string();
+    let fields = [("cpus", cpus(old), cpus(new)), ("memory", memory(old), memory(new)), ("disk", disk(old), disk(new))];
+    let cure = if path.starts_with("spec.workers") {
+        "add a pool of the new size, and when its Nodes are Ready take this one away"
+    } else {
+        "make a cluster of the new size"
+    };
+    let refuse = |(field, old, new): (&str, String, String)| Problem {
+        line: 0,
+        column: 0,
+        path: format!("{path}.machine.{field}"),
+        message: format!(
+            "cannot change from {old} to {new}: machines keep the size that they were made with; write {old} again, or {cure}"
+        ),
+    };
+    fields.into_iter().filter(|(_, old, new)| old != new).map(refuse).collect()
 }
 
 fn refusal(path: &str, old: &str, new: &str, why: &str) -> Problem {

@@ -59,3 +59,30 @@ fn a_change_is_checked_like_a_file() {
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("demo with 2 control planes: spec.controlPlane.replicas: "), "{error}");
 }
+
+#[test]
+fn machines_keep_their_size_and_the_refusal_names_the_field_and_the_cure() {
+    let before =
+        topology("spec: {workers: [{name: old}, {name: w, machine: {memory: 4Gi}}, {name: none, replicas: 0}]}");
+    let text = format!(
+        "{HEAD}spec:\n  controlPlane: {{machine: {{cpus: 4}}}}\n  workers:\n  - name: w\n    machine: {{memory: 8Gi, disk: 5Gi}}\n  - name: none\n    machine: {{cpus: 8}}\n  - {{name: new, machine: {{cpus: 8}}}}\n"
+    );
+    let error = Topology::parse_successor("demo.yaml", &text, &before).unwrap_err();
+    let paths: Vec<&str> = error.problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        ["spec.controlPlane.machine.cpus", "spec.workers[0].machine.memory", "spec.workers[0].machine.disk"]
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains(
+            "demo.yaml:8:23: spec.workers[0].machine.memory: cannot change from 4Gi to 8Gi: machines keep the size"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("write 4Gi again, or add a pool of the new size"), "{text}");
+    assert!(text.contains("spec.workers[0].machine.disk: cannot change from 10Gi to 5Gi"), "{text}");
+    // A default that is written down is no change, nor is the size of machines that are none of the cluster's.
+    let same = "spec: {etcd: {machine: {cpus: 8}}, workers: [{name: w, machine: {memory: 4096Mi, cpus: 2}}]}";
+    Topology::parse_successor("f", &format!("{HEAD}{same}"), &before).unwrap();
+}
