@@ -2,7 +2,7 @@
 //!
 //! The executor decides nothing. A failed step takes down the steps that wait for it and no others.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -40,15 +40,12 @@ pub async fn execute(
     observers: &Observers<'_>,
     token: &CancellationToken,
 ) -> Result<()> {
-    let mut waiting: Vec<&Step> = plan.steps.iter().collect();
-    let mut done: BTreeSet<&str> = BTreeSet::new();
+    let mut waiting = Waiting::new(plan);
+    let mut ready: Vec<&Step> = plan.steps.iter().filter(|step| step.after.is_empty()).collect();
     let mut running = FuturesUnordered::new();
     let mut failure = None;
     loop {
-        let (ready, rest): (Vec<&Step>, Vec<&Step>) =
-            waiting.into_iter().partition(|step| step.after.iter().all(|id| done.contains(id.as_str())));
-        waiting = rest;
-        for step in ready {
+        for step in ready.drain(..) {
             running.push(async move { (step, run_step(step, carrier, observers).await) });
         }
         let ended = tokio::select! {
@@ -59,7 +56,7 @@ pub async fn execute(
         match ended {
             None => break,
             Some((step, Ok(()))) => {
-                done.insert(&step.id);
+                ready = waiting.done(&step.id);
             }
             Some((step, Err(error))) => {
                 let error = error.context(format!("{}: {} failed", step.subject, step.phase));
@@ -74,8 +71,47 @@ pub async fn execute(
     match (failure, waiting.first()) {
         (Some(failure), _) => Err(failure),
         // Without a failure only steps that wait for each other are left over.
-        (None, Some(step)) => anyhow::bail!("{} waits for itself: the plan has a circle", step.id),
+        (None, Some(id)) => anyhow::bail!("{id} waits for itself: the plan has a circle"),
         (None, None) => Ok(()),
+    }
+}
+
+/// Steps that wait for others; thousands of them cost no more than their dependencies.
+struct Waiting<'a> {
+    /// How many steps each one still waits for.
+    open: BTreeMap<&'a str, usize>,
+    /// The steps that wait for each one.
+    behind: BTreeMap<&'a str, Vec<&'a Step>>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let (mut open, mut behind) = (BTreeMap::new(), BTreeMap::<&str, Vec<&Step>>::new());
+        for step in plan.steps.iter().filter(|step| !step.after.is_empty()) {
+            open.insert(step.id.as_str(), step.after.len());
+            step.after.iter().for_each(|id| behind.entry(id.as_str()).or_default().push(step));
+        }
+        Self { open, behind }
+    }
+
+    /// The steps that can begin now that this one has ended well.
+    fn done(&mut self, id: &str) -> Vec<&'a Step> {
+        let mut behind = self.behind.remove(id).unwrap_or_default();
+        behind.retain(|step| {
+            let Some(open) = self.open.get_mut(step.id.as_str()) else { return false };
+            *open -= 1;
+            let ready = *open == 0;
+            if ready {
+                self.open.remove(step.id.as_str());
+            }
+            ready
+        });
+        behind
+    }
+
+    /// One that still waits.
+    fn first(&self) -> Option<&'a str> {
+        self.open.keys().next().copied()
     }
 }
 
