@@ -36,7 +36,7 @@ deps: ## Install the Debian packages that are missing
 	.ci/install-host-packages
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 
-bench: deps build ## Measure kube-apiserver beside upstream's (PEER_KUBE_APISERVER), then a cluster's timeline
+bench: deps build ## Measure kube-apiserver beside upstream's (PEER_KUBE_APISERVER), runs of provision, then a cluster's timeline
 	.ci/bench
 
 clean: ## Remove build output

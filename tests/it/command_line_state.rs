@@ -135,11 +135,15 @@ fn a_journal_that_nobody_can_read_is_kept_and_stops_nothing() {
 #[test]
 fn what_cannot_change_is_refused_by_name_and_place() {
     let Some(lab) = lab(EMBEDDED) else { return };
-    let spec = format!("{EMBEDDED}  network:\n    pods: 10.200.0.0/16\n  etcd: {{mode: external}}\n");
+    let size = "  controlPlane: {machine: {memory: 4Gi}}\n";
+    let spec = format!("{EMBEDDED}  network:\n    pods: 10.200.0.0/16\n  etcd: {{mode: external}}\n{size}");
     let file = lab.write("demo.yaml", format!("{HEAD}{spec}").as_bytes()).display().to_string();
     for verb in ["apply", "plan"] {
-        let says =
-            ["demo.yaml:7:11: spec.network.pods: cannot change from 10.244.0.0/16", "spec.etcd.mode: cannot change"];
+        let says = [
+            "demo.yaml:7:11: spec.network.pods: cannot change from 10.244.0.0/16",
+            "spec.etcd.mode: cannot change",
+            "spec.controlPlane.machine.memory: cannot change from 2Gi to 4Gi: machines keep the size",
+        ];
         refused(&lab, &format!("{verb} {file}"), 3, &says);
     }
 }
@@ -157,8 +161,19 @@ fn scaling_to_what_cannot_be_is_refused_with_what_would_be_safe() {
     refused(&lab, "scale demo --workers 3", 64, &["several pools", "--pool a=1 --pool b=1"]);
     refused(&lab, "scale demo --pool c=3", 7, &["no pool of workers called c"]);
     refused(&lab, "scale demo", 64, &["--workers"]);
+    refused(&lab, "scale demo --pool a=0 --drain-timeout soon", 64, &["\"soon\" is no duration"]);
     let ran = run(&lab, "scale nobody --workers 3");
     assert_eq!((ran.code, lab.path("state/clusters/nobody").exists()), (7, false), "{ran:?}");
+}
+
+#[test]
+fn who_goes_is_shown_with_the_reason_and_nothing_is_written() {
+    let Some(lab) = lab(&format!("{EMBEDDED}  workers: [{{name: w, replicas: 3}}]\n")) else { return };
+    let before = files(&lab.state());
+    let ran = run(&lab, "scale demo --workers 2 --dry-run");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stdout.contains("demo-w-3") && ran.stdout.contains("fewer are asked for, and it is the newest"), "{ran:?}");
+    assert!(files(&lab.state()) == before, "a look writes something");
 }
 
 #[test]

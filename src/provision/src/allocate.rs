@@ -79,6 +79,11 @@ pub fn leavers(topology: &Topology, allocations: &Allocations) -> Vec<(String, R
     leaving.map(|(name, machine)| (name.clone(), Role::from_slug(&machine.role))).collect()
 }
 
+/// The number of a machine of this role: the higher, the newer. Zero for a name that is none of ours.
+pub fn number_of(topology: &Topology, role: &Role, name: &str) -> usize {
+    number(name, &format!("{}-{}-", topology.name(), role.slug())).unwrap_or_default()
+}
+
 fn number(name: &str, prefix: &str) -> Option<usize> {
     name.strip_prefix(prefix)?.parse().ok()
 }
@@ -121,6 +126,7 @@ pub fn extend(allocations: &mut Allocations, topology: &Topology) -> Result<()> 
             host_key: None,
             role: machine.role.slug().to_owned(),
             leaving: false,
+            chosen: None,
             etcd: None,
         };
         allocations.machines.insert(machine.name, entry);

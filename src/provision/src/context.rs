@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
+use ssh::LocalFile;
+use tokio::sync::OnceCell;
 
 use crate::desired::{Desired, Leaver};
 use crate::progress::Progress;
@@ -38,6 +40,16 @@ pub struct Context {
     pub timeline: Timeline,
     /// What the cluster was given, with the host keys that were learnt meanwhile.
     pub ledger: Arc<Ledger>,
+    /// What is brought to every node, made ready once.
+    pub delivery: OnceCell<Delivery>,
+}
+
+/// The node programs as they are sent to every node.
+pub struct Delivery {
+    /// The one binary.
+    pub program: LocalFile,
+    /// The archive with the images of all components.
+    pub images: PathBuf,
 }
 
 /// The allocations as they are now, kept on disk.
@@ -88,9 +100,15 @@ impl Ledger {
         self.lock().founded
     }
 
-    /// Keeps in mind that etcd has begun: whoever comes now joins.
+    /// Etcd has begun: whoever comes now joins. It is kept with the next thing that is.
+    pub fn note_founded(&self) {
+        self.lock().founded = true;
+    }
+
+    /// Keeps in mind that etcd has begun.
     pub fn mark_founded(&self) -> Result<()> {
-        self.change(|allocations| allocations.founded = true)
+        self.note_founded();
+        self.save()
     }
 
     /// Whether the cluster's removal has begun.

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use topology::{Machine, Role, Topology};
 
 pub use addons::Addons;
-pub use host::{DesiredHost, INITIAL_CLUSTER, INITIAL_STATE, Service};
+pub use host::{DesiredHost, INITIAL_CLUSTER, INITIAL_STATE, MANIFEST_MARK, Service};
 
 use crate::allocate;
+use crate::image::file_hash;
 use crate::state::{Allocations, StateDir};
 use crate::vault::{Server, Vault};
 use view::ClusterView;
@@ -64,6 +64,8 @@ pub struct Leaver {
     pub name: String,
     /// What it was for.
     pub role: Role,
+    /// Why it goes.
+    pub reason: String,
 }
 
 /// The one static binary that all node programs are.
@@ -89,8 +91,8 @@ pub struct ImageNames {
 impl Components {
     /// Looks at the binary and names its content.
     pub fn read(hyperkube: &Path) -> Result<Self> {
-        let bytes = std::fs::read(hyperkube).with_context(|| format!("cannot read {}", hyperkube.display()))?;
-        let mut hash = hex::encode(Sha256::digest(&bytes));
+        let hash = file_hash(hyperkube);
+        let mut hash = hash.with_context(|| format!("cannot read {}", hyperkube.display()))?;
         hash.truncate(12);
         Ok(Self { hyperkube: hyperkube.to_owned(), tag: format!("v{}-{hash}", env!("CARGO_PKG_VERSION")) })
     }
@@ -119,11 +121,15 @@ impl Desired {
             let host = host::desired_host(&machine, address, (&topology, &view), &mut vault)?;
             machines.push(DesiredMachine { machine, host });
         }
-        let leavers = allocate::leavers(&topology, &allocations);
+        let leavers = allocate::leavers(&topology, &allocations).into_iter().map(|(name, role)| Leaver {
+            reason: allocations.machines[&name].chosen.clone().unwrap_or("the topology does not ask for it".to_owned()),
+            name,
+            role,
+        });
         let addons = addons::addons(&topology, &view)?;
         let kubeconfig = admin_kubeconfig(&topology, &allocations, &view, &mut vault)?;
         Ok(Self {
-            leavers: leavers.into_iter().map(|(name, role)| Leaver { name, role }).collect(),
+            leavers: leavers.collect(),
             balancer: view.balancer.as_ref().map(|balancer| (balancer.address, balancer.port)),
             topology,
             allocations,

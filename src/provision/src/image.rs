@@ -14,7 +14,7 @@ pub mod packages;
 
 pub use build::{BuildError, ImageSpec, KERNEL_COMMAND_LINE, NodeImage, build, cached};
 pub use download::{CloudImage, DownloadError, downloaded, fetch};
-pub use oci::{ImageBundle, OciError, PAUSE_IMAGE, component_images};
+pub use oci::{ImageBundle, OciError, PAUSE_IMAGE, component_images, file_hash};
 pub use packages::{ContainerPrograms, PackageSet, PackageSpec};
 
 /// What an operation that takes a while tells the one who waits.

@@ -13,6 +13,7 @@
 
 pub mod allocate;
 pub mod app;
+pub mod choice;
 pub mod cli;
 pub mod config;
 pub mod context;

@@ -3,11 +3,14 @@
 //! A phase is one file in `phases/`: it plans its steps from what is wanted and what is seen, and carries each of them
 //! out. A phase decides nothing while it acts. To add one: a new file, a line here, a test.
 
+mod departures;
 pub mod power;
 
 use anyhow::{Context as _, Result};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
+
+pub use self::departures::{departures, mark};
 
 use crate::context::Context;
 use crate::execute::{Carrier, Observers, execute};
@@ -108,15 +111,18 @@ pub async fn converge_through(
             seen = observe(context) => seen?,
         };
         if seen.cluster.ready {
-            // The run that brought it so far may have been killed before it could write that down.
-            context.ledger.mark_founded()?;
+            // The run that brought it so far may have been killed before it could write that down. Nor is it written down
+            // now: nobody has agreed to anything yet.
+            context.ledger.note_founded();
         }
         let plan = checked_plan(phases, context, &seen)?;
         let first = first.get_or_insert_with(|| plan.clone());
         if plan.is_empty() {
+            context.ledger.save()?;
             return Ok(first.clone());
         }
         gate(round, &plan)?;
+        context.ledger.save()?;
         context.progress.plan(plan.steps.len());
         let journal = Journal::open(&context.state)?;
         let observers = Observers { journal: &journal, progress: &context.progress };

@@ -91,6 +91,9 @@ pub struct AllocatedMachine {
     /// It was chosen to go.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+    /// Why it and no other of its role was, if there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
     /// How it came to etcd, if it did so after etcd had begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<Seat>,

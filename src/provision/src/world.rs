@@ -124,13 +124,36 @@ pub struct SeenCluster {
     pub servers: BTreeSet<String>,
 }
 
+/// What the end of a Node would cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Burden {
+    /// It takes no new pods.
+    pub cordoned: bool,
+    /// Pods that would not move: nothing starts them elsewhere, or a budget keeps them.
+    pub stuck: usize,
+}
+
 /// How a Node is emptied before its machine goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// How long its pods may take to go.
+    /// How long its pods may take to go; zero is for ever.
     pub patience: Duration,
-    /// Pods that nothing will start elsewhere go too.
+    /// Pods that nothing will start elsewhere go too, and in the end those that did not move in time.
     pub force: bool,
+}
+
+impl Drain {
+    /// How long its pods may take to go, if there is an end to it.
+    pub fn limit(self) -> Option<Duration> {
+        Some(self.patience).filter(|patience| !patience.is_zero())
+    }
+}
+
+impl Default for Drain {
+    /// As long as most programs need to end in good order, and nothing is lost.
+    fn default() -> Self {
+        Self { patience: Duration::from_mins(5), force: false }
+    }
 }
 
 /// A member of etcd as etcd sees it.
@@ -166,6 +189,9 @@ pub trait ClusterApi: Send + Sync {
     /// Waits until the API server on this machine answers `/readyz`.
     async fn wait_server(&self, machine: &str) -> Result<()>;
 
+    /// Waits until the static pods of this machine, by name, run as the manifests say that have these marks, and are ready.
+    async fn wait_static_pods(&self, machine: &str, marks: &BTreeMap<String, String>) -> Result<()>;
+
     /// Applies the add-ons.
     async fn install(&self, addons: &Addons) -> Result<()>;
 
@@ -183,6 +209,9 @@ pub trait ClusterApi: Send + Sync {
 
     /// Keeps in mind that these add-ons have been seen at work.
     async fn mark_verified(&self, hash: &str) -> Result<()>;
+
+    /// What the end of each Node would cost; nothing if it cannot be told. Changes nothing and does not wait.
+    async fn burdens(&self) -> BTreeMap<String, Burden>;
 
     /// Lets no new pods onto the Node and evicts those that are there, as far as their budgets allow; nothing to do for a
     /// Node that does not exist. `report` hears what is waited for.

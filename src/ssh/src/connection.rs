@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use russh::client::{self, Handle};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{ChannelMsg, Disconnect, Sig};
-use tokio::io::{AsyncRead, AsyncWrite};
+use russh::{ChannelMsg, ChannelWriteHalf, Disconnect, Sig};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use crate::error::SshError;
-use crate::host::{File, Host, Output, Script, Uploaded, quote};
+use crate::host::{File, Host, Input, LocalFile, Output, Script, Uploaded, quote};
 use crate::keys::{HostKey, Identity};
 use crate::upload;
 
@@ -18,6 +18,8 @@ use crate::upload;
 const STDERR_TAIL: usize = 2000;
 /// How much a command may write before it is cut off: state dumps fit, a runaway does not fill our memory.
 const OUTPUT_LIMIT: usize = 64 << 20;
+/// How much of a file is in memory at once, for each host that it is sent to.
+const PIECE: usize = 64 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Whom we talk to, and how we know that it is them.
@@ -105,10 +107,11 @@ impl Connection {
         channel.exec(true, self.command_line(script)).await.map_err(transport)?;
         let (mut reader, writer) = channel.split();
         let feed = async {
-            // A script may end without reading everything; its status says whether that matters.
-            let _ = writer.data_bytes(script.stdin.clone()).await;
+            if let Err(error) = feed(&writer, &script.stdin).await {
+                return error;
+            }
             let _ = writer.eof().await;
-            std::future::pending::<()>().await;
+            std::future::pending().await
         };
         let collect = async {
             let mut output = Output::default();
@@ -129,7 +132,12 @@ impl Connection {
             (output, status)
         };
         let ended = tokio::select! {
-            () = feed => unreachable!("the feeder waits for ever"),
+            // What is here cannot be read: what the script got is not all.
+            source = feed => {
+                let _ = writer.signal(Sig::TERM).await;
+                let _ = writer.close().await;
+                return Err(transport(russh::Error::IO(source)));
+            }
             ended = tokio::time::timeout(script.limit, collect) => ended,
         };
         let Ok((output, status)) = ended else {
@@ -175,6 +183,31 @@ impl Host for Connection {
     fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>> {
         Box::pin(upload::upload(self, files))
     }
+
+    fn send<'a>(&'a self, file: &'a LocalFile) -> BoxFuture<'a, Result<bool, SshError>> {
+        Box::pin(upload::send(self, file))
+    }
+}
+
+/// Writes what the script reads. A script may end without reading everything; its status says whether that matters.
+async fn feed(writer: &ChannelWriteHalf<client::Msg>, input: &Input) -> std::io::Result<()> {
+    match input {
+        Input::Bytes(bytes) => {
+            let _ = writer.data_bytes(bytes.clone()).await;
+        }
+        Input::File(path) => {
+            let mut file = tokio::fs::File::open(path).await?;
+            loop {
+                let mut piece = Vec::with_capacity(PIECE);
+                if (&mut file).take(PIECE as u64).read_to_end(&mut piece).await? == 0
+                    || writer.data_bytes(piece).await.is_err()
+                {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn keep(buffer: &mut Vec<u8>, data: &[u8]) {

@@ -1,5 +1,6 @@
 //! What can be asked of a host.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,9 @@ pub trait Host: Send + Sync {
 
     /// Puts files in place, each at once and complete; those that are there already are left alone.
     fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>>;
+
+    /// Puts a large file in place, at once and complete; returns whether it was not there already.
+    fn send<'a>(&'a self, file: &'a LocalFile) -> BoxFuture<'a, Result<bool, SshError>>;
 }
 
 /// A POSIX shell script; it runs with `set -eu`.
@@ -28,9 +32,18 @@ pub struct Script {
     /// The text. Not for secrets: it is visible in the host's process list.
     pub text: String,
     /// What the script reads from standard input.
-    pub stdin: Bytes,
+    pub stdin: Input,
     /// How long it may take.
     pub limit: Duration,
+}
+
+/// What a script reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A file of ours, which is never in memory as a whole.
+    File(PathBuf),
 }
 
 /// What a script has written.
@@ -53,6 +66,19 @@ pub struct File {
     pub content: Bytes,
 }
 
+/// A large file of ours that a host shall have: it is sent piece by piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalFile {
+    /// Where it is here.
+    pub source: PathBuf,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// Absolute path on the host; missing directories are made.
+    pub path: String,
+    /// Permission bits, such as 0o755.
+    pub mode: u32,
+}
+
 /// What an upload did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uploaded {
@@ -68,13 +94,20 @@ const DEFAULT_LIMIT: Duration = Duration::from_mins(5);
 impl Script {
     /// A script without input.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), stdin: Bytes::new(), limit: DEFAULT_LIMIT }
+        Self { text: text.into(), stdin: Input::Bytes(Bytes::new()), limit: DEFAULT_LIMIT }
     }
 
     /// The same script with something to read.
     #[must_use]
     pub fn with_stdin(mut self, stdin: impl Into<Bytes>) -> Self {
-        self.stdin = stdin.into();
+        self.stdin = Input::Bytes(stdin.into());
+        self
+    }
+
+    /// The same script with a file of ours to read.
+    #[must_use]
+    pub fn with_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.stdin = Input::File(file.into());
         self
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::error::SshError;
-use crate::host::{File, Host, Script, Uploaded, quote};
+use crate::host::{File, Host, LocalFile, Script, Uploaded, quote};
 
 /// What a new file is called until its content has been checked.
 const SUFFIX: &str = ".provision-new";
@@ -16,7 +16,7 @@ pub(crate) async fn upload(host: &dyn Host, files: &[File]) -> Result<Uploaded, 
     if files.is_empty() {
         return Ok(Uploaded::default());
     }
-    let present = host.run(&Script::new(survey(files))).await?.text();
+    let present = host.run(&Script::new(survey(files.iter().map(|file| file.path.as_str())))).await?.text();
     let wanted: Vec<String> = files.iter().map(|file| hex::encode(Sha256::digest(&file.content))).collect();
     let present = parse(&present);
     let differing: Vec<(&File, &String)> = files
@@ -33,9 +33,27 @@ pub(crate) async fn upload(host: &dyn Host, files: &[File]) -> Result<Uploaded, 
     Ok(Uploaded { written: differing.iter().map(|(file, _)| file.path.clone()).collect(), unchanged })
 }
 
+/// Brings one large file, unless it is there.
+pub(crate) async fn send(host: &dyn Host, file: &LocalFile) -> Result<bool, SshError> {
+    let path = quote(&file.path);
+    let present = host.run(&Script::new(survey([file.path.as_str()]))).await?.text();
+    if parse(&present).get(file.path.as_str()) == Some(&(format!("{:o}", file.mode), file.sha256.clone())) {
+        return Ok(false);
+    }
+    let draft = quote(&format!("{}{SUFFIX}", file.path));
+    let script = format!(
+        "umask 022\nmkdir -p \"$(dirname {path})\"\numask 077\ncat >{draft}\nsha256sum --quiet -c - <<'SUMS'\n{}  {}{SUFFIX}\nSUMS\n\
+         chmod {:o} {draft}\nmv -f {draft} {path}\n",
+        file.sha256, file.path, file.mode
+    );
+    let script = Script::new(script).with_file(&file.source);
+    host.run(&script).await.map_err(|error| corrupt(host.name(), error))?;
+    Ok(true)
+}
+
 /// Prints `mode hash path` for every file that exists.
-fn survey(files: &[File]) -> String {
-    let paths: Vec<String> = files.iter().map(|file| quote(&file.path)).collect();
+fn survey<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
+    let paths: Vec<String> = paths.into_iter().map(quote).collect();
     format!(
         "for path in {}; do\n  [ ! -f \"$path\" ] || printf '%s %s\\n' \"$(stat -c %a \"$path\")\" \"$(sha256sum \"$path\")\"\ndone",
         paths.join(" ")

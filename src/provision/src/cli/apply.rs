@@ -19,6 +19,7 @@ use crate::lifecycle::{UP, converge_through};
 use crate::plan::Plan;
 use crate::progress::{Format, for_output};
 use crate::state::StateDir;
+use crate::world::Drain;
 
 /// How long a machine that has just been worked on may take to answer.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ pub(super) struct Manner<'a> {
     pub(super) timings: Option<&'a Path>,
     /// The plan is shown before it is carried out.
     pub(super) show: bool,
+    /// How Nodes are emptied.
+    pub(super) drain: Drain,
 }
 
 pub(super) async fn run(args: &ApplyArgs, config: &Config, token: &CancellationToken) -> Result<Exit> {
@@ -51,7 +54,13 @@ pub(super) async fn run(args: &ApplyArgs, config: &Config, token: &CancellationT
     };
     let state = StateDir::new(&config.state_dir, topology.name());
     let _lock = hold(&state, &format!("apply {what}"), args.waiting, token).await?;
-    let manner = Manner { yes: args.yes, kept: kept.as_ref(), timings: args.timings.as_deref(), show: false };
+    let manner = Manner {
+        yes: args.yes,
+        kept: kept.as_ref(),
+        timings: args.timings.as_deref(),
+        show: false,
+        drain: args.draining.into(),
+    };
     bring(topology, config, &manner, token).await
 }
 
@@ -62,7 +71,8 @@ pub(super) async fn bring(
     manner: &Manner<'_>,
     token: &CancellationToken,
 ) -> Result<Exit> {
-    let prepared = open::for_apply(topology, config, for_output(config.output)).await?;
+    let mut prepared = open::for_apply(topology, config, for_output(config.output)).await?;
+    prepared.context.drain = manner.drain;
     let context = &prepared.context;
     let consent = Consent::new(context.desired.topology.name(), manner.yes || manner.kept.is_some());
     let gate = |round: usize, plan: &Plan| {

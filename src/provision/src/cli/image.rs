@@ -31,8 +31,8 @@ pub(super) async fn run(command: ImageCommand, config: &Config) -> Result<Exit> 
         ImageCommand::Load { cluster, archive } => {
             let name = open::cluster_name(&cluster)?;
             let context = open::existing(&name, config, Arc::new(Silent))?;
-            let bytes = std::fs::read(&archive).with_context(|| format!("cannot read {}", archive.display()))?;
-            let script = Script::new("ctr -n k8s.io images import - >/dev/null").with_stdin(bytes);
+            std::fs::File::open(&archive).with_context(|| format!("cannot read {}", archive.display()))?;
+            let script = Script::new("ctr -n k8s.io images import - >/dev/null").with_file(&archive);
             let nodes = context.desired.names(::topology::Role::is_node);
             try_join_all(nodes.iter().map(|node| async {
                 context.hosts.connect(node, PATIENCE).await?.run(&script).await?;

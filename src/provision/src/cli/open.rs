@@ -3,9 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::sync::OnceCell;
 use topology::Topology;
 
 use crate::allocate;
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::context::{Context, Ledger};
 use crate::desired::{Components, Desired};
 use crate::exit::{Exit, Refusal};
+use crate::lifecycle::{departures, mark};
 use crate::lock::Allocating;
 use crate::progress::{Progress, Silent};
 use crate::state::{Allocations, StateDir, write_private};
@@ -22,9 +23,6 @@ use crate::world::etcd::EtcdctlMembers;
 use crate::world::hosts::SshHosts;
 use crate::world::libvirt::{Libvirt, site};
 use crate::world::{Drain, Hosts};
-
-/// How Nodes are emptied unless the user says otherwise: as long as most programs need to end in good order.
-const DRAIN: Drain = Drain { patience: Duration::from_mins(5), force: false };
 
 /// A cluster that can be brought to what its topology asks for; nothing of that is written down yet.
 pub(super) struct Prepared {
@@ -151,7 +149,7 @@ pub(super) async fn for_apply(topology: Topology, config: &Config, progress: Arc
     let allocating = if new { Some(Allocating::take(&config.state_dir).await?) } else { None };
     let allocations = allocations(&topology, &state, config).await?;
     let components = Components::read(&config.components()?)?;
-    let context = context(topology, allocations, components, &state, (config, progress))?;
+    let context = settled(context(topology, allocations, components, &state, (config, progress))?, config).await?;
     context.infrastructure.preflight().await?;
     Ok(Prepared { context, allocating: Mutex::new(allocating) })
 }
@@ -161,7 +159,7 @@ pub(super) async fn for_plan(topology: Topology, config: &Config) -> Result<Cont
     let state = StateDir::new(&config.state_dir, topology.name());
     let allocations = allocations(&topology, &state, config).await?;
     let components = Components::read(&config.components()?)?;
-    context(topology, allocations, components, &state, (config, Arc::new(Silent)))
+    settled(context(topology, allocations, components, &state, (config, Arc::new(Silent)))?, config).await
 }
 
 /// A cluster as it was last asked for.
@@ -199,6 +197,18 @@ pub(super) fn for_removal(name: &str, config: &Config, progress: &Arc<dyn Progre
     assemble(desired, &state, config, Arc::clone(progress))
 }
 
+/// The same cluster with those machines marked that go, where fewer are asked for; the marks are kept with the rest.
+async fn settled(context: Context, config: &Config) -> Result<Context> {
+    let departures = departures(&context).await?;
+    if departures.is_empty() {
+        return Ok(context);
+    }
+    let Desired { topology, allocations, components, .. } = &*context.desired;
+    let mut allocations = allocations.clone();
+    mark(&mut allocations, departures);
+    self::context(topology.clone(), allocations, components.clone(), &context.state, (config, context.progress))
+}
+
 async fn allocations(topology: &Topology, state: &StateDir, config: &Config) -> Result<Allocations> {
     let mut allocations = if let Some(kept) = state.allocations()? {
         kept
@@ -233,10 +243,11 @@ fn assemble(desired: Desired, state: &StateDir, config: &Config, progress: Arc<d
         etcd: Arc::new(EtcdctlMembers::new(Arc::clone(&hosts))),
         hosts,
         cluster: Arc::new(cluster),
-        drain: DRAIN,
+        drain: Drain::default(),
         progress,
         timeline: Timeline::default(),
         ledger,
+        delivery: OnceCell::new(),
     })
 }
 

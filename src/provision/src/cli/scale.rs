@@ -25,7 +25,8 @@ pub(super) async fn run(args: &ScaleArgs, config: &Config, token: &CancellationT
     let before = open::saved_topology(&state)?;
     let after = scaled(&before, args)?;
     let follow = lines(&before, &after);
-    let manner = Manner { yes: args.yes, show: config.output == Format::Text, ..Manner::default() };
+    let manner =
+        Manner { yes: args.yes, show: config.output == Format::Text, drain: args.draining.into(), ..Manner::default() };
     let exit = bring(after, config, &manner, token).await?;
     if !follow.is_empty() && config.output == Format::Text {
         note(&format!(

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use clap::Parser as _;
 
 use super::*;
+use crate::world::Drain;
 
 fn check(typed: &str, expected: &str) {
     let words = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
@@ -67,4 +70,18 @@ fn node_programs_that_are_not_there_are_this_hosts_fault() {
     let error = Config::new(&cli).unwrap().components().unwrap_err();
     assert_eq!(crate::exit::classify(&error), Exit::Host);
     assert!(crate::exit::hint(&error).unwrap().contains("make build"));
+}
+
+#[test]
+fn nodes_are_emptied_within_five_minutes_and_nothing_is_lost_unless_that_is_asked_for() {
+    let check = |typed: &str, expected: Drain| {
+        let Command::Scale(args) = Cli::try_parse_from(typed.split(' ')).unwrap().command else { panic!("no scale") };
+        assert_eq!(Drain::from(args.draining), expected, "{typed}");
+    };
+    let minutes = |minutes, force| Drain { patience: Duration::from_mins(minutes), force };
+    check("provision scale lab --workers 1", Drain::default());
+    check("provision scale lab --workers 1", minutes(5, false));
+    check("provision scale lab --workers 1 --drain-timeout 30m --force", minutes(30, true));
+    check("provision scale lab --workers 1 --drain-timeout 0s", minutes(0, false));
+    assert_eq!((minutes(0, false).limit(), minutes(2, false).limit()), (None, Some(Duration::from_mins(2))));
 }

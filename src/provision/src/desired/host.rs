@@ -1,5 +1,6 @@
 //! The files of one host, in kubeadm's layout, and the services that read them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
@@ -22,12 +23,19 @@ pub const INITIAL_CLUSTER: &str = "@initial-cluster@";
 /// Stands for `new` or `existing` in the same way.
 pub const INITIAL_STATE: &str = "@initial-cluster-state@";
 
+/// Names a manifest in itself, so that the mirror of a static pod tells what its kubelet has taken up.
+pub const MANIFEST_MARK: &str = "provision.dev/manifest";
+/// Stands in a manifest for its own mark.
+const OWN_MARK: &str = "@manifest@";
+
 /// What a host is told.
 pub struct DesiredHost {
     /// Its files.
     pub files: Vec<File>,
     /// The services that read them.
     pub services: Vec<Service>,
+    /// The marks of its static pods, by name.
+    pub static_pods: BTreeMap<String, String>,
     /// Names all of it.
     pub hash: String,
 }
@@ -56,6 +64,7 @@ struct HostView<'a> {
     etcd_servers: String,
     initial_cluster: &'a str,
     initial_state: &'a str,
+    manifest_mark: &'a str,
     peers: Vec<Ipv4Addr>,
     node_labels: String,
     taints: String,
@@ -69,6 +78,7 @@ struct Draft<'a> {
     member: Member,
     files: Vec<File>,
     services: Vec<Service>,
+    static_pods: BTreeMap<String, String>,
 }
 
 /// Everything that `machine` is told.
@@ -79,7 +89,8 @@ pub(super) fn desired_host(
     vault: &mut Vault,
 ) -> Result<DesiredHost> {
     let member = Member { name: machine.name.clone(), address };
-    let mut draft = Draft { view, vault, machine, member, files: Vec::new(), services: Vec::new() };
+    let mut draft =
+        Draft { view, vault, machine, member, files: Vec::new(), services: Vec::new(), static_pods: BTreeMap::new() };
     if machine.role == Role::ControlPlane {
         draft.control_plane()?;
     }
@@ -97,7 +108,8 @@ pub(super) fn desired_host(
         hash.update(format!("{} {:o} {}\n", file.path, file.mode, file.content.len()));
         hash.update(&file.content);
     }
-    Ok(DesiredHost { files: draft.files, services: draft.services, hash: hex::encode(hash.finalize()) })
+    let Draft { files, services, static_pods, .. } = draft;
+    Ok(DesiredHost { files, services, static_pods, hash: hex::encode(hash.finalize()) })
 }
 
 impl Draft<'_> {
@@ -123,6 +135,9 @@ impl Draft<'_> {
         let etcd = self.view.stacked.then_some("etcd");
         for pod in etcd.into_iter().chain(["kube-apiserver", "kube-controller-manager", "kube-scheduler"]) {
             let text = self.render(&format!("static-pods/{pod}.yaml"))?;
+            let mark = hex::encode(&Sha256::digest(&text)[..8]);
+            let text = text.replace(OWN_MARK, &mark);
+            self.static_pods.insert(format!("{pod}-{}", self.machine.name), mark);
             self.files.push(File::secret(format!("/etc/kubernetes/manifests/{pod}.yaml"), text));
         }
         Ok(())
@@ -199,6 +214,7 @@ impl Draft<'_> {
             etcd_servers: self.view.etcd_servers(),
             initial_cluster: INITIAL_CLUSTER,
             initial_state: INITIAL_STATE,
+            manifest_mark: OWN_MARK,
             peers: balancers.map(|member| member.address).filter(|peer| *peer != self.member.address).collect(),
             node_labels: node_labels(self.machine),
             taints: taints(self.machine),

@@ -3,7 +3,7 @@
 //!
 //! All images of one binary share one layer, so that the archive holds it once and a node unpacks it once.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,9 @@ const FORMAT: &str = "oci/2";
 
 /// Good compression for a file that is sent to every node and read there once.
 const ZSTD_LEVEL: i32 = 9;
+
+/// How much of a file is read at once.
+const PIECE: usize = 1 << 20;
 
 /// An archive with images, and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +62,14 @@ pub fn component_images(
     tag: &str,
     cache_dir: &Path,
 ) -> Result<ImageBundle, OciError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| OciError { action: "reading", path: path.to_owned(), source })
-    };
-    let binary = read(hyperkube)?;
-    let programs = Programs { etcd: read(&programs.etcd)?, netfilter: read(&programs.netfilter)? };
-    let key = key(&[FORMAT.as_bytes(), tag.as_bytes(), &binary, &programs.etcd, &programs.netfilter]);
+    fn read<T>(path: &Path, read: impl FnOnce(&Path) -> io::Result<T>) -> Result<T, OciError> {
+        read(path).map_err(|source| OciError { action: "reading", path: path.to_owned(), source })
+    }
+    let mut parts = vec![FORMAT.to_owned(), tag.to_owned()];
+    for path in [hyperkube, &programs.etcd, &programs.netfilter] {
+        parts.push(read(path, file_hash)?);
+    }
+    let key = key(&parts);
     let dir = cache_dir.join("bundles");
     let path = dir.join(format!("{key}.tar"));
     let images = names(tag);
@@ -72,14 +77,25 @@ pub fn component_images(
         let path = path.clone();
         move |source| OciError { action, path, source }
     };
-    let bytes = if let Ok(bytes) = std::fs::read(&path) {
-        bytes
-    } else {
+    if !path.exists() {
+        let bytes = |path: &Path| read(path, |path| std::fs::read(path));
+        let programs = Programs { etcd: bytes(&programs.etcd)?, netfilter: bytes(&programs.netfilter)? };
         let bytes = archive(hyperkube, &programs, tag).map_err(failed("packing"))?;
         put(&dir, &path, &bytes).map_err(failed("writing"))?;
-        bytes
-    };
-    Ok(ImageBundle { sha256: hex::encode(Sha256::digest(&bytes)), path, images })
+    }
+    Ok(ImageBundle { sha256: file_hash(&path).map_err(failed("reading"))?, path, images })
+}
+
+/// The SHA-256 of a file, in hexadecimal; the file is never in memory as a whole.
+pub fn file_hash(path: &Path) -> io::Result<String> {
+    let (mut file, mut hash) = (std::fs::File::open(path)?, Sha256::new());
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            read => hash.update(&piece[..read]),
+        }
+    }
 }
 
 /// Writes a file of `dir` by way of a draft of its own: several machines, and several runs, may write the same at once.
@@ -102,7 +118,7 @@ fn names(tag: &str) -> Vec<String> {
     tagged.chain([PAUSE_IMAGE.to_owned(), image_name("etcd", tag)]).collect()
 }
 
-fn key(parts: &[&[u8]]) -> String {
+fn key(parts: &[String]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

@@ -1,5 +1,7 @@
 //! A cluster comes to be, is kept and goes, whatever happens on the way.
 
+mod bench;
+mod departures;
 mod scale;
 
 use super::*;
@@ -244,7 +246,6 @@ async fn a_machine_that_was_switched_off_is_switched_on_and_keeps_what_it_has() 
     let context = lab.context();
     let plan = plan(UP, &context, &seen);
     assert_eq!((plan.steps[0].phase, plan.steps[0].action), ("create-machine", Action::Restart), "{plan}");
-    lab.give_back(context);
     heal(&mut lab, &clean, "switched off").await;
 }
 

@@ -1,13 +1,15 @@
 //! Gives a host its certificates, manifests and configuration, and lets its services read them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::future::BoxFuture;
 use ssh::{File, Script};
 use topology::Role;
 
-use super::{PATIENCE, connect_host, install_components, join_etcd, promote_etcd};
+use super::{PATIENCE, connect_host, install_components, join_etcd, promote_etcd, start_control_plane};
 use crate::context::Context;
 use crate::desired::{DesiredHost, DesiredMachine, INITIAL_CLUSTER, INITIAL_STATE};
 use crate::inventory::Inventory;
@@ -15,6 +17,9 @@ use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
 
 pub(crate) const NAME: &str = "configure-host";
+
+/// From the restart of a member of etcd to its agreement with the others, on an emulated machine.
+const MEMBER_PATIENCE: Duration = Duration::from_mins(5);
 
 /// One step for each host whose files are not those that are wanted, or one of whose services does not run.
 pub(crate) struct ConfigureHost;
@@ -26,8 +31,8 @@ impl Phase for ConfigureHost {
 
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let mut steps = Vec::new();
-        // Members and API servers that work already are interrupted one after the other.
-        let mut interrupted = None;
+        // Members and API servers that work are interrupted one after the other, and only when the others are back.
+        let mut interrupted = BTreeMap::new();
         for desired in &context.desired.machines {
             let name = &desired.machine.name;
             let Some((action, reason)) = change(desired, seen) else { continue };
@@ -37,8 +42,9 @@ impl Phase for ConfigureHost {
                 Step::name(join_etcd::NAME, name),
             ]);
             if action == Action::Restart && matches!(desired.machine.role, Role::ControlPlane | Role::Etcd) {
-                let earlier = interrupted.replace(step.id.clone());
-                step = step.after(earlier);
+                let role = &desired.machine.role;
+                let earlier = interrupted.insert(role, step.id.clone());
+                step = step.after(earlier).after(lame(context, seen, role));
             }
             if desired.machine.role == Role::ControlPlane && !context.desired.topology.has_etcd(&Role::ControlPlane) {
                 step = step.after(members_first(context, seen));
@@ -55,12 +61,36 @@ impl Phase for ConfigureHost {
             host.upload(&files(context, &step.subject, &desired.host)?).await?;
             host.run(&Script::new(renew(&desired.host))).await?;
             context.timeline.mark("configure");
-            if step.action == Action::Restart && desired.machine.role == Role::ControlPlane {
-                context.cluster.wait_server(&step.subject).await?;
+            match desired.machine.role {
+                // What was ready before may still be about to end: only its mark tells the new one.
+                Role::ControlPlane if step.action == Action::Restart => {
+                    context.cluster.wait_static_pods(&step.subject, &desired.host.static_pods).await?;
+                    context.cluster.wait_server(&step.subject).await
+                }
+                // It was restarted without waiting; systemd joins this to what is under way.
+                Role::Etcd if step.action == Action::Restart => {
+                    host.run(&Script::new("systemctl start etcd").with_limit(MEMBER_PATIENCE)).await?;
+                    Ok(())
+                }
+                _ => Ok(()),
             }
-            Ok(())
         })
     }
+}
+
+/// Whether it is worse off when it is restarted: a member of etcd or an API server that does its work.
+fn works(desired: &DesiredMachine, seen: &Inventory) -> bool {
+    let name = &desired.machine.name;
+    let member = seen.hosts.get(name).is_some_and(|host| host.member);
+    seen.cluster.ready && (seen.cluster.servers.contains(name) || member)
+}
+
+/// The steps that bring back machines of this role that were told what they are and do not work.
+fn lame(context: &Context, seen: &Inventory, role: &Role) -> Vec<String> {
+    let told = |name: &String| seen.hosts.get(name).is_some_and(|host| host.configured != "-");
+    let machines = context.desired.machines.iter();
+    let lame = machines.filter(|it| it.machine.role == *role && told(&it.machine.name) && !works(it, seen));
+    lame.flat_map(|it| [NAME, start_control_plane::NAME].map(|phase| Step::name(phase, &it.machine.name))).collect()
 }
 
 fn change(desired: &DesiredMachine, seen: &Inventory) -> Option<(Action, String)> {
@@ -68,10 +98,12 @@ fn change(desired: &DesiredMachine, seen: &Inventory) -> Option<(Action, String)
         return Some((Action::Create, "it has not been told what it is".to_owned()));
     };
     if host.configured != desired.host.hash {
-        return Some((Action::Restart, "its files are not those that are wanted".to_owned()));
+        let interrupts = !matches!(desired.machine.role, Role::ControlPlane | Role::Etcd) || works(desired, seen);
+        let action = if interrupts { Action::Restart } else { Action::InPlace };
+        return Some((action, "its files are not those that are wanted".to_owned()));
     }
     let idle = desired.host.services.iter().find(|service| !host.services.contains(service.name))?;
-    Some((Action::Restart, format!("its {} does not run", idle.name)))
+    Some((Action::InPlace, format!("its {} does not run", idle.name)))
 }
 
 /// External members that are new stand before the API servers that ask them.

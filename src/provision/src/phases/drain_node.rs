@@ -11,7 +11,7 @@ use crate::plan::{Action, Step};
 
 pub(crate) const NAME: &str = "drain-node";
 
-/// One step for each Node whose machine goes and can still be reached.
+/// One step for each Node whose machine goes and still works, for us or for the cluster.
 pub(crate) struct DrainNode;
 
 impl Phase for DrainNode {
@@ -22,8 +22,8 @@ impl Phase for DrainNode {
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         for leaver in context.leavers().into_iter().filter(|leaver| leaver.role.is_node()) {
-            // Pods of a machine that is gone or silent are let go with its Node.
-            if !seen.hosts.contains_key(&leaver.name) {
+            // Pods of a machine that is gone or silent are let go with its Node; that we cannot log in is no reason for it.
+            if !(seen.hosts.contains_key(&leaver.name) || seen.cluster.ready_nodes.contains(&leaver.name)) {
                 continue;
             }
             // New machines take up what the old ones give away; and not all of those at once.

@@ -2,10 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use futures::future::BoxFuture;
-use ssh::{File, Script};
+use ssh::{LocalFile, Script};
 
 use super::{PATIENCE, connect_host};
-use crate::context::Context;
+use crate::context::{Context, Delivery};
 use crate::image;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -48,10 +48,8 @@ impl Phase for InstallComponents {
                 software::install(&*host, role, &context.cache_dir, &report).await?;
                 context.timeline.mark("software");
             }
-            let program = tokio::fs::read(&components.hyperkube).await;
-            let program = program.with_context(|| format!("cannot read {}", components.hyperkube.display()))?;
-            let images = images(context).await?;
-            host.upload(&[File::program(PROGRAM, program)]).await?;
+            let delivery = context.delivery.get_or_try_init(|| prepare(context)).await?;
+            host.send(&delivery.program).await?;
             let import = format!(
                 "ln -sfn {PROGRAM} /usr/bin/kubelet
 ctr -n k8s.io images import - >/dev/null
@@ -61,20 +59,26 @@ printf '%s\\n' {} >/var/lib/provision/components.new
 mv /var/lib/provision/components.new /var/lib/provision/components",
                 ssh::quote(&components.tag)
             );
-            host.run(&Script::new(import).with_stdin(images)).await?;
+            host.run(&Script::new(import).with_file(&delivery.images)).await?;
             context.timeline.mark("copy");
             Ok(())
         })
     }
 }
 
-/// The archive with the images of all components, made once for a binary and a node image.
-async fn images(context: &Context) -> Result<Vec<u8>> {
+/// Makes ready what is sent to every node: once for a run, and the archive once for a binary and a node image.
+async fn prepare(context: &Context) -> Result<Delivery> {
     let components = &context.desired.components;
     let (hyperkube, tag) = (components.hyperkube.clone(), components.tag.clone());
     let programs = context.infrastructure.container_programs().context("the image is not in the cache")?;
     let cache_dir = context.cache_dir.clone();
-    let bundle =
-        tokio::task::spawn_blocking(move || image::component_images(&hyperkube, &programs, &tag, &cache_dir)).await??;
-    tokio::fs::read(&bundle.path).await.with_context(|| format!("cannot read {}", bundle.path.display()))
+    let source = hyperkube.clone();
+    let make = move || -> Result<_> {
+        let sha256 = image::file_hash(&hyperkube);
+        let sha256 = sha256.with_context(|| format!("cannot read {}", hyperkube.display()))?;
+        Ok((sha256, image::component_images(&hyperkube, &programs, &tag, &cache_dir)?))
+    };
+    let (sha256, bundle) = tokio::task::spawn_blocking(make).await??;
+    let program = LocalFile { source, sha256, path: PROGRAM.to_owned(), mode: 0o755 };
+    Ok(Delivery { program, images: bundle.path })
 }

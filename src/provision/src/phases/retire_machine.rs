@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 
 use super::{configure_host, drain_node, leave_etcd};
 use crate::context::Context;
+use crate::desired::Leaver;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
@@ -23,13 +24,14 @@ impl Phase for RetireMachine {
         // Also where no machine is seen: the run that removed it may have been killed before its disk.
         let leavers = context.leavers().into_iter();
         let staying = context.desired.names(|_| true);
-        let step = |name: &str| {
-            Step::new(NAME, name, Action::Destroy, "the topology does not ask for it")
+        let step = |leaver: &Leaver| {
+            let name = &leaver.name;
+            Step::new(NAME, name, Action::Destroy, leaver.reason.clone())
                 .after([Step::name(drain_node::NAME, name), Step::name(leave_etcd::NAME, name)])
                 // Whoever sends it requests must know before it goes.
                 .after(staying.iter().map(|other| Step::name(configure_host::NAME, other)))
         };
-        leavers.map(|leaver| step(&leaver.name)).collect()
+        leavers.map(step).collect()
     }
 
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use futures::future::BoxFuture;
+use topology::Role;
 
 use super::{configure_host, promote_etcd};
 use crate::context::Context;
@@ -30,12 +31,14 @@ impl Phase for StartControlPlane {
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let silent = context.desired.control_planes().into_iter().filter(|name| !seen.cluster.servers.contains(name));
         let members = context.desired.etcd();
+        let external = context.desired.names(|role| *role == Role::Etcd);
         let step = |name: String| {
             let step = Step::new(NAME, &name, Action::Wait, "its API server does not answer yet")
                 .after([Step::name(configure_host::NAME, &name), Step::name(promote_etcd::NAME, &name)]);
             // Etcd begins with most of its members, wherever they are.
             let founders = members.iter().filter(|name| !context.ledger.founded() && context.ledger.is_founder(name));
             step.after(founders.map(|founder| Step::name(configure_host::NAME, founder)))
+                .after(external.iter().map(|member| Step::name(configure_host::NAME, member)))
         };
         silent.map(step).collect()
     }

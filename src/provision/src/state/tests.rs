@@ -25,6 +25,7 @@ fn allocations() -> Allocations {
             AllocatedMachine {
                 role: "control-plane".to_owned(),
                 leaving: false,
+                chosen: None,
                 etcd: None,
                 mac: "52:54:00:00:00:01".into(),
                 address: [10, 80, 0, 10].into(),

@@ -1,11 +1,12 @@
 //! The cluster's API through kube.
 
+mod burden;
 mod dial;
 mod drain;
 mod retry;
 mod wait;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +22,12 @@ use kube::{Client, ResourceExt as _};
 
 use dial::Dialer;
 use retry::patiently;
-use wait::{daemon_is_available, deployment_is_available, is_ready, wait_all, wait_for_first_pod, wait_for_node};
+use wait::{
+    daemon_is_available, deployment_is_available, is_ready, wait_all, wait_for_first_pod, wait_for_node,
+    wait_for_static_pods,
+};
 
-use super::{ClusterApi, Drain, Infrastructure, NodeMark, Report, SeenCluster};
+use super::{Burden, ClusterApi, Drain, Infrastructure, NodeMark, Report, SeenCluster};
 use crate::desired::Addons;
 
 /// How often an API that does not listen yet is asked: there is no event to wait for.
@@ -140,6 +144,11 @@ impl ClusterApi for KubeApi {
         })
     }
 
+    async fn wait_static_pods(&self, machine: &str, marks: &BTreeMap<String, String>) -> Result<()> {
+        let pods = Api::namespaced(self.client_of(machine).await?, SYSTEM);
+        wait_for_static_pods(pods, machine, marks).await
+    }
+
     async fn install(&self, addons: &Addons) -> Result<()> {
         let client = self.client().await?;
         for object in &addons.objects {
@@ -181,6 +190,18 @@ impl ClusterApi for KubeApi {
 
     async fn mark_verified(&self, hash: &str) -> Result<()> {
         apply(&self.client().await?, &record("verified", hash)).await
+    }
+
+    async fn burdens(&self) -> BTreeMap<String, Burden> {
+        let look = async { burden::burdens(&self.client().await?).await };
+        match tokio::time::timeout(GLANCE, look).await {
+            Ok(Ok(burdens)) => burdens,
+            Ok(Err(error)) => {
+                tracing::debug!("what Nodes carry cannot be told: {error:#}");
+                BTreeMap::new()
+            }
+            Err(_) => BTreeMap::new(),
+        }
     }
 
     async fn drain(&self, node: &str, how: Drain, report: Report<'_>) -> Result<()> {

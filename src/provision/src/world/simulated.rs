@@ -82,6 +82,10 @@ pub(crate) struct State {
     pub(crate) changes: Vec<String>,
     /// How many disks were ever made: each gets a key of its own.
     disks_made: usize,
+    /// Pods that would not move, by Node.
+    stuck: BTreeMap<String, usize>,
+    /// Machines that run and let nobody in.
+    mute: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

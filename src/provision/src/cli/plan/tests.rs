@@ -41,7 +41,6 @@ async fn kept(dir: &std::path::Path) -> (Lab, Plan, KeptPlan) {
     let plan = crate::lifecycle::plan(UP, &context, &seen);
     let file = dir.join("change.plan");
     KeptPlan::new(&context.desired, &seen, &plan).unwrap().write(&file).unwrap();
-    lab.give_back(context);
     (lab, plan, KeptPlan::read(&file).unwrap())
 }
 

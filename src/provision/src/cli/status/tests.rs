@@ -153,8 +153,7 @@ async fn a_cluster_is_looked_at_while_machines_and_api_are_down() {
 
 #[tokio::test]
 async fn a_cluster_that_is_meant_to_be_off_has_no_problem() {
-    let (mut lab, context) = lab().await;
-    lab.give_back(context);
+    let (mut lab, _) = lab().await;
     lab.stop(Faults::None, 0).await.plan();
     let context = lab.context();
     let status = assemble(&context, &look(&context).await, jiff::Timestamp::now());

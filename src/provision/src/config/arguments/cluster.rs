@@ -5,12 +5,31 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::world::Drain;
+
 /// How to wait for another run on the same cluster.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Waiting {
     /// If another run holds the cluster, wait this long for its end (such as 90s or 10m) instead of refusing at once.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s", hide_default_value = true)]
     pub wait_lock: Duration,
+}
+
+/// How the Nodes of machines that go are emptied; the names are those of `kubectl drain` and Cluster API.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Draining {
+    /// How long the pods of a Node that goes may take to move (such as 90s or 10m); 0s is for ever.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+    pub drain_timeout: Duration,
+    /// Remove a machine with the pods that nothing starts elsewhere and those that have not moved after --drain-timeout.
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl From<Draining> for Drain {
+    fn from(draining: Draining) -> Self {
+        Self { patience: draining.drain_timeout, force: draining.force }
+    }
 }
 
 /// Arguments of `apply`.
@@ -37,6 +56,9 @@ pub struct ApplyArgs {
     /// Write a timeline of the run to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub timings: Option<PathBuf>,
+    /// Emptying Nodes.
+    #[command(flatten)]
+    pub draining: Draining,
     /// Waiting for others.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -66,6 +88,7 @@ pub struct PlanArgs {
   provision scale lab --control-planes 3
   provision scale lab --etcd 5               external etcd only
   provision scale lab --workers 1 --dry-run  only show the plan
+  provision scale lab --workers 1 --drain-timeout 30m   give pods more time to move
 
 The topology that the cluster keeps is changed; the lines to change in your own file are printed.")]
 #[group(id = "counts", required = true, multiple = true)]
@@ -90,6 +113,9 @@ pub struct ScaleArgs {
     /// Do not ask before machines are removed.
     #[arg(long, short)]
     pub yes: bool,
+    /// Emptying Nodes.
+    #[command(flatten)]
+    pub draining: Draining,
     /// Waiting for others.
     #[command(flatten)]
     pub waiting: Waiting,

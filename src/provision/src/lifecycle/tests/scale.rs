@@ -112,6 +112,11 @@ async fn unlucky_lives(seeds: std::ops::Range<u64>) {
             lab.ask_for(last, TAG);
             let faults = Faults::Random { rarity: 30 + chance.below(300) };
             lab.up(faults, seed ^ (life << 32)).await;
+            // Elections have their own mind, and so have people.
+            lab.world.elect(chance.below(7));
+            if chance.below(3) == 0 {
+                lab.world.cordon_any(chance.below(9));
+            }
         }
         lab.ask_for(last, TAG);
         // What was begun and never ended stands in the way of something else.
@@ -126,6 +131,45 @@ async fn unlucky_lives(seeds: std::ops::Range<u64>) {
 #[tokio::test]
 async fn five_hundred_unlucky_clusters_that_change_their_minds_end_as_asked() {
     unlucky_lives(0..500).await;
+}
+
+/// Made and taken down again, broken at every point of both.
+async fn any_fault_from_nothing_to_nothing_is_healed(spec: &str) {
+    let mut lab = Lab::new(spec);
+    lab.up(Faults::None, 1).await.plan();
+    let making = lab.world.points();
+    lab.down(Faults::None, 1).await.plan();
+    let removing = lab.world.points();
+    for (at, point) in making.iter().enumerate() {
+        for fault in [Fault::KillAfter, Fault::FailAfter] {
+            lab.start_over();
+            lab.up(Faults::At(at, fault), 1).await;
+            arrive(&mut lab, &format!("{spec}: {fault:?} at {at} ({point})")).await;
+        }
+        lab.start_over();
+        lab.up(Faults::At(at, Fault::KillBefore), 1).await;
+        lab.down(Faults::None, 1).await.plan();
+        assert!(lab.world.is_bare() && !lab.state.root().exists(), "{spec}: removed after it was killed at {point}");
+    }
+    for (at, point) in removing.iter().enumerate() {
+        for fault in Fault::ALL {
+            lab.start_over();
+            lab.up(Faults::None, 1).await.plan();
+            lab.down(Faults::At(at, fault), 1).await;
+            lab.down(Faults::None, 1).await.plan();
+            assert!(lab.world.is_bare() && !lab.state.root().exists(), "{spec}: {fault:?} at {at} ({point})");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_with_high_availability_from_nothing_to_nothing() {
+    any_fault_from_nothing_to_nothing_is_healed(HA).await;
+}
+
+#[tokio::test]
+async fn a_cluster_with_external_etcd_from_nothing_to_nothing() {
+    any_fault_from_nothing_to_nothing_is_healed(EXTERNAL).await;
 }
 
 #[tokio::test]
@@ -196,17 +240,4 @@ async fn a_machine_that_is_silent_goes_without_being_emptied() {
     let plan = lab.up(Faults::None, 0).await.plan();
     assert_eq!(ids(&plan), ["retire-machine/demo-w-2", "forget-machine/demo-w-2"], "{plan}");
     nothing_is_orphaned(&lab, "a silent machine");
-}
-
-#[tokio::test]
-async fn a_leader_passes_its_office_on_before_it_goes() {
-    let mut lab = Lab::new(HA);
-    lab.up(Faults::None, 0).await.plan();
-    lab.world.let_lead("demo-control-plane-3");
-    lab.ask_for(BALANCED, TAG);
-    lab.up(Faults::None, 0).await.plan();
-    let changes = lab.world.snapshot_of_changes();
-    let moved = changes.iter().position(|change| change == "demo-control-plane-3: move etcd's leader");
-    let off = changes.iter().position(|change| change == "demo-control-plane-3: undefine");
-    assert!(moved.unwrap() < off.unwrap(), "{changes:?}");
 }

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
+use kube::core::{Selector, SelectorExt as _};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 
@@ -17,39 +19,63 @@ use crate::world::{Drain, Report};
 
 /// How often an eviction that a budget forbids is asked for again: budgets change without an event that we could wait for.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long it may take to find out what blocks.
+const GLANCE: Duration = Duration::from_secs(10);
 /// Marks the pods that a kubelet made from files.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Cordons and empties the Node.
-pub(super) async fn drain(client: &Client, node: &str, how: Drain, report: Report<'_>) -> Result<()> {
-    if !cordon(client, node).await? {
-        return Ok(());
-    }
-    let pods = movable(client, node).await?;
+pub(super) async fn drain(client: &Client, name: &str, how: Drain, report: Report<'_>) -> Result<()> {
+    let Some(node) = cordon(client, name).await? else { return Ok(()) };
+    let pods = movable(client, name).await?;
     if pods.is_empty() {
         return Ok(());
     }
-    refuse_bare(node, &pods, how)?;
+    refuse_bare(name, &pods, how)?;
     report(format!("{} pods to move", pods.len()));
-    let evictions = async {
-        join_all(pods.iter().map(|pod| evict(client, pod))).await.into_iter().collect::<Result<Vec<()>>>()?;
-        wait_gone(client, node, &pods, report).await
+    let work = async {
+        let evicted = join_all(pods.iter().map(|pod| evict(client, pod))).await;
+        evicted.into_iter().collect::<Result<Vec<()>>>()?;
+        // Where the kubelet is silent, nobody says that a pod has ended; its successor runs elsewhere.
+        if is_silent(&node) { Ok(()) } else { wait_gone(client, name, &pods, report).await }
     };
-    match tokio::time::timeout(how.patience, evictions).await {
-        Ok(moved) => moved,
-        Err(_) => Err(blocked(client, node, how.patience).await),
+    let ended = match how.limit() {
+        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
+        None => Some(work.await),
+    };
+    let (why, blocking) = match ended {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(error)) if !how.force => return Err(error),
+        Some(Err(error)) => (format!("{error:#}"), blocking(client, name).await),
+        None => (format!("Node {name} is not empty after {:?}", how.patience), blocking(client, name).await),
+    };
+    if how.force {
+        report(format!("these go with the machine: {blocking}"));
+        return Ok(());
     }
+    Err(Refusal::new(Exit::Failed, format!("{why}: {blocking}"))
+        .hint(
+            "make room for the pods or change their PodDisruptionBudgets, then run the same command again, with a longer \
+             --drain-timeout if they need time, or with --force to lose them; `kubectl uncordon` takes the Node back",
+        )
+        .into())
 }
 
-/// Whether there is such a Node.
-async fn cordon(client: &Client, node: &str) -> Result<bool> {
+/// The Node as it is with the mark that keeps new pods away, if there is such a Node.
+async fn cordon(client: &Client, node: &str) -> Result<Option<Node>> {
     let nodes: Api<Node> = Api::all(client.clone());
     let patch = serde_json::json!({ "spec": { "unschedulable": true } });
     match nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Ok(node) => Ok(Some(node)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(plain(error)).with_context(|| format!("cannot cordon Node {node}")),
     }
+}
+
+/// Its kubelet has not been heard of for so long that the controllers have given it up.
+fn is_silent(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
 }
 
 /// The pods that have to move: not those of files and of `DaemonSet`s, which belong to the Node.
@@ -61,16 +87,21 @@ async fn movable(client: &Client, node: &str) -> Result<Vec<Pod>> {
     Ok(pods.items.into_iter().filter(moves).collect())
 }
 
-fn moves(pod: &Pod) -> bool {
+/// Whether the pod would have to move.
+pub(super) fn moves(pod: &Pod) -> bool {
     let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let daemon = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet" && owner.controller == Some(true));
     !pod.annotations().contains_key(MIRROR) && !daemon && !matches!(ended, Some("Succeeded" | "Failed"))
 }
 
+/// Whether somebody starts the pod elsewhere.
+pub(super) fn is_owned(pod: &Pod) -> bool {
+    pod.owner_references().iter().any(|owner| owner.controller == Some(true))
+}
+
 /// A pod that nobody owns would not come back.
 fn refuse_bare(node: &str, pods: &[Pod], how: Drain) -> Result<()> {
-    let owned = |pod: &&Pod| pod.owner_references().iter().any(|owner| owner.controller == Some(true));
-    let bare: Vec<String> = pods.iter().filter(|pod| !owned(pod)).map(full_name).collect();
+    let bare: Vec<String> = pods.iter().filter(|pod| !is_owned(pod)).map(full_name).collect();
     if bare.is_empty() || how.force {
         return Ok(());
     }
@@ -85,7 +116,8 @@ async fn evict(client: &Client, pod: &Pod) -> Result<()> {
         match pods.evict(&pod.name_any(), &EvictParams::default()).await {
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(RETRY).await,
+            // Forbidden by a budget, or by a server that has no time now.
+            Err(kube::Error::Api(status)) if matches!(status.code, 429 | 502..=504) => tokio::time::sleep(RETRY).await,
             Err(error) => return Err(plain(error)).with_context(|| format!("cannot evict {}", full_name(pod))),
         }
     }
@@ -116,33 +148,55 @@ async fn wait_gone(client: &Client, node: &str, pods: &[Pod], report: Report<'_>
     Ok(())
 }
 
-/// Says which pods did not go, and what keeps them.
-async fn blocked(client: &Client, node: &str, patience: Duration) -> anyhow::Error {
-    let mut reasons = Vec::new();
-    for pod in movable(client, node).await.unwrap_or_default() {
-        let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-        let why = if pod.metadata.deletion_timestamp.is_some() {
-            let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
-            format!("is being deleted with {grace} s of grace")
-        } else {
-            let dry = EvictParams {
-                post_options: kube::api::PostParams { dry_run: true, ..Default::default() },
-                ..Default::default()
-            };
-            match pods.evict(&pod.name_any(), &dry).await {
-                Err(kube::Error::Api(status)) => status.message.clone(),
-                Err(error) => error.to_string(),
-                Ok(_) => "may be evicted now".to_owned(),
-            }
-        };
-        reasons.push(format!("{}: {why}", full_name(&pod)));
+/// The pods that did not go, each with what keeps it.
+async fn blocking(client: &Client, node: &str) -> String {
+    let look = async {
+        let budgets: Api<PodDisruptionBudget> = Api::all(client.clone());
+        let everything = ListParams::default();
+        let (pods, budgets) = tokio::join!(movable(client, node), budgets.list(&everything));
+        let budgets = budgets.map(|list| list.items).unwrap_or_default();
+        join_all(pods.unwrap_or_default().iter().map(|pod| keeps(client, pod, &budgets))).await
+    };
+    let reasons = tokio::time::timeout(GLANCE, look).await.unwrap_or_default();
+    if reasons.is_empty() { "what blocks cannot be told".to_owned() } else { reasons.join("; ") }
+}
+
+/// A pod with what keeps it on its Node.
+async fn keeps(client: &Client, pod: &Pod, budgets: &[PodDisruptionBudget]) -> String {
+    let name = full_name(pod);
+    if pod.metadata.deletion_timestamp.is_some() {
+        let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
+        let held = pod.metadata.finalizers.as_ref().filter(|held| !held.is_empty());
+        let held = held.map(|held| format!(", held by {}", held.join(", "))).unwrap_or_default();
+        return format!("{name} is being deleted with {grace} s of grace{held}");
     }
-    let message = format!("Node {node} is not empty after {patience:?}: {}", reasons.join("; "));
-    Refusal::new(Exit::Failed, message)
-        .hint("make room for the pods or change their PodDisruptionBudgets, then run the same command again; `kubectl uncordon` takes the Node back")
-        .into()
+    let covering: Vec<String> = budgets.iter().filter(|budget| covers(budget, pod)).map(described).collect();
+    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+    let post_options = kube::api::PostParams { dry_run: true, ..Default::default() };
+    match api.evict(&pod.name_any(), &EvictParams { post_options, ..Default::default() }).await {
+        Ok(_) => format!("{name} may be evicted now"),
+        Err(_) if !covering.is_empty() => format!("{name} is kept by {}", covering.join(" and ")),
+        Err(kube::Error::Api(status)) => format!("{name}: {}", status.message),
+        Err(error) => format!("{name}: {error}"),
+    }
+}
+
+/// Whether the budget is for this pod.
+pub(super) fn covers(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
+    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.clone());
+    let selector = selector.and_then(|selector| Selector::try_from(selector).ok());
+    budget.namespace() == pod.namespace() && selector.is_some_and(|selector| selector.matches(pod.labels()))
+}
+
+fn described(budget: &PodDisruptionBudget) -> String {
+    let (healthy, needed) =
+        budget.status.as_ref().map_or((0, 0), |status| (status.current_healthy, status.desired_healthy));
+    format!("PodDisruptionBudget {} ({healthy} healthy, {needed} needed)", budget.name_any())
 }
 
 fn full_name(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Waits for objects to become what they should be: by a watch, never by asking again and again.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -8,7 +10,8 @@ use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 
-use super::PATIENCE;
+use super::{PATIENCE, RETRY};
+use crate::desired::MANIFEST_MARK;
 
 /// Waits until a pod runs that no kubelet made from a file.
 pub(super) async fn wait_for_first_pod(pods: Api<Pod>) -> Result<()> {
@@ -27,6 +30,43 @@ pub(super) async fn wait_for_first_pod(pods: Api<Pod>) -> Result<()> {
     tokio::time::timeout(PATIENCE, wait).await.with_context(|| {
         format!("no pod runs after {PATIENCE:?}; `kubectl get pods -A` and `kubectl get events -A` say more")
     })?
+}
+
+/// Waits until the mirror of each pod has its mark and is ready; `pods` are asked of an API server that may be one of them.
+pub(super) async fn wait_for_static_pods(
+    pods: Api<Pod>,
+    machine: &str,
+    marks: &BTreeMap<String, String>,
+) -> Result<()> {
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={machine}"));
+    let mut stream = std::pin::pin!(watcher(pods, config).applied_objects());
+    let mut missing = marks.clone();
+    let wait = async {
+        while !missing.is_empty() {
+            match stream.try_next().await {
+                Ok(Some(pod)) => {
+                    let mark = pod.annotations().get(MANIFEST_MARK);
+                    if mark.is_some() && missing.get(&pod.name_any()) == mark && pod_is_ready(&pod) {
+                        missing.remove(&pod.name_any());
+                    }
+                }
+                Ok(None) => anyhow::bail!("the watch on the pods of {machine} ended"),
+                Err(error) => {
+                    tracing::debug!("the watch on the pods of {machine} is restarted: {error}");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+        Ok(())
+    };
+    let Ok(ended) = tokio::time::timeout(PATIENCE, wait).await else {
+        let names = missing.into_keys().collect::<Vec<_>>().join(", ");
+        anyhow::bail!(
+            "{names} of {machine} did not take up the new configuration within {PATIENCE:?}; the machines after it were \
+             not touched, and `provision logs CLUSTER {machine} kubelet` says more"
+        );
+    };
+    ended
 }
 
 pub(super) async fn wait_for_node(nodes: &Api<Node>, name: &str, wanted: fn(&Node) -> bool) -> Result<()> {
@@ -83,6 +123,11 @@ where
 pub(super) fn is_ordinary_and_runs(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     phase == Some("Running") && !pod.annotations().contains_key("kubernetes.io/config.mirror")
+}
+
+fn pod_is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 pub(super) fn is_ready(node: &Node) -> bool {

@@ -1,13 +1,13 @@
 //! The simulated API: it answers if its machine has all that an API server needs, and forgets everything with its disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 
 use super::{Content, Disk, State, World};
-use crate::desired::Addons;
-use crate::world::{ClusterApi, Drain, NodeMark, Report, SeenCluster};
+use crate::desired::{Addons, MANIFEST_MARK};
+use crate::world::{Burden, ClusterApi, Drain, NodeMark, Report, SeenCluster};
 
 /// What a control plane does not work without.
 const NEEDED: [&str; 6] = [
@@ -37,6 +37,20 @@ impl ClusterApi for World {
 
     async fn wait_server(&self, machine: &str) -> Result<()> {
         self.point(format!("{machine}: wait for the API server"), |state| {
+            serves(state, machine).map_err(|why| anyhow::anyhow!("the API server of {machine} does not answer: {why}"))
+        })
+        .await
+    }
+
+    async fn wait_static_pods(&self, machine: &str, marks: &BTreeMap<String, String>) -> Result<()> {
+        self.point(format!("{machine}: wait for the static pods"), |state| {
+            let disk = super::host::disk(state, machine)?;
+            for (pod, mark) in marks {
+                let path = format!("/etc/kubernetes/manifests/{}.yaml", pod.trim_end_matches(&format!("-{machine}")));
+                let (_, manifest) = disk.files.get(&path).with_context(|| format!("there is no {path}"))?;
+                let marked = String::from_utf8_lossy(manifest).contains(&format!("{MANIFEST_MARK}: {mark}\n"));
+                ensure!(marked && disk.kubelet.is_some(), "{pod} runs with another manifest");
+            }
             serves(state, machine).map_err(|why| anyhow::anyhow!("the API server of {machine} does not answer: {why}"))
         })
         .await
@@ -92,7 +106,20 @@ impl ClusterApi for World {
         self.record("verified", hash).await
     }
 
-    async fn drain(&self, node: &str, _: Drain, report: Report<'_>) -> Result<()> {
+    async fn burdens(&self) -> BTreeMap<String, Burden> {
+        let looked = self.point("look at what Nodes carry", |state| {
+            let stuck = state.stuck.clone();
+            let content = content(state)?;
+            let burden = |name: &String| Burden {
+                cordoned: content.cordoned.contains(name),
+                stuck: stuck.get(name).copied().unwrap_or_default(),
+            };
+            Ok(content.nodes.keys().map(|name| (name.clone(), burden(name))).collect())
+        });
+        looked.await.unwrap_or_default()
+    }
+
+    async fn drain(&self, node: &str, how: Drain, report: Report<'_>) -> Result<()> {
         self.change(format!("API: cordon {node}"), |state| {
             let content = content(state)?;
             if content.nodes.contains_key(node) {
@@ -102,7 +129,13 @@ impl ClusterApi for World {
         })
         .await?;
         report("1 pod to move".to_owned());
-        self.point(format!("API: evict the pods of {node}"), |state| content(state).map(drop)).await
+        self.point(format!("API: evict the pods of {node}"), |state| {
+            content(state)?;
+            let stuck = state.stuck.get(node).copied().unwrap_or_default();
+            ensure!(stuck == 0 || how.force, "Node {node} is not empty: {stuck} pods are kept by a budget");
+            Ok(())
+        })
+        .await
     }
 
     async fn delete_node(&self, name: &str) -> Result<()> {
@@ -111,6 +144,7 @@ impl ClusterApi for World {
                 !running_kubelets(state).any(|node| node == name),
                 "the kubelet of {name} would make its Node anew"
             );
+            state.stuck.remove(name);
             let content = content(state)?;
             content.nodes.remove(name);
             content.cordoned.remove(name);
@@ -127,6 +161,17 @@ impl World {
             Ok(())
         })
         .await
+    }
+
+    /// Somebody lets no new pods onto the Node.
+    pub(crate) fn cordon(&self, node: &str) {
+        let mut state = self.state();
+        content(&mut state).expect("the API answers").cordoned.insert(node.to_owned());
+    }
+
+    /// So many pods on the Node would not move.
+    pub(crate) fn let_stick(&self, node: &str, pods: usize) {
+        self.state().stuck.insert(node.to_owned(), pods);
     }
 
     /// The address of the API's Service.

@@ -225,6 +225,23 @@ impl World {
         voters.map(|(_, member)| member.name.clone()).collect()
     }
 
+    /// One of the voters leads from now on.
+    pub(crate) fn elect(&self, number: u64) {
+        if let Some(cluster) = &mut self.state().etcd {
+            let voters: Vec<u64> = cluster.voters().map(|(id, _)| *id).collect();
+            let chosen = usize::try_from(number).expect("a small number") % voters.len().max(1);
+            cluster.leader = voters.get(chosen).copied().unwrap_or_default();
+        }
+    }
+
+    /// Somebody lets no new pods onto one of the Nodes.
+    pub(crate) fn cordon_any(&self, number: u64) {
+        if let Some(cluster) = &mut self.state().etcd {
+            let name = cluster.content.nodes.keys().nth(usize::try_from(number).expect("a small number")).cloned();
+            cluster.content.cordoned.extend(name);
+        }
+    }
+
     /// The member of that name leads from now on.
     pub(crate) fn let_lead(&self, name: &str) {
         let mut state = self.state();

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use ssh::{File, Host, Output, Script, SshError, Uploaded};
+use ssh::{File, Host, Input, LocalFile, Output, Script, SshError, Uploaded};
 
 use super::{Disk, Kubelet, State, World};
 use crate::context::Ledger;
@@ -35,6 +35,7 @@ impl Hosts for SimulatedHosts {
         let known = self.ledger.host_key(name).with_context(|| format!("the SSH host key of {name} is not known"))?;
         self.world
             .point(format!("{name}: connect"), |state| {
+                ensure!(!state.mute.contains(name), "{name} does not answer on port 22");
                 let seen = disk(state, name)?.host_key.clone();
                 if seen != known {
                     return Err(SshError::HostKeyChanged { host: name.to_owned(), known, seen }.into());
@@ -62,7 +63,7 @@ impl SimulatedHost {
     }
 
     /// One line of a script; each is a point of its own.
-    async fn obey(&self, line: &str, stdin: &Bytes, output: &mut Output) -> Result<(), SshError> {
+    async fn obey(&self, line: &str, stdin: &Input, output: &mut Output) -> Result<(), SshError> {
         let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
         match words.as_slice() {
             ["mkdir", "-p", ..] => Ok(()),
@@ -73,7 +74,11 @@ impl SimulatedHost {
                 self.on_disk("link", |disk| disk.put(name, 0o777, target)).await
             }
             ["ctr", "-n", "k8s.io", "images", "import", "-", ..] => {
-                self.on_disk("import images", |disk| disk.import(stdin)).await
+                let archive = match stdin {
+                    Input::Bytes(bytes) => bytes.to_vec(),
+                    Input::File(path) => std::fs::read(path).unwrap_or_default(),
+                };
+                self.on_disk("import images", |disk| disk.import(&archive)).await
             }
             ["printf", "%s\\n", word, file] if file.starts_with('>') => {
                 let content = Bytes::from(format!("{word}\n"));
@@ -84,6 +89,13 @@ impl SimulatedHost {
             ["systemctl", "enable", "--quiet", service] => {
                 self.on_disk(&format!("enable {service}"), |disk| {
                     disk.enabled.insert((*service).to_owned());
+                    Ok(())
+                })
+                .await
+            }
+            ["systemctl", "start", service] => {
+                self.on_disk(&format!("wait for {service}"), |disk| {
+                    ensure!(disk.running.contains_key(*service), "{service} does not run");
                     Ok(())
                 })
                 .await
@@ -166,6 +178,14 @@ impl Host for SimulatedHost {
             Ok(Uploaded { written: differing.iter().map(|file| file.path.clone()).collect(), unchanged })
         })
     }
+
+    fn send<'a>(&'a self, file: &'a LocalFile) -> BoxFuture<'a, Result<bool, SshError>> {
+        Box::pin(async move {
+            // Its hash stands for what is in it: nobody looks inside.
+            let sent = File { path: file.path.clone(), mode: file.mode, content: file.sha256.clone().into() };
+            Ok(self.upload(&[sent]).await?.unchanged == 0)
+        })
+    }
 }
 
 impl Disk {
@@ -182,7 +202,7 @@ impl Disk {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "it stands where things can fail")]
-    fn import(&mut self, archive: &Bytes) -> Result<()> {
+    fn import(&mut self, archive: &[u8]) -> Result<()> {
         let text = String::from_utf8_lossy(archive);
         let names = text.split("\"io.containerd.image.name\":\"").skip(1);
         self.images.extend(names.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
@@ -260,6 +280,19 @@ impl Disk {
 }
 
 impl World {
+    /// Somebody stops a service of a machine.
+    pub(crate) fn stop_service(&self, machine: &str, service: &str) {
+        disk(&mut self.state(), machine).expect("the machine runs").running.remove(service);
+    }
+
+    /// Somebody gives a machine another configuration.
+    pub(crate) fn change_behind_our_back(&self, machine: &str) {
+        let mut state = self.state();
+        let disk = disk(&mut state, machine).expect("the machine runs");
+        let mark = ("/var/lib/provision/configured".to_owned(), (0o644, Bytes::from("another\n")));
+        disk.files.extend([mark]);
+    }
+
     /// Machines where something runs with other files than those that are there now.
     pub(crate) fn stale_services(&self) -> Vec<String> {
         let state = self.state();

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 use topology::Topology;
 
 use super::host::SimulatedHosts;
@@ -14,7 +15,7 @@ use crate::allocate::{self, Site};
 use crate::context::{Context, Ledger};
 use crate::desired::{Components, Desired};
 use crate::inventory::{Inventory, observe};
-use crate::lifecycle::{DOWN, UP, converge, power};
+use crate::lifecycle::{DOWN, UP, converge, converge_through, departures, mark, power};
 use crate::plan::Plan;
 use crate::progress::Silent;
 use crate::state::{Allocations, StateDir};
@@ -25,6 +26,9 @@ use crate::world::Drain;
 pub(crate) struct Lab {
     pub(crate) world: Arc<World>,
     pub(crate) state: StateDir,
+    subnet: ipnet::Ipv4Net,
+    /// How large the node programs are at least.
+    program: u64,
     dir: tempfile::TempDir,
     asked: (String, String),
     /// As it was when the last process began.
@@ -72,14 +76,27 @@ impl Ended {
 impl Lab {
     /// A cluster called `demo` with this `spec`, of which nothing exists yet.
     pub(crate) fn new(spec: &str) -> Self {
+        Self::within("10.80.0.0/24", spec)
+    }
+
+    /// The same in a network of this size.
+    pub(crate) fn within(subnet: &str, spec: &str) -> Self {
         // In memory, if there is such a place: thousands of runs sync their journals.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         std::fs::write(dir.path().join("etcd.tar"), b"etcd").unwrap();
         let world = World::new(&dir.path().join("etcd.tar"));
         let asked = (spec.to_owned(), "v0.1.0-one".to_owned());
-        let mut lab =
-            Self { world, state: StateDir::new(dir.path(), "demo"), dir, asked, desired: None, known: BTreeMap::new() };
+        let mut lab = Self {
+            world,
+            state: StateDir::new(dir.path(), "demo"),
+            subnet: subnet.parse().unwrap(),
+            program: 0,
+            dir,
+            asked,
+            desired: None,
+            known: BTreeMap::new(),
+        };
         let allocations = lab.allocations();
         lab.desired = Some(lab.work_out(&allocations));
         lab
@@ -99,7 +116,7 @@ impl Lab {
     }
 
     pub(crate) fn desired(&self) -> &Desired {
-        self.desired.as_ref().expect("no process is alive")
+        self.desired.as_ref().expect("a lab works it out when it is made")
     }
 
     /// One `provision apply` without its command line.
@@ -133,54 +150,56 @@ impl Lab {
     /// One look at everything.
     pub(crate) async fn look(&mut self) -> Inventory {
         self.world.begin(Faults::None, 0);
-        let context = self.context();
-        let seen = observe(&context).await;
-        self.desired = Some(context.desired);
-        seen.unwrap()
-    }
-
-    /// The process ends; the next one can begin.
-    pub(crate) fn give_back(&mut self, context: Context) {
-        self.desired = Some(context.desired);
+        observe(&self.context()).await.unwrap()
     }
 
     async fn live(&mut self, verb: Verb, faults: Faults, seed: u64) -> Ended {
         let (death, interrupt) = self.world.begin(faults, seed);
-        let context = self.context();
-        let work = async {
-            match verb {
-                Verb::Up => {
-                    context.state.set_stopped(false)?;
-                    converge(UP, &context, &interrupt).await
-                }
-                Verb::Stop => power::stop(&context, &interrupt).await,
-                Verb::Start => power::start(&context, &interrupt).await,
-                Verb::Down => {
-                    let plan = converge(DOWN, &context, &interrupt).await?;
-                    context.infrastructure.remove_network().await?;
-                    Ok(plan)
-                }
-            }
-        };
-        let ended = tokio::select! {
+        tokio::select! {
             biased;
             () = death.cancelled() => Ended::Killed,
-            result = work => Ended::Well(result),
-        };
-        self.desired = Some(context.desired);
-        ended
+            result = self.work(verb, &interrupt) => Ended::Well(result),
+        }
+    }
+
+    async fn work(&mut self, verb: Verb, interrupt: &CancellationToken) -> Result<Plan> {
+        let context = self.context();
+        match verb {
+            Verb::Up => {
+                let context = self.settled(context).await?;
+                let gate = |round: usize, _: &Plan| if round == 0 { keep(&context) } else { Ok(()) };
+                converge_through(UP, &context, interrupt, &gate).await
+            }
+            Verb::Stop => power::stop(&context, interrupt).await,
+            Verb::Start => power::start(&context, interrupt).await,
+            Verb::Down => {
+                let plan = converge(DOWN, &context, interrupt).await?;
+                context.infrastructure.remove_network().await?;
+                Ok(plan)
+            }
+        }
+    }
+
+    /// The same with those machines marked that go.
+    pub(crate) async fn settled(&mut self, context: Context) -> Result<Context> {
+        let departures = departures(&context).await?;
+        if departures.is_empty() {
+            return Ok(context);
+        }
+        let mut allocations = self.allocations();
+        mark(&mut allocations, departures);
+        Ok(self.context_of(allocations))
     }
 
     /// What a process knows when it begins: what is asked for, and what the state directory says.
     pub(crate) fn context(&mut self) -> Context {
-        self.desired = None;
         let allocations = self.allocations();
-        self.state.create().unwrap();
-        self.state.save_allocations(&allocations).unwrap();
-        for name in allocations.machines.keys() {
-            std::fs::create_dir_all(self.state.path("pki/machines").join(name)).unwrap();
-        }
+        self.context_of(allocations)
+    }
+
+    fn context_of(&mut self, allocations: Allocations) -> Context {
         let desired = self.work_out(&allocations);
+        self.desired = Some(Arc::clone(&desired));
         let ledger = Arc::new(Ledger::new(&self.state, allocations));
         Context {
             desired,
@@ -192,8 +211,9 @@ impl Lab {
             progress: Arc::new(Silent),
             timeline: Timeline::default(),
             etcd: Arc::clone(&self.world) as _,
-            drain: Drain { patience: Duration::from_secs(1), force: false },
+            drain: Drain::default(),
             ledger,
+            delivery: OnceCell::new(),
         }
     }
 
@@ -203,7 +223,7 @@ impl Lab {
         let site = Site {
             id: uuid::Uuid::from_u128(7),
             libvirt: "embedded".to_owned(),
-            subnet: "10.80.0.0/24".parse().unwrap(),
+            subnet: self.subnet,
             api_port: Some(16443),
             emulated: false,
         };
@@ -222,20 +242,41 @@ impl Lab {
 
     /// Keys come from a place that outlives the cluster, so that two of its lives can be held against each other.
     fn work_out(&mut self, allocations: &Allocations) -> Arc<Desired> {
-        let machines = allocations.machines.iter().map(|(name, it)| (name, it.address, it.leaving));
+        let machines = allocations.machines.iter().map(|(name, it)| (name, it.address, it.leaving, &it.chosen));
         let key = format!("{:?} {:?} {:?}", self.asked, allocations.virtual_address, machines.collect::<Vec<_>>());
         if let Some(known) = self.known.get(&key) {
             return Arc::clone(known);
         }
+        self.write_program();
         let (dir, tag) = (self.dir.path(), self.asked.1.clone());
         let escrow = StateDir::new(dir, "escrow");
-        std::fs::write(dir.join("hyperkube"), &tag).unwrap();
         let components = Components { hyperkube: dir.join("hyperkube"), tag };
         let desired = Desired::new(self.topology(), allocations.clone(), components, &escrow).unwrap();
         desired.vault.save(&escrow).unwrap();
         let desired = Arc::new(desired);
         self.known.insert(key, Arc::clone(&desired));
         desired
+    }
+
+    /// Node programs that are as large as the real ones.
+    pub(crate) fn bring_program(&mut self, bytes: u64) {
+        self.program = bytes;
+        self.write_program();
+    }
+
+    fn write_program(&self) {
+        let path = self.dir.path().join("hyperkube");
+        std::fs::write(&path, &self.asked.1).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(self.program.max(file.metadata().unwrap().len())).unwrap();
+    }
+
+    /// What a process knows that has just begun: everything is read and worked out anew.
+    pub(crate) fn context_from_disk(&mut self) -> Context {
+        self.known.clear();
+        let components = Components::read(&self.dir.path().join("hyperkube")).unwrap();
+        assert!(!components.tag.is_empty());
+        self.context()
     }
 
     /// Machines that have secrets on the disk.
@@ -245,4 +286,14 @@ impl Lab {
         names.sort();
         names
     }
+}
+
+/// What the command line keeps once everybody agrees.
+fn keep(context: &Context) -> Result<()> {
+    context.state.create()?;
+    context.ledger.save()?;
+    for name in context.desired.allocations.machines.keys() {
+        std::fs::create_dir_all(context.state.path("pki/machines").join(name))?;
+    }
+    context.state.set_stopped(false)
 }

@@ -176,6 +176,28 @@ impl World {
         state.machines.get_mut(name).expect("the machine is there").power_off();
     }
 
+    /// The machine goes on, and lets nobody in by SSH.
+    pub(crate) fn mute(&self, name: &str) {
+        self.state().mute.insert(name.to_owned());
+    }
+
+    /// Somebody puts another machine in the place of one of ours.
+    pub(crate) fn replace_disk(&self, name: &str) {
+        let mut state = self.state();
+        let disk = state.machines.get_mut(name).and_then(|machine| machine.disk.as_mut());
+        disk.expect("the machine has a disk").host_key = "ssh-ed25519 somebody-else".to_owned();
+    }
+
+    /// Bytes of all files on all disks; those that several hosts share are counted once.
+    pub(crate) fn weight(&self) -> usize {
+        let state = self.state();
+        let disks = state.machines.values().filter_map(|machine| machine.disk.as_ref());
+        let files = disks.flat_map(|disk| disk.files.values());
+        let parts: std::collections::BTreeMap<*const u8, usize> =
+            files.map(|(_, content)| (content.as_ptr(), content.len())).collect();
+        parts.values().sum()
+    }
+
     /// Names of the machines that run.
     pub(crate) fn running(&self) -> Vec<String> {
         let state = self.state();
