@@ -14,6 +14,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +29,9 @@ const IDLE_LIMIT: Duration = Duration::from_mins(2);
 
 /// How long requests in flight may go on after the stop; half of the grace period a static pod gets.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+
+/// Seconds until a silent client is probed, seconds between probes, and how many may stay unanswered.
+const CLIENT_SILENCE: (u32, u32, u32) = (15, 15, 3);
 
 /// Rest after the system has no more descriptors to give, so that the accept loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -119,6 +123,7 @@ impl Listener {
                 Ok((stream, remote)) => {
                     // Small answers must not wait for Nagle; failing to ask for that harms nobody.
                     let _ = stream.set_nodelay(true);
+                    let _ = notice_loss(&stream);
                     start(stream, remote, connections.watcher());
                 }
                 Err(error) => {
@@ -132,6 +137,14 @@ impl Listener {
             tracing::info!(address = %self.address, "ending with requests still in flight");
         }
     }
+}
+
+/// A client whose machine lost its power says nothing more: without probes its watches would stay for hours.
+fn notice_loss(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &CLIENT_SILENCE.0)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &CLIENT_SILENCE.1)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &CLIENT_SILENCE.2)
 }
 
 /// Binds and serves TLS until the token is cancelled, then drains.

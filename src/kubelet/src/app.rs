@@ -20,6 +20,7 @@ use crate::bootstrap;
 use crate::cgroup::Cgroups;
 use crate::cluster::{Cluster, Offline};
 use crate::config::Config;
+use crate::log_rotation;
 use crate::node::network::{self, RuntimeState};
 use crate::node::registration::Registration;
 use crate::node::{addresses, facts, status};
@@ -104,6 +105,7 @@ async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<(
     tokio::spawn(
         RuntimeEvents { runtime: runtime.clone(), pods: pods.clone(), changed: changed.clone() }.run(token.clone()),
     );
+    tokio::spawn(log_rotation::run(node.clone(), config.pods.log_limits.clone(), token.clone()));
     let gate = gate(&config, client.clone());
     let server = Arc::new(Server { pods: pods.clone(), node: node.clone(), gate, changed });
     listen::serve(&config, server, (client, ips.clone()), &token).await?;

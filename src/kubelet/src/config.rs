@@ -14,6 +14,7 @@ use component_base::logging::LoggingArgs;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::cgroup::Driver;
+use crate::log_rotation::LogLimits;
 use file::KubeletConfiguration;
 
 const ROOT: &str = "/var/lib/kubelet";
@@ -134,6 +135,8 @@ pub struct PodSettings {
     pub reserved: Vec<Reserved>,
     /// Folder of container logs.
     pub logs: PathBuf,
+    /// When logs are put aside.
+    pub log_limits: LogLimits,
     /// Below these amounts the node is under pressure.
     pub eviction_hard: BTreeMap<String, String>,
 }
@@ -272,6 +275,7 @@ fn pods(file: &KubeletConfiguration) -> anyhow::Result<PodSettings> {
         cgroup_driver: driver,
         reserved: [&file.system_reserved, &file.kube_reserved].into_iter().flatten().cloned().collect(),
         logs: path(&file.pod_logs_dir).unwrap_or_else(|| PathBuf::from("/var/log/pods")),
+        log_limits: LogLimits::of(file).map_err(anyhow::Error::msg)?,
         eviction_hard: file.eviction_hard.clone().unwrap_or_else(|| {
             default_eviction().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
         }),

@@ -19,6 +19,7 @@ pub mod cgroup;
 pub mod cluster;
 pub mod config;
 pub mod log_file;
+pub mod log_rotation;
 pub mod node;
 pub mod node_context;
 pub mod paths;

@@ -63,6 +63,9 @@ pub struct KubeletConfiguration {
     pub node_lease_duration_seconds: Option<u16>,
     pub node_status_report_frequency: Option<String>,
     pub pod_logs_dir: Option<String>,
+    pub container_log_max_size: Option<String>,
+    pub container_log_max_files: Option<i32>,
+    pub container_log_monitor_interval: Option<String>,
 }
 
 /// How requests are authenticated.

@@ -143,7 +143,13 @@ impl Source {
             let Some(events) = events.as_mut().filter(|_| !over) else { return Ok(()) };
             tokio::select! {
                 event = events.next() => match event {
-                    Some(event) => self.reopen(&mut file, &event?)?,
+                    Some(event) => if self.rotated(&event?) {
+                        // What was written before the old file was put aside is still in it.
+                        if !drain(&mut file, &mut renderer, sender).await? {
+                            return Ok(());
+                        }
+                        file = File::open(&self.path)?;
+                    },
                     None => return Ok(()),
                 },
                 () = of_pod(&mut self.changed, &self.uid) => {}
@@ -157,13 +163,9 @@ impl Source {
         status.is_ok_and(|status| status.state == cri::api::ContainerState::ContainerRunning as i32)
     }
 
-    /// After a rotation the name belongs to a new file.
-    fn reopen(&self, file: &mut File, event: &inotify::Event<std::ffi::OsString>) -> std::io::Result<()> {
-        let ours = event.name.as_deref() == self.path.file_name();
-        if ours && event.mask.contains(inotify::EventMask::CREATE) {
-            *file = File::open(&self.path)?;
-        }
-        Ok(())
+    /// Whether the name belongs to a new file now.
+    fn rotated(&self, event: &inotify::Event<std::ffi::OsString>) -> bool {
+        event.name.as_deref() == self.path.file_name() && event.mask.contains(inotify::EventMask::CREATE)
     }
 }
 

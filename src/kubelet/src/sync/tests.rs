@@ -290,3 +290,21 @@ async fn a_failed_liveness_probe_restarts_the_container() {
     assert_eq!(bench.told("Unhealthy"), 2);
     assert_eq!(bench.count("stop_container"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_log_is_put_aside_and_the_runtime_begins_a_new_one() {
+    let mut bench = bench(json!({"containers": [{"name": "c", "image": "img:1"}]}));
+    bench.until_phase("Running").await;
+    let log = bench.node.paths.container_log(&bench.desired.borrow().pod, "c", 0);
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    std::fs::write(&log, vec![b'x'; 100]).unwrap();
+    crate::log_rotation::pass(&bench.node, 101, 2).await.unwrap();
+    assert!(log.exists(), "not long enough");
+    crate::log_rotation::pass(&bench.node, 100, 2).await.unwrap();
+    assert!(!log.exists() && bench.runtime.calls().iter().any(|call| call.starts_with("reopen_container_log")));
+    // A runtime that cannot begin a new one keeps writing to the old.
+    std::fs::write(&log, vec![b'x'; 100]).unwrap();
+    bench.runtime.fail("reopen_container_log", "no");
+    crate::log_rotation::pass(&bench.node, 100, 2).await.unwrap();
+    assert!(log.exists());
+}
