@@ -15,10 +15,11 @@
 //! ```
 //!
 //! Other clients ignore the extension. Read [`servers`] for which server is asked first, `connector` for how a
-//! connection is made, `failover` for what an answer tells about its server.
+//! connection is made, `failover` for what an answer tells about its server, `liveness` for how one that hangs is left.
 
 mod connector;
 mod failover;
+mod liveness;
 pub mod servers;
 mod stream;
 
@@ -77,7 +78,7 @@ pub type Stack = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
 /// A client for the current context of a kubeconfig; nothing is sent yet.
 ///
 /// There is no read timeout, because watches and exec sessions are one long response; a server that is gone is
-/// noticed by TCP within seconds.
+/// noticed by TCP within seconds, one that hangs by its silence if there is another one to turn to.
 pub async fn connect(kubeconfig: &Path, user_agent: &str) -> Result<Client, ClientError> {
     Ok(Settings::read(kubeconfig).await?.builder(user_agent)?.build())
 }

@@ -1,8 +1,8 @@
 //! An API server in memory, for tests of what is a client of one.
 //!
 //! It lists, watches, creates, replaces, merge-patches and deletes JSON objects of any kind by path, with resource
-//! versions, conflicts, finalizers and uid preconditions. It knows no schema, no selectors but `metadata.name`, and no
-//! admission.
+//! versions, conflicts, finalizers and uid preconditions. It knows no schema, no selectors but `metadata.name`, no
+//! admission, and of discovery what it is told ([`FakeApi::serve`]).
 
 mod path;
 
@@ -32,9 +32,13 @@ struct Watcher {
 #[derive(Default)]
 struct State {
     objects: BTreeMap<(String, String, String), Value>,
+    documents: BTreeMap<String, Value>,
     watchers: Vec<Watcher>,
     requests: Vec<String>,
     failures: Vec<StatusCode>,
+    /// How many requests to come stay without an answer.
+    hangs: usize,
+    down: bool,
     revision: u64,
 }
 
@@ -64,6 +68,11 @@ impl FakeApi {
         self.lock().store(&target, object);
     }
 
+    /// Answers reads of exactly this path with a document, such as a list of resources.
+    pub fn serve(&self, path: &str, document: Value) {
+        self.lock().documents.insert(path.to_owned(), document);
+    }
+
     /// The object at a path.
     pub fn get(&self, path: &str) -> Option<Value> {
         self.lock().objects.get(&Target::parse(path, "").key()).cloned()
@@ -90,6 +99,18 @@ impl FakeApi {
         self.lock().failures.push(status);
     }
 
+    /// Fails every request and ends all watches, until it is up again.
+    pub fn set_down(&self, down: bool) {
+        let mut state = self.lock();
+        state.down = down;
+        state.watchers.clear();
+    }
+
+    /// Does not answer the next requests, as many as said.
+    pub fn hang_next(&self, requests: usize) {
+        self.lock().hangs = requests;
+    }
+
     /// All requests so far, as `METHOD path`.
     pub fn requests(&self) -> Vec<String> {
         self.lock().requests.clone()
@@ -99,17 +120,32 @@ impl FakeApi {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a request that has come stays without an answer.
+    fn hangs(&self) -> bool {
+        let mut state = self.lock();
+        let left = state.hangs.checked_sub(1);
+        state.hangs = left.unwrap_or(0);
+        left.is_some()
+    }
+
     async fn handle(&self, request: Request<Body>) -> Answer {
         let (head, body) = request.into_parts();
         let sent = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let sent: Value = serde_json::from_slice(&sent).unwrap_or(Value::Null);
         let target = Target::parse(head.uri.path(), head.uri.query().unwrap_or_default());
+        self.lock().requests.push(format!("{} {}", head.method, head.uri.path()));
+        if self.hangs() {
+            return std::future::pending().await;
+        }
         let mut state = self.lock();
-        state.requests.push(format!("{} {}", head.method, head.uri.path()));
-        if let Some(status) = state.failures.pop() {
+        let failed = if state.down { Some(StatusCode::INTERNAL_SERVER_ERROR) } else { state.failures.pop() };
+        if let Some(status) = failed {
             return failure(status, "asked to fail");
         }
         match head.method {
+            Method::GET if state.documents.contains_key(head.uri.path()) => {
+                answer(StatusCode::OK, &state.documents[head.uri.path()])
+            }
             Method::GET if target.watch => state.watch(target),
             Method::GET if target.collection => state.list(&target),
             Method::GET => {
@@ -118,6 +154,7 @@ impl FakeApi {
             Method::POST => state.create(target, sent),
             Method::PUT => state.replace(&target, sent),
             Method::PATCH => state.patch(&target, &sent),
+            Method::DELETE if target.collection => state.delete_collection(&target),
             Method::DELETE => state.delete(&target, &sent),
             _ => failure(StatusCode::METHOD_NOT_ALLOWED, "no such verb"),
         }
@@ -224,6 +261,14 @@ impl State {
         }
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         self.finish(target, object)
+    }
+
+    fn delete_collection(&mut self, target: &Target) -> Answer {
+        let held: Vec<_> = self.objects.keys().filter(|key| target.holds(key)).cloned().collect();
+        for (resource, namespace, name) in held {
+            self.delete(&Target { resource, namespace, name, ..Target::default() }, &Value::Null);
+        }
+        answer(StatusCode::OK, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
     }
 
     fn store(&mut self, target: &Target, mut object: Value) -> Value {

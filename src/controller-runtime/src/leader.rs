@@ -162,30 +162,31 @@ impl LeaderElector {
     /// Returns when the lease is lost.
     async fn renew(&self, observed: &mut Observed) {
         let mut renewed = Instant::now();
+        let mut wait = self.times.retry_period;
         loop {
-            tokio::time::sleep(self.times.retry_period).await;
+            tokio::time::sleep(wait).await;
             // Others count from when the lease was written, which is later than this.
             let begin = Instant::now();
             let left = self.times.renew_deadline.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(left, self.try_lease(observed)).await {
-                Ok(true) => renewed = begin,
-                Ok(false) if renewed.elapsed() < self.times.renew_deadline => {}
+                Ok(true) => (renewed, wait) = (begin, self.times.retry_period),
+                // What failed may have cost half of the time there is: soon again, another server may answer.
+                Ok(false) if renewed.elapsed() < self.times.renew_deadline => wait = self.times.retry_period / 4,
                 Ok(false) | Err(_) => return,
             }
         }
     }
 
-    /// One try to get or keep the lease.
+    /// One try to get or keep the lease; a server that does not answer leaves time for a second try.
     async fn try_lease(&self, observed: &mut Observed) -> bool {
-        match self.try_lease_once(observed).await {
-            Ok(held) => held,
-            Err(error) => {
-                tracing::debug!(lease = self.name, %error, "the lease cannot be written");
-                // What was ours is not current any more, or the next try would conflict again.
-                observed.lease.take_if(|lease| self.holds(lease));
-                false
-            }
+        match tokio::time::timeout(self.times.renew_deadline / 2, self.try_lease_once(observed)).await {
+            Ok(Ok(held)) => return held,
+            Ok(Err(error)) => tracing::debug!(lease = self.name, %error, "the lease cannot be written"),
+            Err(_) => tracing::debug!(lease = self.name, "no answer about the lease"),
         }
+        // What was ours is not current any more, or the next try would conflict again.
+        observed.lease.take_if(|lease| self.holds(lease));
+        false
     }
 
     async fn try_lease_once(&self, observed: &mut Observed) -> Result<bool, kube::Error> {

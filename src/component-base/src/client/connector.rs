@@ -1,12 +1,13 @@
 //! A connection to the first API server that answers.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -19,11 +20,13 @@ use kube::client::ConfigExt;
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
+use super::liveness::Tie;
 use super::servers::Servers;
 use super::stream::{Origin, Stream, Transport};
 
@@ -35,6 +38,8 @@ const CONNECT_ONLY: Duration = Duration::from_secs(10);
 const STAGGER: Duration = Duration::from_millis(300);
 /// How long a server that accepted may take for the TLS handshake; a process that hangs accepts and says nothing.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// After this long without the end of a handshake the next server is asked as well.
+const HANDSHAKE_LEAD: Duration = Duration::from_secs(2);
 /// Probes of a silent connection: after the first second, one each second, and three without an answer are its end.
 const PROBES: u32 = 3;
 /// How long sent data may stay without acknowledgement.
@@ -97,45 +102,77 @@ impl Connector {
             Err(error) if left.is_empty() => return Err(error),
             Err(error) => tracing::debug!(%error, "only the listed API servers are asked"),
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         left.retain(|address| seen.insert(*address));
-        let tried = left.clone();
+        let run = Run {
+            name: is_tls.then_some(host),
+            patience,
+            tried: left.clone(),
+            left: Mutex::new(left),
+            shaking: Mutex::default(),
+        };
+        let (address, transport) = self.first(&run).await?;
+        self.servers.reached(address);
+        let tie = self.servers.has_alternatives().then(|| self.tie(address, host, is_tls));
+        Ok(TokioIo::new(Stream { transport, origin: Origin(address), tie }))
+    }
+
+    /// The first server to be ready for requests; one that accepts has a lead over the next while it shakes hands.
+    async fn first(&self, run: &Run<'_>) -> Result<(SocketAddr, Transport), ConnectError> {
+        let mut attempts = FuturesUnordered::new();
+        attempts.push(self.attempt(run));
         loop {
-            let (address, socket) = match self.race(&mut left, patience).await {
-                Ok(first) => first,
-                Err(source) => return Err(ConnectError::Nobody { tried, source }),
-            };
-            let transport = if is_tls { self.tls.handshake(host, socket).await } else { Ok(Transport::Plain(socket)) };
-            match transport {
-                Ok(transport) => {
-                    self.servers.reached(address);
-                    return Ok(TokioIo::new(Stream { transport, origin: Origin(address) }));
-                }
-                Err(Handshake::Setup(error)) => return Err(error),
-                Err(Handshake::Failed(error)) => {
-                    self.servers.failed(address);
-                    if left.is_empty() {
-                        return Err(ConnectError::Nobody { tried, source: error });
+            tokio::select! {
+                biased;
+                Some(outcome) = attempts.next() => match outcome {
+                    Ok((address, transport)) => {
+                        // Whoever accepted earlier and is not ready yet hangs, or has no time.
+                        run.shaking().iter().for_each(|slow| self.servers.failed(*slow));
+                        return Ok((address, transport));
                     }
-                    tracing::debug!(server = %address, %error, "the handshake failed, asking the next server");
-                }
+                    Err(Handshake::Setup(error)) => return Err(error),
+                    Err(Handshake::Failed(error)) => {
+                        tracing::debug!(%error, "no connection, asking the next server");
+                        if !run.left().is_empty() {
+                            attempts.push(self.attempt(run));
+                        } else if attempts.is_empty() {
+                            return Err(ConnectError::Nobody { tried: run.tried.clone(), source: error });
+                        }
+                    }
+                },
+                () = tokio::time::sleep(HANDSHAKE_LEAD), if !run.left().is_empty() => attempts.push(self.attempt(run)),
             }
         }
     }
 
-    /// The first of `left` to accept; each has a short lead over the next.
+    async fn attempt(&self, run: &Run<'_>) -> Result<(SocketAddr, Transport), Handshake> {
+        let (address, socket) = self.race(run).await.map_err(Handshake::Failed)?;
+        let Some(name) = run.name else { return Ok((address, Transport::Plain(socket))) };
+        run.shaking().push(address);
+        let shaken = self.tls.handshake(name, socket).await;
+        run.shaking().retain(|other| *other != address);
+        match shaken {
+            Ok(transport) => Ok((address, transport)),
+            Err(error) => {
+                self.servers.failed(address);
+                Err(error)
+            }
+        }
+    }
+
+    /// The first of those left to accept; each has a short lead over the next.
     ///
-    /// Those that were asked are taken out of `left`, and those that were slower than a later one count as failed:
-    /// nobody shall wait for them again and again.
-    async fn race(&self, left: &mut Vec<SocketAddr>, patience: Duration) -> Result<(SocketAddr, TcpStream), io::Error> {
+    /// Those that were asked are taken out, and those that were slower than a later one count as failed: nobody shall
+    /// wait for them again and again.
+    async fn race(&self, run: &Run<'_>) -> Result<(SocketAddr, TcpStream), io::Error> {
         let mut running = FuturesUnordered::new();
         let mut asked = Vec::new();
         let mut last = io::Error::from(io::ErrorKind::NotConnected);
         loop {
-            if !left.is_empty() {
-                let address = left.remove(0);
+            let next = run.next();
+            if let Some(address) = next {
                 asked.push(address);
-                running.push(async move { (address, open(address, patience).await) });
+                running.push(async move { (address, open(address, run.patience).await) });
             }
             tokio::select! {
                 biased;
@@ -150,10 +187,71 @@ impl Connector {
                         last = error;
                     }
                 },
-                () = tokio::time::sleep(STAGGER), if !left.is_empty() => {}
+                () = tokio::time::sleep(STAGGER), if !run.left().is_empty() => {}
                 else => return Err(last),
             }
         }
+    }
+
+    /// Ties a connection to what is known of its server; the first one brings a guard with it.
+    fn tie(&self, address: SocketAddr, host: &str, is_tls: bool) -> Tie {
+        let (peer, new) = self.servers.peers.enter(address);
+        if let Some(signs) = new {
+            let (connector, host) = (self.clone(), host.to_owned());
+            tokio::spawn(async move {
+                let probe = || connector.shows_life(address, &host, is_tls);
+                if signs.guard(connector.servers.patience, probe).await {
+                    tracing::warn!(server = %address, "the API server hangs, its connections are given up");
+                    connector.servers.hangs(address);
+                    signs.give_up();
+                }
+            });
+        }
+        Tie::new(peer)
+    }
+
+    /// Whether a server says anything at all on a new connection.
+    async fn shows_life(&self, address: SocketAddr, host: &str, is_tls: bool) -> bool {
+        let ask = async {
+            let socket = open(address, self.servers.patience.probe).await?;
+            let transport = if is_tls {
+                self.tls.handshake(host, socket).await.map_err(|_| io::ErrorKind::ConnectionRefused)?
+            } else {
+                Transport::Plain(socket)
+            };
+            let mut stream = Stream { transport, origin: Origin(address), tie: None };
+            let request = format!("GET /livez/ping HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            stream.flush().await?;
+            stream.read(&mut [0]).await
+        };
+        ask.await.is_ok_and(|read: usize| read > 0)
+    }
+}
+
+/// The making of one connection.
+struct Run<'a> {
+    /// The name to expect in the certificate; none without TLS.
+    name: Option<&'a str>,
+    patience: Duration,
+    tried: Vec<SocketAddr>,
+    left: Mutex<Vec<SocketAddr>>,
+    /// Those that accepted and have not ended the handshake.
+    shaking: Mutex<Vec<SocketAddr>>,
+}
+
+impl Run<'_> {
+    fn left(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shaking(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.shaking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<SocketAddr> {
+        let mut left = self.left();
+        (!left.is_empty()).then(|| left.remove(0))
     }
 }
 

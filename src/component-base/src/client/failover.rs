@@ -1,16 +1,19 @@
-//! What an answer tells about its server.
+//! What an answer, or its absence, tells about its server.
 //!
 //! A server that is up but has lost its etcd answers 503 or 504. Its connection is not used again and other servers are
-//! asked first for a while; the retry above this layer then reaches one that works.
+//! asked first for a while; the retry above this layer then reaches one that works. A server that owes an answer is
+//! doubted (see `liveness`), and given up only if it shows no life at all.
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
 use kube::client::Body;
 use tower::Service;
@@ -46,7 +49,11 @@ impl Service<Request<Body>> for Failover {
         let servers = Arc::clone(&self.servers);
         let answer = self.wire.call(request);
         Box::pin(async move {
-            let response = answer.await?;
+            let response = tokio::select! {
+                biased;
+                response = answer => response?,
+                never = doubt(&servers, &connection) => match never {},
+            };
             let ailing = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT].contains(&response.status());
             if ailing
                 && servers.has_alternatives()
@@ -60,4 +67,22 @@ impl Service<Request<Body>> for Failover {
             Ok(response)
         })
     }
+}
+
+/// Tells of a server that owes an answer: soon for the first time, then less and less often.
+async fn doubt(servers: &Servers, connection: &CaptureConnection) -> Infallible {
+    let mut wait = servers.patience.answer;
+    loop {
+        tokio::time::sleep(wait).await;
+        if let Some(address) = connection.connection_metadata().as_ref().and_then(origin) {
+            servers.peers.owes(address);
+            wait *= 2;
+        }
+    }
+}
+
+fn origin(connected: &Connected) -> Option<SocketAddr> {
+    let mut extensions = http::Extensions::new();
+    connected.get_extras(&mut extensions);
+    extensions.get().map(|Origin(address)| *address)
 }

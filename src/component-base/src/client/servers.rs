@@ -14,11 +14,15 @@ use std::time::{Duration, Instant, SystemTime};
 use kube::config::{Cluster, Kubeconfig};
 use serde::Deserialize;
 
+use super::liveness::{Patience, Peers};
+
 /// The name of the extension of a kubeconfig's cluster that lists the servers.
 pub const EXTENSION: &str = "provision.dev/api-servers";
 
 /// How long a server that failed is asked last.
 const PENALTY: Duration = Duration::from_secs(5);
+/// The same for one that hangs: every connection to it would cost the time of a handshake that does not come.
+const HANG_PENALTY: Duration = Duration::from_secs(30);
 
 /// What the extension holds.
 #[derive(Deserialize)]
@@ -30,22 +34,29 @@ struct Extension {
 pub(super) struct Servers {
     kubeconfig: Option<PathBuf>,
     state: Mutex<State>,
+    pub(super) peers: Peers,
+    pub(super) patience: Patience,
 }
 
 #[derive(Default)]
 struct State {
     stamp: Option<(SystemTime, u64)>,
     ordered: Vec<SocketAddr>,
+    /// Until when servers are asked last.
     failed: HashMap<SocketAddr, Instant>,
 }
 
 impl Servers {
     pub(super) fn none() -> Self {
-        Self { kubeconfig: None, state: Mutex::default() }
+        Self::from(None)
     }
 
     pub(super) fn of_kubeconfig(path: &Path) -> Self {
-        Self { kubeconfig: Some(path.to_owned()), state: Mutex::default() }
+        Self::from(Some(path.to_owned()))
+    }
+
+    fn from(kubeconfig: Option<PathBuf>) -> Self {
+        Self { kubeconfig, state: Mutex::default(), peers: Peers::default(), patience: Patience::default() }
     }
 
     /// The servers in the order to ask them.
@@ -54,7 +65,8 @@ impl Servers {
         if let Some(path) = &self.kubeconfig {
             state.refresh(path);
         }
-        state.failed.retain(|_, since| since.elapsed() < PENALTY);
+        let now = Instant::now();
+        state.failed.retain(|_, until| *until > now);
         let mut candidates = state.ordered.clone();
         candidates.sort_by_key(|address| state.failed.contains_key(address));
         candidates
@@ -67,8 +79,20 @@ impl Servers {
 
     /// Notes that a server cannot be reached or cannot answer.
     pub(super) fn failed(&self, address: SocketAddr) {
+        self.punish(address, PENALTY);
+    }
+
+    /// Notes that a server accepts connections and says nothing.
+    pub(super) fn hangs(&self, address: SocketAddr) {
+        self.punish(address, HANG_PENALTY);
+    }
+
+    fn punish(&self, address: SocketAddr, penalty: Duration) {
         let mut state = self.lock();
-        if state.failed.insert(address, Instant::now()).is_none() && state.ordered.len() > 1 {
+        let until = Instant::now() + penalty;
+        let before = state.failed.get(&address).copied();
+        state.failed.insert(address, before.map_or(until, |before| before.max(until)));
+        if before.is_none() && state.ordered.len() > 1 {
             tracing::info!(server = %address, "the API server does not answer, others are asked first");
         }
     }

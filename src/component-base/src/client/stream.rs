@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::liveness::Tie;
+
 /// The server an answer came from, as an extension of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Origin(pub(super) SocketAddr);
@@ -17,6 +19,8 @@ pub(super) struct Origin(pub(super) SocketAddr);
 pub(super) struct Stream {
     pub(super) transport: Transport,
     pub(super) origin: Origin,
+    /// None if there is no other server.
+    pub(super) tie: Option<Tie>,
 }
 
 pub(super) enum Transport {
@@ -32,10 +36,20 @@ impl Connection for Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().transport {
+        let stream = self.get_mut();
+        let before = buf.filled().len();
+        let polled = match &mut stream.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        };
+        let Some(tie) = &mut stream.tie else { return polled };
+        if polled.is_pending() {
+            return tie.poll_lost(cx).map(Err);
         }
+        if buf.filled().len() > before {
+            tie.hear();
+        }
+        polled
     }
 }
 

@@ -13,6 +13,8 @@ use hyper::service::service_fn;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod hanging;
+
 use super::*;
 use crate::serving::Listener;
 use crate::tls::{TlsFiles, server_config};

@@ -91,6 +91,30 @@ async fn one_failed_renewal_is_forgiven() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_never_answered_leaves_time_for_another() {
+    let api = FakeApi::new();
+    let token = CancellationToken::new();
+    let task = tokio::spawn(lead(candidate(&api, "one"), token.clone()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..5 {
+        api.hang_next(1);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    assert_eq!(holder_of(&api), "one");
+    token.cancel();
+    assert_eq!(task.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_goes_on_when_its_first_request_is_never_answered() {
+    let api = FakeApi::new();
+    api.hang_next(1);
+    let _task = tokio::spawn(lead(candidate(&api, "one"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(holder_of(&api), "one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_candidate_that_waits_watches_instead_of_asking() {
     let api = FakeApi::new();
     let _one = tokio::spawn(lead(candidate(&api, "one"), CancellationToken::new()));
@@ -118,11 +142,10 @@ async fn two_of_many_candidates_never_act_at_once_whatever_fails() {
             tokio::spawn(act(elector, acting, turns));
         }
         tokio::time::sleep(Duration::from_secs(20)).await;
-        // A server that fails for as long as a leader can hold out ends its turn.
-        for _ in 0..40 {
-            api.fail_next(StatusCode::INTERNAL_SERVER_ERROR);
-        }
-        api.end_watches();
+        // A server that fails for longer than a leader can hold out ends its turn.
+        api.set_down(true);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        api.set_down(false);
         tokio::time::sleep(Duration::from_secs(40)).await;
     }
     assert!(turns.load(Ordering::SeqCst) >= 3, "leaders changed");
