@@ -12,6 +12,7 @@ mod fill;
 mod groups;
 mod pod_spec;
 mod print;
+pub mod quota;
 pub mod resource;
 mod schema;
 mod status;

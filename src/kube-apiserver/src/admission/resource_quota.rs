@@ -5,11 +5,10 @@
 
 mod configuration;
 mod request;
-mod scope;
-mod usage;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use api::quota::{Amounts, Meter};
 use apimachinery::{Object, Status};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,7 +19,6 @@ use crate::registry::Store;
 use crate::verbs::store::Cursor;
 pub(super) use configuration::{Configuration, File};
 use request::Request;
-use usage::{Amounts, Meter};
 
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "ResourceQuota",
@@ -29,11 +27,22 @@ pub(super) const PLUGIN: Plugin = Plugin {
         attributes.operation != Operation::Delete
             && attributes.resource.descriptor.is_namespaced()
             && Meter::of(attributes.resource.descriptor)
-                .is_some_and(|meter| meter.handles(attributes.operation, &attributes.info.subresource))
+                .is_some_and(|meter| costs(&meter, attributes.operation, &attributes.info.subresource))
     },
     mutate: None,
     validate: Some(validate),
 };
+
+/// Whether a write can change what is used.
+fn costs(meter: &Meter, operation: Operation, subresource: &str) -> bool {
+    match (operation, subresource) {
+        (Operation::Create, "") => true,
+        (Operation::Update, "") => meter.is_service() || meter.is_volume_claim() || meter.is_claim_of_devices(),
+        (Operation::Update, "resize") => meter.is_pod(),
+        (Operation::Update, "status") => meter.is_volume_claim(),
+        _ => false,
+    }
+}
 
 /// What was charged for a write that has not happened yet.
 #[derive(Default)]

@@ -1,10 +1,10 @@
 //! The settings of `ResourceQuota`: what may only be used where a quota covers it.
 
+use api::quota;
 use apimachinery::{Object, Value};
 use serde::Deserialize;
 
 use super::request::Request;
-use super::scope;
 
 /// The checked settings.
 #[derive(Clone, Debug, Default)]
@@ -97,8 +97,8 @@ impl Configuration {
         if !bare.is_empty() {
             return Err(format!("insufficient quota to consume: {}", bare.join(",")));
         }
-        let held = |condition: &Value| scope::holds(request.meter, condition, request.new);
-        let granted: Vec<Value> = quotas.iter().flat_map(scope::conditions).filter(held).collect();
+        let held = |condition: &Value| quota::holds(request.meter, condition, request.new);
+        let granted: Vec<Value> = quotas.iter().flat_map(quota::conditions).filter(held).collect();
         let scopes = limited.iter().flat_map(|one| &one.match_scopes).map(Condition::tree).filter(held);
         let is_granted = |scope: &Value| granted.iter().any(|one| one.str("scopeName") == scope.str("scopeName"));
         let open: Vec<String> = scopes.filter(|scope| !is_granted(scope)).map(|scope| shown(&scope)).collect();
@@ -119,8 +119,8 @@ fn shown(scope: &Value) -> String {
 mod tests {
     use apimachinery::value;
 
-    use super::super::usage::Meter;
     use super::*;
+    use api::quota::Meter;
 
     #[test]
     fn some_pods_need_a_quota_that_covers_them() {

@@ -1,10 +1,8 @@
 //! What one write costs one quota, and whether that is still within it. Pure.
 
+use api::quota::{self, Amounts, Meter, amounts};
 use apimachinery::quantity::Quantity;
 use apimachinery::{Object, Value};
-
-use super::scope;
-use super::usage::{Amounts, Meter, amounts};
 
 /// A write as quotas look at it.
 pub(super) struct Request<'a> {
@@ -19,7 +17,7 @@ impl Request<'_> {
     /// Whether a quota is about an object of this kind.
     pub(super) fn matches(&self, quota: &Object, object: &Object) -> bool {
         let limits_it = quota.map_at(&["status", "hard"]).keys().any(|name| self.meter.measures(name));
-        limits_it && scope::conditions(quota).iter().all(|condition| scope::holds(self.meter, condition, object))
+        limits_it && quota::conditions(quota).iter().all(|condition| quota::holds(self.meter, condition, object))
     }
 
     /// The quota after the write and what it was charged; `None` if the write costs it nothing.

@@ -7,7 +7,7 @@ fn object(tree: Value) -> Object {
 }
 
 fn meter(group: &str, plural: &str) -> Meter {
-    Meter::of(api::resources().iter().find(|row| row.group == group && row.plural == plural).unwrap()).unwrap()
+    Meter::of(crate::resources().iter().find(|row| row.group == group && row.plural == plural).unwrap()).unwrap()
 }
 
 fn used(group: &str, plural: &str, tree: Value) -> String {
@@ -19,7 +19,7 @@ fn used(group: &str, plural: &str, tree: Value) -> String {
 fn every_kind_counts() {
     assert_eq!(used("apps", "deployments", value!({})), "count/deployments.apps=1");
     assert_eq!(used("", "secrets", value!({})), "count/secrets=1 secrets=1");
-    assert!(Meter::of(api::resources().iter().find(|row| row.plural == "events").unwrap()).is_none());
+    assert!(Meter::of(crate::resources().iter().find(|row| row.plural == "events").unwrap()).is_none());
 }
 
 #[test]

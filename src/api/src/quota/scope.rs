@@ -3,17 +3,17 @@
 use apimachinery::selector::{LabelSelector, Operator, Requirement};
 use apimachinery::{Object, Value};
 
-use super::usage::Meter;
+use super::Meter;
 
 /// The conditions of a quota: its scopes and the terms of its scope selector, in one form.
-pub(super) fn conditions(quota: &Object) -> Vec<Value> {
+pub fn conditions(quota: &Object) -> Vec<Value> {
     let scopes = quota.list_at(&["spec", "scopes"]).iter();
     let plain = scopes.map(|scope| apimachinery::value!({"scopeName": (scope.clone()), "operator": "Exists"}));
     plain.chain(quota.list_at(&["spec", "scopeSelector", "matchExpressions"]).iter().cloned()).collect()
 }
 
 /// Whether an object is in a scope. Kinds that have no scopes are in none.
-pub(super) fn holds(meter: &Meter, condition: &Value, object: &Object) -> bool {
+pub fn holds(meter: &Meter, condition: &Value, object: &Object) -> bool {
     let scope = condition.str("scopeName");
     if meter.is_volume_claim() {
         return scope == "VolumeAttributesClass" && has_class(condition, volume_classes(object));
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn check(condition: &Value, pod: Value, expected: bool) {
-        let row = api::resources().iter().find(|row| row.plural == "pods").unwrap();
+        let row = crate::resources().iter().find(|row| row.plural == "pods").unwrap();
         let pod = Object::try_from(pod).unwrap();
         assert_eq!(holds(&Meter::of(row).unwrap(), condition, &pod), expected, "{condition} {pod:?}");
     }

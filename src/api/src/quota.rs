@@ -1,21 +1,22 @@
-//! What an object uses of what quotas limit, by kind.
+//! What an object uses of what quotas limit, by kind; whoever charges quotas and whoever counts anew must agree on it.
 
 mod pod;
+mod scope;
 
 use std::collections::BTreeMap;
 
-use api::ResourceDescriptor;
 use apimachinery::quantity::{Format, Quantity};
 use apimachinery::value::Map;
 use apimachinery::{Object, Value};
 
-use super::super::Operation;
+use crate::ResourceDescriptor;
+pub use scope::{conditions, holds};
 
 /// Amounts by the names quotas use.
-pub(crate) type Amounts = BTreeMap<String, Quantity>;
+pub type Amounts = BTreeMap<String, Quantity>;
 
 /// The amounts of a map of quantities; what is none counts as nothing.
-pub(super) fn amounts(map: &Map) -> Amounts {
+pub fn amounts(map: &Map) -> Amounts {
     map.iter().map(|(name, value)| (name.as_str().to_owned(), quantity(value))).collect()
 }
 
@@ -34,7 +35,7 @@ fn count(number: usize) -> Quantity {
 }
 
 /// Measures the objects of one kind.
-pub(crate) struct Meter {
+pub struct Meter {
     group: &'static str,
     plural: &'static str,
     /// `count/pods`, `count/deployments.apps`.
@@ -48,7 +49,7 @@ const NAMED: &[&str] = &["configmaps", "replicationcontrollers", "resourcequotas
 
 impl Meter {
     /// The meter for a kind; `None` for kinds that are not counted.
-    pub(crate) fn of(descriptor: &ResourceDescriptor) -> Option<Self> {
+    pub fn of(descriptor: &ResourceDescriptor) -> Option<Self> {
         let (group, plural) = (descriptor.group, descriptor.plural);
         if !descriptor.is_stored() || IGNORED.contains(&(group, plural)) {
             return None;
@@ -61,30 +62,18 @@ impl Meter {
         self.group.is_empty() && self.plural == plural
     }
 
-    fn is_claim_of_devices(&self) -> bool {
+    /// True for the kind that claims devices.
+    pub fn is_claim_of_devices(&self) -> bool {
         (self.group, self.plural) == ("resource.k8s.io", "resourceclaims")
     }
 
     /// The kind as quotas name it: `pods`, `deployments.apps`.
-    pub(super) fn resource(&self) -> &str {
+    pub fn resource(&self) -> &str {
         self.counted_as.trim_start_matches("count/")
     }
 
-    /// Whether a write can change what is used.
-    pub(crate) fn handles(&self, operation: Operation, subresource: &str) -> bool {
-        match (operation, subresource) {
-            (Operation::Create, "") => true,
-            (Operation::Update, "") => {
-                self.is("services") || self.is("persistentvolumeclaims") || self.is_claim_of_devices()
-            }
-            (Operation::Update, "resize") => self.is("pods"),
-            (Operation::Update, "status") => self.is("persistentvolumeclaims"),
-            _ => false,
-        }
-    }
-
     /// Whether a name in a quota is about this kind.
-    pub(super) fn measures(&self, name: &str) -> bool {
+    pub fn measures(&self, name: &str) -> bool {
         if name == self.counted_as {
             return true;
         }
@@ -105,7 +94,7 @@ impl Meter {
     }
 
     /// What an object uses.
-    pub(super) fn usage(&self, object: &Object) -> Amounts {
+    pub fn usage(&self, object: &Object) -> Amounts {
         let mut used = Amounts::from([(self.counted_as.clone(), one())]);
         if self.is("pods") {
             pod::add_usage(&mut used, object);
@@ -122,18 +111,23 @@ impl Meter {
     }
 
     /// What of these names the object must say and does not, as a complaint.
-    pub(super) fn missing(&self, names: &[String], object: &Object) -> Option<String> {
+    pub fn missing(&self, names: &[String], object: &Object) -> Option<String> {
         if self.is("pods") { pod::missing(names, object) } else { None }
     }
 
     /// True for the kind whose objects have scopes of running.
-    pub(super) fn is_pod(&self) -> bool {
+    pub fn is_pod(&self) -> bool {
         self.is("pods")
     }
 
     /// True for the kind that names a class of volume attributes.
-    pub(super) fn is_volume_claim(&self) -> bool {
+    pub fn is_volume_claim(&self) -> bool {
         self.is("persistentvolumeclaims")
+    }
+
+    /// True for the kind that uses ports and balancers.
+    pub fn is_service(&self) -> bool {
+        self.is("services")
     }
 }
 
