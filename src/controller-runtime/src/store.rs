@@ -147,6 +147,11 @@ impl<K: Resource + Send + Sync + 'static> Store<K> {
         self.read(|state| state.objects.values().cloned().collect())
     }
 
+    /// The objects that fulfil a condition, in no order. The condition must be quick and read no store.
+    pub fn select(&self, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        self.read(|state| state.objects.values().filter(|object| wanted(object)).cloned().collect())
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.read(|state| state.objects.len())

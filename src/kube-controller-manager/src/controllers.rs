@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::identity::Identities;
+use crate::kinds::Kinds;
 use crate::scope::Scope;
 use crate::stores::Stores;
 
@@ -103,8 +104,14 @@ pub const CONTROLLERS: &[Controller] = &[
 /// Runs the chosen controllers until the token is cancelled.
 pub(crate) async fn run(config: Arc<Config>, identities: Identities, stores: Stores, token: CancellationToken) {
     let mut running = JoinSet::new();
+    let objects = identities.metadata().unwrap_or_else(|error| {
+        tracing::warn!(%error, "whole objects are watched where metadata would do");
+        identities.own.clone()
+    });
+    let kinds = Kinds::new((identities.own.clone(), objects), token.clone());
     for controller in CONTROLLERS.iter().filter(|controller| chosen(controller, &config.controllers)) {
-        running.spawn(start(controller, Arc::clone(&config), identities.clone(), (stores.clone(), token.clone())));
+        let seen = (stores.clone(), kinds.clone());
+        running.spawn(start(controller, Arc::clone(&config), identities.clone(), (seen, token.clone())));
     }
     // Even with no controller at all the program leads until it is told to stop.
     token.cancelled().await;
@@ -115,7 +122,7 @@ async fn start(
     controller: &'static Controller,
     config: Arc<Config>,
     identities: Identities,
-    (stores, token): (Stores, CancellationToken),
+    ((stores, kinds), token): ((Stores, Kinds), CancellationToken),
 ) {
     let client = tokio::select! {
         () = token.cancelled() => return,
@@ -124,7 +131,7 @@ async fn start(
     match client {
         Ok(client) => {
             let recorder = Recorder::new(client.clone(), controller.name, "");
-            let scope = Scope { client, reader: identities.own, stores, recorder, config, token };
+            let scope = Scope { client, reader: identities.own, stores, kinds, recorder, config, token };
             tracing::debug!(controller = controller.name, "starting");
             (controller.run)(scope).await;
         }

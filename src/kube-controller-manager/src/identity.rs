@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use component_base::client::{ClientError, Settings};
 use http::HeaderValue;
-use http::header::AUTHORIZATION;
+use http::header::{ACCEPT, AUTHORIZATION};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -68,6 +68,12 @@ impl Identities {
         Ok(self.settings.clone().anonymous().builder(USER_AGENT)?.with_layer(&layer).build())
     }
 
+    /// A client with the program's own identity that asks for the metadata of objects only, whatever it lists or watches.
+    pub(crate) fn metadata(&self) -> Result<Client, ClientError> {
+        let layer = tower::util::MapRequestLayer::new(metadata_only);
+        Ok(self.settings.clone().builder(USER_AGENT)?.with_layer(&layer).build())
+    }
+
     async fn renew(self, account: String, header: Arc<ArcSwap<HeaderValue>>) {
         let mut wait = LIFETIME * 4 / 5;
         loop {
@@ -109,5 +115,32 @@ impl Identities {
         let mut header = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| IdentityError::Token)?;
         header.set_sensitive(true);
         Ok(header)
+    }
+}
+
+fn metadata_only(mut request: http::Request<Body>) -> http::Request<Body> {
+    let watches = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"));
+    // Whoever serves no metadata sends whole objects.
+    let accepted = if watches {
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+    } else {
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+    };
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accepted));
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_watches_are_asked_for_in_their_own_forms() {
+        let accepted = |uri: &str| {
+            let request = metadata_only(http::Request::get(uri).body(Body::empty()).unwrap());
+            request.headers()[ACCEPT].to_str().unwrap().to_owned()
+        };
+        assert!(accepted("/api/v1/pods?limit=500").contains("as=PartialObjectMetadataList;"));
+        assert!(accepted("/api/v1/pods?&watch=true&resourceVersion=1").contains("as=PartialObjectMetadata;"));
     }
 }

@@ -15,11 +15,14 @@ pub mod controllers;
 mod discovery;
 mod freshness;
 mod identity;
+mod kinds;
 mod ownership;
 mod pods;
 mod scope;
 mod stores;
 mod template;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::kinds::Kinds;
 use crate::stores::Stores;
 
 /// Workers of a controller, unless it says otherwise: enough that one slow request does not hold back all others.
@@ -24,6 +25,7 @@ pub(crate) struct Scope {
     /// Reads with the program's identity.
     pub(crate) reader: Client,
     pub(crate) stores: Stores,
+    pub(crate) kinds: Kinds,
     pub(crate) recorder: Recorder,
     pub(crate) config: Arc<Config>,
     pub(crate) token: CancellationToken,

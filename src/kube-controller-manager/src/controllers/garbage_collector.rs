@@ -1,39 +1,27 @@
 //! Objects whose owners are gone are removed, in the way the deletion of the owner asked for.
 //!
-//! One metadata watch for each resource feeds a [`graph::Graph`]; every decision is checked against the server before
+//! The watches of all [`Kinds`] feed a [`graph::Graph`]; every decision is checked against the server before
 //! it is carried out, by uid, so an object that was replaced under its old name is never touched.
 
 mod graph;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use controller_runtime::{Event, Informer, Requeue, Store, WorkQueue};
-use futures::future::join_all;
+use controller_runtime::{Event, Requeue, WorkQueue};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, PartialObjectMeta, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use serde_json::json;
 
-use crate::discovery::{Discovered, discover};
+use crate::discovery::Discovered;
+use crate::kinds::{Kinds, Meta};
 use crate::ownership::{is_deleting, uid};
 use crate::scope::{Scope, gone_is_fine};
 use graph::{FOREGROUND, Fate, Graph, Node, ORPHAN};
 
-type Meta = PartialObjectMeta<DynamicObject>;
-
-/// Events are many, short-lived and own nothing.
-const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
-
 /// Many objects may become garbage at once; a request each is waiting more than working.
 const WORKERS: usize = 20;
-
-/// Between two looks for new kinds of objects.
-const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
-
-type Watched = HashMap<String, (Arc<Discovered>, Store<Meta>)>;
 
 #[derive(Clone)]
 struct Collector {
@@ -41,7 +29,7 @@ struct Collector {
     reader: Client,
     graph: Arc<Mutex<Graph>>,
     queue: WorkQueue<String>,
-    watched: Arc<Mutex<Watched>>,
+    kinds: Kinds,
 }
 
 pub(super) async fn run(scope: Scope) {
@@ -50,11 +38,11 @@ pub(super) async fn run(scope: Scope) {
         reader: scope.reader.clone(),
         graph: Arc::default(),
         queue: WorkQueue::new("garbage-collector"),
-        watched: Arc::default(),
+        kinds: scope.kinds.clone(),
     };
-    collector.watch_all(&scope).await;
-    collector.synced().await;
-    tokio::spawn(collector.clone().follow_kinds(scope.clone()));
+    scope.kinds.ready().await;
+    let feeding = collector.clone();
+    scope.kinds.on_event(move |kind, event| feeding.take(kind, event));
     let working = collector.clone();
     scope.work(collector.queue.clone(), WORKERS, move |uid| working.clone().reconcile(uid)).await;
 }
@@ -64,68 +52,20 @@ impl Collector {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watched(&self) -> MutexGuard<'_, Watched> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Kinds come and go with custom resource definitions.
-    async fn follow_kinds(self, scope: Scope) {
-        let mut period = tokio::time::interval(DISCOVERY_PERIOD);
-        loop {
-            tokio::select! {
-                () = scope.token.cancelled() => return,
-                _ = period.tick() => self.watch_all(&scope).await,
-            }
-        }
-    }
-
-    async fn watch_all(&self, scope: &Scope) {
-        let found = match discover(&self.reader).await {
-            Ok((found, _)) => found,
-            Err(error) => return tracing::warn!(%error, "the kinds of the server are not known"),
+    fn take(&self, kind: &Arc<Discovered>, event: &Event<Meta>) {
+        let object = event.object();
+        let touched = match event {
+            Event::Deleted(_) => self.graph().remove(uid(object.as_ref())),
+            Event::Added(_) | Event::Updated { .. } => self.graph().observe(Node::of(object, kind)),
         };
-        let deletable = found.into_iter().filter(|kind| {
-            let name = (kind.resource.group.as_str(), kind.resource.plural.as_str());
-            kind.can(&["delete", "list", "watch"]) && !IGNORED.contains(&name)
-        });
-        for kind in deletable {
-            let name = format!("{}/{}", kind.resource.plural, kind.resource.api_version);
-            if self.watched().contains_key(&name) {
-                continue;
-            }
-            let kind = Arc::new(kind);
-            let api: Api<Meta> = Api::all_with(self.reader.clone(), &kind.resource);
-            let store = Informer::new(api).trim(trim).start(scope.token.clone());
-            self.feed(&store, &kind);
-            self.watched().insert(name, (kind, store));
+        for uid in touched {
+            self.queue.add(uid);
         }
-    }
-
-    async fn synced(&self) {
-        let stores: Vec<_> = self.watched().values().map(|(_, store)| store.clone()).collect();
-        // A kind whose watch cannot start must not stop the collection of all others.
-        let all = join_all(stores.iter().map(Store::synced));
-        if tokio::time::timeout(Duration::from_secs(30), all).await.is_err() {
-            tracing::warn!("some kinds cannot be watched; objects are checked against the server");
-        }
-    }
-
-    fn feed(&self, store: &Store<Meta>, kind: &Arc<Discovered>) {
-        let (collector, kind) = (self.clone(), Arc::clone(kind));
-        store.on_event(move |event: &Event<Meta>| {
-            let object = event.object();
-            let touched = match event {
-                Event::Deleted(_) => collector.graph().remove(uid(object.as_ref())),
-                Event::Added(_) | Event::Updated { .. } => collector.graph().observe(Node::of(object, &kind)),
-            };
-            for uid in touched {
-                collector.queue.add(uid);
-            }
-        });
     }
 
     async fn reconcile(self, uid: String) -> Result<Requeue, kube::Error> {
-        let Some(node) = self.graph().get(&uid) else { return Ok(Requeue::No) };
+        // Most are in doubt only because they were seen before their owners.
+        let Some(node) = self.graph().in_doubt(&uid) else { return Ok(Requeue::No) };
         let api = self.api(&node);
         let Some(live) =
             api.get_opt(&node.name).await?.filter(|live| live.metadata.uid.as_deref() == Some(uid.as_str()))
@@ -235,9 +175,8 @@ impl Collector {
 
     fn kind_of(&self, owner: &OwnerReference) -> Option<Arc<Discovered>> {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
-        let watched = self.watched();
-        let mut kinds = watched.values().map(|(kind, _)| kind);
-        kinds.find(|kind| kind.resource.kind == owner.kind && kind.resource.group == group).cloned()
+        let named = |kind: &Discovered| kind.resource.kind == owner.kind && kind.resource.group == group;
+        self.kinds.find(named).map(|(kind, _)| kind)
     }
 
     fn api(&self, node: &Node) -> Api<Meta> {
@@ -268,10 +207,4 @@ fn patched<T>(outcome: Result<T, kube::Error>) -> Result<Requeue, kube::Error> {
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(Requeue::RateLimited),
         outcome => gone_is_fine(outcome).map(|()| Requeue::No),
     }
-}
-
-/// All that is asked of metadata here is who and whose.
-fn trim(object: &mut Meta) {
-    object.metadata.labels = None;
-    object.metadata.annotations = None;
 }

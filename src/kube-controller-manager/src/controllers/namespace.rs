@@ -1,23 +1,31 @@
 //! A namespace that is deleted is emptied, then let go.
+//!
+//! The watches of all [`Kinds`] tell what is left in it; the server itself is asked only when they show nothing any more.
 
+mod conditions;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use controller_runtime::{Event, ObjectKey, Requeue, WorkQueue};
+use controller_runtime::{Event, ObjectKey, Requeue, Store, WorkQueue};
 use futures::future::join_all;
 use http::Request;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, ListParams, PartialObjectMeta};
+use kube::api::{DeleteParams, ListParams};
 use kube::core::{DynamicObject, Status};
 use kube::{Api, Client};
 
-use crate::discovery::{Discovered, discover};
+use crate::discovery::Discovered;
+use crate::kinds::{Kinds, Meta};
 use crate::ownership::is_deleting;
 use crate::scope::{Scope, WORKERS};
+use conditions::Left;
 
 const FINALIZER: &str = "kubernetes";
 
-/// For what no event tells: a finalizer on an object this program does not follow.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// After this long without a change users are told what holds the namespace.
+const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -45,54 +53,120 @@ pub(super) fn is_terminating(status: &Status) -> bool {
 
 pub(super) async fn run(scope: Scope) {
     let queue = WorkQueue::new("namespace");
+    scope.kinds.ready().await;
     Scope::feed(&scope.stores.namespaces, &queue);
-    // Pods are the slow part of emptying a namespace: their end is the event to wait for.
-    let (ended, namespaces) = (queue.clone(), scope.stores.namespaces.clone());
-    scope.stores.pods.on_event(move |event| {
-        if let Event::Deleted(pod) = event {
-            let key = ObjectKey::cluster(pod.metadata.namespace.clone().unwrap_or_default());
-            if namespaces.get(&key).is_some_and(|namespace| is_deleting(namespace.as_ref())) {
-                ended.add(key);
+    let (touched, namespaces) = (queue.clone(), scope.stores.namespaces.clone());
+    scope.kinds.on_event(move |_, event| {
+        // Of an object that changes only its end matters here.
+        if !matches!(event, Event::Updated { .. }) {
+            let key = ObjectKey::cluster(event.object().metadata.namespace.clone().unwrap_or_default());
+            if is_emptied(&namespaces, &key) {
+                touched.add(key);
             }
         }
     });
-    let reconciling = scope.clone();
-    scope.work(queue, WORKERS, move |key| reconcile(reconciling.clone(), key)).await;
+    let emptier = Emptier { scope: scope.clone(), seen: Arc::default() };
+    scope.work(queue, WORKERS, move |key| emptier.clone().reconcile(key)).await;
 }
 
-async fn reconcile(scope: Scope, key: ObjectKey) -> Result<Requeue, Error> {
-    let Some(namespace) = scope.stores.namespaces.get(&key).filter(|namespace| is_deleting(namespace.as_ref())) else {
-        return Ok(Requeue::No);
-    };
-    let holds = |namespace: &Namespace| {
-        namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()).any(|name| name == FINALIZER)
-    };
-    if !holds(&namespace) {
-        return Ok(Requeue::No);
+fn is_emptied(namespaces: &Store<Namespace>, key: &ObjectKey) -> bool {
+    namespaces.get(key).is_some_and(|namespace| is_deleting(namespace.as_ref()))
+}
+
+#[derive(Clone)]
+struct Emptier {
+    scope: Scope,
+    /// How many objects were left when a namespace was looked at last.
+    seen: Arc<Mutex<HashMap<ObjectKey, usize>>>,
+}
+
+impl Emptier {
+    async fn reconcile(self, key: ObjectKey) -> Result<Requeue, Error> {
+        let namespace = self.scope.stores.namespaces.get(&key).filter(|namespace| is_deleting(namespace.as_ref()));
+        let Some(namespace) = namespace.filter(|namespace| holds(namespace)) else {
+            self.forget(&key);
+            return Ok(Requeue::No);
+        };
+        let left = look(&self.scope.kinds, &key.name);
+        let client = &self.scope.client;
+        if left.is_empty() {
+            return self.verify(&namespace).await;
+        }
+        let waiting = left.values().filter(|left| left.deleting < left.number());
+        for outcome in join_all(waiting.map(|left| empty(client, &key.name, &left.kind))).await {
+            outcome?;
+        }
+        let number = left.values().map(Left::number).sum();
+        if self.saw(&key, number) != Some(number) {
+            // Their ends are events. If none comes for a while, somebody may want to know why.
+            return Ok(Requeue::After(QUIET));
+        }
+        tracing::debug!(namespace = key.name, left = number, "not empty yet");
+        conditions::write(client, &namespace, &left, &self.scope.kinds.discovery().silent).await?;
+        Ok(Requeue::No)
     }
-    let (resources, failed) = discover(&scope.client).await?;
-    let content: Vec<Discovered> =
-        resources.into_iter().filter(|resource| resource.namespaced && resource.can(&["delete", "list"])).collect();
-    let left: usize = join_all(content.iter().map(|resource| empty(&scope.client, &key.name, resource)))
-        .await
-        .into_iter()
-        .sum::<Result<_, _>>()?;
-    if !failed.is_empty() {
-        return Err(Error::Discovery(failed.join(", ")));
+
+    /// Nothing is seen in the namespace: asks the server, which alone knows.
+    async fn verify(&self, namespace: &Namespace) -> Result<Requeue, Error> {
+        let key = ObjectKey::of(namespace);
+        let client = &self.scope.client;
+        self.scope.kinds.refresh().await?;
+        let discovery = self.scope.kinds.discovery();
+        let content = discovery.kinds.iter().filter(|kind| kind.namespaced && kind.can(&["delete", "list"]));
+        let content: Vec<&Arc<Discovered>> = content.collect();
+        let found = join_all(content.iter().map(|kind| empty(client, &key.name, kind))).await;
+        let (mut unseen, mut watched) = (0, 0);
+        for (kind, left) in content.iter().zip(found) {
+            let tells = self.scope.kinds.find(|known| known.path() == kind.path()).is_some();
+            *(if tells { &mut watched } else { &mut unseen }) += left?;
+        }
+        if !discovery.silent.is_empty() {
+            conditions::write(client, namespace, &BTreeMap::new(), &discovery.silent).await?;
+            let silent: Vec<_> = discovery.silent.iter().map(|(group, why)| format!("{group}: {why}")).collect();
+            return Err(Error::Discovery(silent.join(", ")));
+        }
+        if unseen > 0 {
+            return Ok(Requeue::RateLimited);
+        }
+        if watched > 0 {
+            // The watches are behind; what they still have to tell leads here again.
+            return Ok(Requeue::No);
+        }
+        finalize(client, namespace.clone()).await?;
+        self.forget(&key);
+        tracing::info!(namespace = key.name, "emptied");
+        Ok(Requeue::No)
     }
-    if left > 0 {
-        tracing::debug!(namespace = key.name, left, "not empty yet");
-        return Ok(Requeue::After(LOOK_AGAIN));
+
+    /// Notes how many objects are left; returns how many were before.
+    fn saw(&self, key: &ObjectKey, number: usize) -> Option<usize> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), number)
     }
-    finalize(&scope.client, Namespace::clone(&namespace)).await?;
-    tracing::info!(namespace = key.name, "emptied");
-    Ok(Requeue::No)
+
+    fn forget(&self, key: &ObjectKey) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+fn holds(namespace: &Namespace) -> bool {
+    namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()).any(|name| name == FINALIZER)
+}
+
+/// What the watches know to be in a namespace, by the qualified name of the kind.
+fn look(kinds: &Kinds, namespace: &str) -> BTreeMap<String, Left> {
+    let mut found = BTreeMap::new();
+    for (kind, store) in kinds.followed().into_iter().filter(|(kind, _)| kind.namespaced) {
+        let objects = store.select(|object: &Meta| object.metadata.namespace.as_deref() == Some(namespace));
+        if !objects.is_empty() {
+            found.insert(kind.qualified(), Left::of(kind, &objects));
+        }
+    }
+    found
 }
 
 /// Deletes all objects of a resource in a namespace; returns how many are still there.
 async fn empty(client: &Client, namespace: &str, resource: &Discovered) -> Result<usize, kube::Error> {
-    let api: Api<PartialObjectMeta<DynamicObject>> =
-        Api::namespaced_with(client.clone(), namespace, &resource.resource);
+    let api: Api<Meta> = Api::namespaced_with(client.clone(), namespace, &resource.resource);
     let there = api.list(&ListParams::default()).await?.items;
     if there.is_empty() {
         return Ok(0);
@@ -139,3 +213,6 @@ async fn finalize(client: &Client, mut namespace: Namespace) -> Result<(), Error
         outcome => Ok(outcome.map(|_| ())?),
     }
 }
+
+#[cfg(test)]
+mod tests;

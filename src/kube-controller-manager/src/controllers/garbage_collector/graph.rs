@@ -78,9 +78,8 @@ impl Graph {
         for owner in &node.owners {
             self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
         }
-        let doubtful = node.owners.iter().any(|owner| self.fate(owner, &node.namespace) != Some(Fate::Lives));
         let mut touched = Vec::new();
-        if node.finishing || doubtful {
+        if self.doubts(&node) {
             touched.push(uid.clone());
         }
         if node.finishing {
@@ -123,8 +122,13 @@ impl Graph {
         }
     }
 
-    pub(super) fn get(&self, uid: &str) -> Option<Node> {
-        self.nodes.get(uid).cloned()
+    /// An object that something may have to be done about.
+    pub(super) fn in_doubt(&self, uid: &str) -> Option<Node> {
+        self.nodes.get(uid).filter(|node| self.doubts(node)).cloned()
+    }
+
+    fn doubts(&self, node: &Node) -> bool {
+        node.finishing || node.owners.iter().any(|owner| self.fate(owner, &node.namespace) != Some(Fate::Lives))
     }
 
     pub(super) fn has_dependents(&self, uid: &str) -> bool {
@@ -181,6 +185,9 @@ mod tests {
         assert_eq!(graph.observe(node("child", &[("parent", true)], None)), ["child"]);
         assert!(graph.observe(node("parent", &[], None)).is_empty());
         assert!(graph.observe(node("child", &[("parent", true)], None)).is_empty(), "now the owner is known");
+        assert!(graph.in_doubt("child").is_none());
+        graph.remove("parent");
+        assert!(graph.in_doubt("child").is_some());
     }
 
     #[test]
