@@ -14,6 +14,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod pod_garbage_collector;
 mod replicaset;
+mod resourcequota;
 mod root_ca;
 mod serviceaccount;
 mod taint_eviction;
@@ -76,6 +77,9 @@ pub const CONTROLLERS: &[Controller] = &[
     row("disruption-controller", "disruption", "disruption-controller", |scope| disruption::run(scope).boxed()),
     row("endpointslice-controller", "endpointslice", "endpointslice-controller", |scope| {
         endpointslice::run(scope).boxed()
+    }),
+    row("resourcequota-controller", "resourcequota", "resourcequota-controller", |scope| {
+        resourcequota::run(scope).boxed()
     }),
     row("pod-garbage-collector-controller", "podgc", "pod-garbage-collector", |scope| {
         pod_garbage_collector::run(scope).boxed()

@@ -4,7 +4,9 @@ use controller_runtime::{Informer, Store};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -37,6 +39,8 @@ pub(crate) struct Stores {
     pub(crate) budgets: Store<PodDisruptionBudget>,
     pub(crate) revisions: Store<ControllerRevision>,
     pub(crate) services: Store<Service>,
+    pub(crate) claims: Store<PersistentVolumeClaim>,
+    pub(crate) quotas: Store<ResourceQuota>,
     pub(crate) slices: Store<EndpointSlice>,
     pub(crate) namespaces: Store<Namespace>,
     pub(crate) accounts: Store<ServiceAccount>,
@@ -62,6 +66,8 @@ impl Stores {
             budgets: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             revisions: owned(Api::all(all())).start(run()),
             services: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
+            claims: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
+            quotas: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             slices: Informer::new(Api::all(all())).index(BY_SERVICE, slice_service).start(run()),
             namespaces: Informer::new(Api::all(all())).start(run()),
             accounts: Informer::new(Api::all(all())).start(run()),
