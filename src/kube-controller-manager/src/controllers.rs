@@ -8,6 +8,7 @@ mod daemonset;
 mod deployment;
 mod disruption;
 mod endpointslice;
+mod endpointslice_mirroring;
 mod garbage_collector;
 mod namespace;
 mod node_ipam;
@@ -77,6 +78,9 @@ pub const CONTROLLERS: &[Controller] = &[
     row("disruption-controller", "disruption", "disruption-controller", |scope| disruption::run(scope).boxed()),
     row("endpointslice-controller", "endpointslice", "endpointslice-controller", |scope| {
         endpointslice::run(scope).boxed()
+    }),
+    row("endpointslice-mirroring-controller", "endpointslicemirroring", "endpointslicemirroring-controller", |scope| {
+        endpointslice_mirroring::run(scope).boxed()
     }),
     row("resourcequota-controller", "resourcequota", "resourcequota-controller", |scope| {
         resourcequota::run(scope).boxed()

@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, Repl
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Namespace, Node, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -41,6 +41,7 @@ pub(crate) struct Stores {
     pub(crate) services: Store<Service>,
     pub(crate) claims: Store<PersistentVolumeClaim>,
     pub(crate) quotas: Store<ResourceQuota>,
+    pub(crate) endpoints: Store<Endpoints>,
     pub(crate) slices: Store<EndpointSlice>,
     pub(crate) namespaces: Store<Namespace>,
     pub(crate) accounts: Store<ServiceAccount>,
@@ -68,6 +69,7 @@ impl Stores {
             services: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             claims: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             quotas: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
+            endpoints: Informer::new(Api::all(all())).start(run()),
             slices: Informer::new(Api::all(all())).index(BY_SERVICE, slice_service).start(run()),
             namespaces: Informer::new(Api::all(all())).start(run()),
             accounts: Informer::new(Api::all(all())).start(run()),
