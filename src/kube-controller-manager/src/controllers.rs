@@ -18,6 +18,7 @@ mod replicaset;
 mod resourcequota;
 mod root_ca;
 mod serviceaccount;
+mod storage_protection;
 mod taint_eviction;
 mod token_cleaner;
 
@@ -81,6 +82,12 @@ pub const CONTROLLERS: &[Controller] = &[
     }),
     row("endpointslice-mirroring-controller", "endpointslicemirroring", "endpointslicemirroring-controller", |scope| {
         endpointslice_mirroring::run(scope).boxed()
+    }),
+    row("persistentvolumeclaim-protection-controller", "pvc-protection", "pvc-protection-controller", |scope| {
+        storage_protection::run_claims(scope).boxed()
+    }),
+    row("persistentvolume-protection-controller", "pv-protection", "pv-protection-controller", |scope| {
+        storage_protection::run_volumes(scope).boxed()
     }),
     row("resourcequota-controller", "resourcequota", "resourcequota-controller", |scope| {
         resourcequota::run(scope).boxed()

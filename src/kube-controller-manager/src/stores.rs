@@ -5,7 +5,8 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, Repl
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota, Secret,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -40,6 +41,7 @@ pub(crate) struct Stores {
     pub(crate) revisions: Store<ControllerRevision>,
     pub(crate) services: Store<Service>,
     pub(crate) claims: Store<PersistentVolumeClaim>,
+    pub(crate) volumes: Store<PersistentVolume>,
     pub(crate) quotas: Store<ResourceQuota>,
     pub(crate) endpoints: Store<Endpoints>,
     pub(crate) slices: Store<EndpointSlice>,
@@ -68,6 +70,7 @@ impl Stores {
             revisions: owned(Api::all(all())).start(run()),
             services: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             claims: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
+            volumes: Informer::new(Api::all(all())).start(run()),
             quotas: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             endpoints: Informer::new(Api::all(all())).start(run()),
             slices: Informer::new(Api::all(all())).index(BY_SERVICE, slice_service).start(run()),
