@@ -2,12 +2,15 @@
 
 mod plan;
 
+use std::sync::Arc;
+
 use controller_runtime::{Event, ObjectKey, Requeue, WorkQueue};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Resource;
 use kube::api::{DeleteParams, PostParams};
 
+use crate::freshness::Freshness;
 use crate::ownership::{is_deleting, labels};
 use crate::scope::{Scope, WORKERS, gone_is_fine};
 use crate::stores::{BY_NAMESPACE, BY_SERVICE};
@@ -29,8 +32,8 @@ pub(super) async fn run(scope: Scope) {
     scope.stores.pods.synced().await;
     scope.stores.slices.synced().await;
     scope.stores.nodes.synced().await;
-    let reconciling = scope.clone();
-    scope.work(queue, WORKERS, move |key| reconcile(reconciling.clone(), key)).await;
+    let (reconciling, freshness) = (scope.clone(), Arc::new(Freshness::new()));
+    scope.work(queue, WORKERS, move |key| reconcile(reconciling.clone(), freshness.clone(), key)).await;
 }
 
 /// A pod concerns the services that select it, now or before the change.
@@ -49,7 +52,11 @@ fn feed_pods(scope: &Scope, queue: &WorkQueue<ObjectKey>) {
     });
 }
 
-async fn reconcile(scope: Scope, key: ObjectKey) -> Result<Requeue, kube::Error> {
+async fn reconcile(scope: Scope, freshness: Arc<Freshness<ObjectKey>>, key: ObjectKey) -> Result<Requeue, kube::Error> {
+    // On a view without the slices that were made last there would soon be two of each.
+    if let Some(wait) = freshness.wait(&key, scope.stores.slices.revision()) {
+        return Ok(Requeue::After(wait));
+    }
     let Some(service) = scope.stores.services.get(&key).filter(|service| !is_deleting(service.as_ref())) else {
         // The slices of a service that is gone are its dependents: the garbage collector removes them.
         return Ok(Requeue::No);
@@ -74,11 +81,12 @@ async fn reconcile(scope: Scope, key: ObjectKey) -> Result<Requeue, kube::Error>
         match action {
             Action::Create(slice) => match api.create(&PostParams::default(), &slice).await {
                 Err(kube::Error::Api(status)) if super::namespace::is_terminating(&status) => {}
-                outcome => drop(outcome?),
+                outcome => freshness.wrote(&key, &outcome?),
             },
-            Action::Replace(slice) => drop(
-                api.replace(slice.meta().name.as_deref().unwrap_or_default(), &PostParams::default(), &slice).await?,
-            ),
+            Action::Replace(slice) => {
+                let name = slice.meta().name.as_deref().unwrap_or_default();
+                freshness.wrote(&key, &api.replace(name, &PostParams::default(), &slice).await?);
+            }
             Action::Delete(name) => gone_is_fine(api.delete(&name, &DeleteParams::default()).await)?,
         }
     }
