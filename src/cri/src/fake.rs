@@ -32,6 +32,7 @@ struct State {
     registry: Vec<String>,
     sandboxes: BTreeMap<String, (PodSandboxStatus, PodSandboxConfig)>,
     containers: BTreeMap<String, (ContainerStatus, ContainerConfig, String)>,
+    memory: BTreeMap<String, u64>,
     pod_cidr: Option<String>,
     exec: Option<Exec>,
 }
@@ -52,6 +53,12 @@ impl FakeRuntime {
     /// Puts an image on the node.
     pub fn add_image(&self, name: &str) {
         let image = fake_image(name);
+        self.lock().images.insert(name.to_owned(), image);
+    }
+
+    /// Puts an image on the node that came from no registry.
+    pub fn import_image(&self, name: &str) {
+        let image = Image { repo_digests: Vec::new(), ..fake_image(name) };
         self.lock().images.insert(name.to_owned(), image);
     }
 
@@ -83,6 +90,11 @@ impl FakeRuntime {
     /// The range that was given for pods.
     pub fn pod_cidr(&self) -> Option<String> {
         self.lock().pod_cidr.clone()
+    }
+
+    /// Lets the containers of a pod, found by its uid in any label, use so many bytes of memory each.
+    pub fn use_memory(&self, uid: &str, bytes: u64) {
+        self.lock().memory.insert(uid.to_owned(), bytes);
     }
 
     /// Decides what commands in containers answer.

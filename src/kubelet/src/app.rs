@@ -20,6 +20,8 @@ use crate::bootstrap;
 use crate::cgroup::Cgroups;
 use crate::cluster::{Cluster, Offline};
 use crate::config::Config;
+use crate::eviction::{Evictor, Pressure};
+use crate::image_gc::ImageCollector;
 use crate::log_rotation;
 use crate::node::network::{self, RuntimeState};
 use crate::node::registration::Registration;
@@ -79,6 +81,7 @@ async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<(
     let (wake, woken) = mpsc::unbounded_channel();
     let (statuses, updates) = mpsc::unbounded_channel();
     let (network_sender, network_ready) = watch::channel(false);
+    let (pressure, shortages) = watch::channel(Pressure::new());
     let followed = client.clone().map(|client| follow(&config, client, &token));
     let node = Arc::new(NodeContext {
         node_name: config.identity.name.clone(),
@@ -89,6 +92,7 @@ async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<(
         reporter: reporter(&config, client.clone()),
         statuses,
         network_ready,
+        pressure: shortages.clone(),
         paths: Paths::new(&config.root, &config.pods.logs),
         cgroups: Cgroups::new(config.pods.cgroup_driver, CGROUPS),
         dns: dns_settings(&config),
@@ -105,7 +109,7 @@ async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<(
     tokio::spawn(
         RuntimeEvents { runtime: runtime.clone(), pods: pods.clone(), changed: changed.clone() }.run(token.clone()),
     );
-    tokio::spawn(log_rotation::run(node.clone(), config.pods.log_limits.clone(), token.clone()));
+    keep_room(&config, &node, &pods, pressure, &token);
     let gate = gate(&config, client.clone());
     let server = Arc::new(Server { pods: pods.clone(), node: node.clone(), gate, changed });
     listen::serve(&config, server, (client, ips.clone()), &token).await?;
@@ -118,6 +122,7 @@ async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<(
                 runtime,
                 runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
                 state,
+                pressure: shortages,
                 node: followed.node.clone(),
             };
             tokio::spawn(registration.run(token.clone()));
@@ -127,6 +132,22 @@ async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<(
     }
     token.cancelled().await;
     Ok(())
+}
+
+/// What keeps the node from filling up.
+fn keep_room(
+    config: &Config,
+    node: &Arc<NodeContext>,
+    pods: &Arc<Pods>,
+    pressure: watch::Sender<Pressure>,
+    token: &CancellationToken,
+) {
+    tokio::spawn(log_rotation::run(node.clone(), config.pods.log_limits.clone(), token.clone()));
+    let images = Arc::new(ImageCollector::new(node.clone(), config.pods.image_limits.clone()));
+    tokio::spawn(images.clone().run(token.clone()));
+    let settings = config.pods.eviction.clone();
+    let evictor = Evictor { node: node.clone(), pods: pods.clone(), images, settings, pressure };
+    tokio::spawn(evictor.run(token.clone()));
 }
 
 fn static_pods(config: &Config) -> watch::Receiver<StaticPods> {

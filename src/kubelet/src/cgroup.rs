@@ -3,9 +3,11 @@
 //! With systemd they are slices, asked for over its bus; without, folders of the unified hierarchy. A host with the
 //! old hierarchy gets only what the runtime makes by itself.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cri::api::LinuxContainerResources;
 use k8s_openapi::api::core::v1::Pod;
@@ -27,12 +29,14 @@ pub enum Driver {
 pub struct Cgroups {
     driver: Driver,
     root: PathBuf,
+    /// The weights that were given to the groups above pods, by path.
+    weights: Arc<Mutex<BTreeMap<String, i64>>>,
 }
 
 impl Cgroups {
     /// Groups kept by `driver` below the file system at `root`.
     pub fn new(driver: Driver, root: impl Into<PathBuf>) -> Self {
-        Self { driver, root: root.into() }
+        Self { driver, root: root.into(), weights: Arc::default() }
     }
 
     /// The group of a pod, as the runtime is told.
@@ -76,6 +80,38 @@ impl Cgroups {
             Driver::Cgroupfs if self.unified() && folder.is_dir() => fs::remove_dir(folder),
             _ => Ok(()),
         }
+    }
+
+    /// Weighs the groups above pods: all pods by what the node offers them, the burstable ones by what they ask for
+    /// together, and the rest as little as the kernel allows. Both in thousandths of a CPU.
+    pub async fn weigh(&self, offered: i64, burstable: i64) -> io::Result<()> {
+        let (all, middle, least) = match self.driver {
+            Driver::Systemd => (
+                "/kubepods.slice",
+                "/kubepods.slice/kubepods-burstable.slice",
+                "/kubepods.slice/kubepods-besteffort.slice",
+            ),
+            Driver::Cgroupfs => ("/kubepods", "/kubepods/burstable", "/kubepods/besteffort"),
+        };
+        for (path, amount) in [(all, offered), (middle, burstable), (least, 0)] {
+            let weight = resources::weight(resources::shares(amount));
+            if self.weight_of(path) == Some(weight) || !self.root.join(path.trim_start_matches('/')).is_dir() {
+                continue;
+            }
+            match self.driver {
+                Driver::Systemd => bus(&weight_arguments(last(path), weight)).await?,
+                Driver::Cgroupfs if self.unified() => {
+                    fs::write(self.root.join(path.trim_start_matches('/')).join("cpu.weight"), weight.to_string())?;
+                }
+                Driver::Cgroupfs => {}
+            }
+            self.weights.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), weight);
+        }
+        Ok(())
+    }
+
+    fn weight_of(&self, path: &str) -> Option<i64> {
+        self.weights.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
     }
 
     fn unified(&self) -> bool {
@@ -152,6 +188,13 @@ fn start_arguments(unit: &str, wanted: &LinuxContainerResources) -> Vec<String> 
     arguments
 }
 
+/// The call that changes the weight of a slice until the next start of the system, in the words of `busctl`.
+fn weight_arguments(unit: &str, weight: i64) -> Vec<String> {
+    let weight = weight.to_string();
+    let words = ["SetUnitProperties", "sba(sv)", unit, "true", "1", "CPUWeight", "t", &weight];
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
 async fn bus(arguments: &[String]) -> io::Result<()> {
     const MANAGER: [&str; 4] =
         ["call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
@@ -196,6 +239,29 @@ mod tests {
         let words = start_arguments("kubepods-podx.slice", &wanted).join(" ");
         assert!(words.starts_with("StartTransientUnit ssa(sv)a(sa(sv)) kubepods-podx.slice replace 7 CPUWeight t 39 CPUQuotaPerSecUSec t 500000 MemoryMax t 4096"), "{words}");
         assert!(words.ends_with("DefaultDependencies b false 0"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn classes_are_weighed_by_what_they_ask_for_and_only_when_that_changes() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "cpu").unwrap();
+        let groups = Cgroups::new(Driver::Cgroupfs, root.path());
+        let weight = |path: &str| fs::read_to_string(root.path().join(path).join("cpu.weight")).ok();
+        groups.weigh(2000, 500).await.unwrap();
+        assert_eq!(weight("kubepods/burstable"), None, "there is no pod of this class yet");
+        fs::create_dir_all(root.path().join("kubepods/burstable")).unwrap();
+        fs::create_dir_all(root.path().join("kubepods/besteffort")).unwrap();
+        groups.weigh(2000, 500).await.unwrap();
+        assert_eq!(weight("kubepods").as_deref(), Some("79"));
+        assert_eq!(weight("kubepods/burstable").as_deref(), Some("20"));
+        assert_eq!(weight("kubepods/besteffort").as_deref(), Some("1"));
+        fs::remove_file(root.path().join("kubepods/cpu.weight")).unwrap();
+        groups.weigh(2000, 1000).await.unwrap();
+        assert_eq!((weight("kubepods"), weight("kubepods/burstable").as_deref()), (None, Some("39")));
+        assert_eq!(
+            weight_arguments("kubepods-burstable.slice", 20).join(" "),
+            "SetUnitProperties sba(sv) kubepods-burstable.slice true 1 CPUWeight t 20"
+        );
     }
 
     #[test]

@@ -14,6 +14,8 @@ use component_base::logging::LoggingArgs;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::cgroup::Driver;
+use crate::eviction::threshold::EvictionSettings;
+use crate::image_gc::ImageLimits;
 use crate::log_rotation::LogLimits;
 use file::KubeletConfiguration;
 
@@ -137,8 +139,10 @@ pub struct PodSettings {
     pub logs: PathBuf,
     /// When logs are put aside.
     pub log_limits: LogLimits,
-    /// Below these amounts the node is under pressure.
-    pub eviction_hard: BTreeMap<String, String>,
+    /// When images are removed.
+    pub image_limits: ImageLimits,
+    /// When the node is under pressure, and what it does then.
+    pub eviction: EvictionSettings,
 }
 
 /// The checked configuration.
@@ -256,14 +260,6 @@ fn pods(file: &KubeletConfiguration) -> anyhow::Result<PodSettings> {
         .iter()
         .flatten()
         .map(|text| text.parse().with_context(|| format!("clusterDNS: {text:?} is no address")));
-    let default_eviction = || {
-        [
-            ("memory.available", "100Mi"),
-            ("nodefs.available", "10%"),
-            ("nodefs.inodesFree", "5%"),
-            ("imagefs.available", "15%"),
-        ]
-    };
     let path = |text: &Option<String>| text.clone().filter(|text| !text.is_empty()).map(PathBuf::from);
     Ok(PodSettings {
         static_path: path(&file.static_pod_path),
@@ -276,9 +272,8 @@ fn pods(file: &KubeletConfiguration) -> anyhow::Result<PodSettings> {
         reserved: [&file.system_reserved, &file.kube_reserved].into_iter().flatten().cloned().collect(),
         logs: path(&file.pod_logs_dir).unwrap_or_else(|| PathBuf::from("/var/log/pods")),
         log_limits: LogLimits::of(file).map_err(anyhow::Error::msg)?,
-        eviction_hard: file.eviction_hard.clone().unwrap_or_else(|| {
-            default_eviction().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-        }),
+        image_limits: ImageLimits::of(file).map_err(anyhow::Error::msg)?,
+        eviction: EvictionSettings::of(file).map_err(anyhow::Error::msg)?,
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Pods come from a folder of files (static pods, which need no API server) and from the API. Each has one task that
 //! compares what is wanted with what the runtime shows and acts on the difference; everything is driven by events of
-//! the runtime, the API, the file system and probes. Only the lease of the node is a timer.
+//! the runtime, the API, the file system and probes. Timers are the lease of the node, and what no event tells: how full
+//! disks, memory and logs are.
 //!
 //! Invariants: a restart of the kubelet restarts no container; a static pod never waits for an API server; nothing is
 //! remembered that can be seen; a status is patched with the uid of its pod and can neither conflict nor hit a
@@ -18,6 +19,8 @@ pub mod bootstrap;
 pub mod cgroup;
 pub mod cluster;
 pub mod config;
+pub mod eviction;
+pub mod image_gc;
 pub mod log_file;
 pub mod log_rotation;
 pub mod node;
@@ -32,6 +35,9 @@ pub mod sources;
 pub mod status_writer;
 pub mod sync;
 pub mod volumes;
+
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

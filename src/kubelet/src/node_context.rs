@@ -10,9 +10,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cgroup::Cgroups;
 use crate::cluster::Cluster;
+use crate::eviction::Pressure;
 use crate::paths::Paths;
 use crate::pod::dns::DnsSettings;
 use crate::pod::identity;
+use crate::pod::qos::Qos;
 use crate::pod::resources::{self, Needs};
 use crate::pod::status::Waiting;
 
@@ -64,6 +66,8 @@ pub struct NodeContext {
     pub statuses: mpsc::UnboundedSender<StatusUpdate>,
     /// Whether the network of pods works.
     pub network_ready: watch::Receiver<bool>,
+    /// What the node lacks.
+    pub pressure: watch::Receiver<Pressure>,
     /// Folders.
     pub paths: Paths,
     /// Control groups.
@@ -78,9 +82,18 @@ pub struct NodeContext {
     pub ledger: Ledger,
 }
 
-/// What the admitted pods need, by uid.
+impl NodeContext {
+    /// Shares the CPUs between the classes of pods as the admitted ones ask for them.
+    pub async fn weigh_classes(&self) {
+        if let Err(error) = self.cgroups.weigh(self.offer.cpu, self.ledger.burstable_cpu()).await {
+            tracing::warn!(%error, "the classes of pods were not weighed");
+        }
+    }
+}
+
+/// What the admitted pods need and their classes, by uid.
 #[derive(Debug, Default)]
-pub struct Ledger(Mutex<HashMap<String, Needs>>);
+pub struct Ledger(Mutex<HashMap<String, (Needs, Qos)>>);
 
 impl Ledger {
     /// Books a pod if it fits; the error is what the pod fails with. A pod that runs already always fits.
@@ -89,8 +102,8 @@ impl Ledger {
         let uid = identity::uid(pod);
         let needs = resources::of_pod(pod);
         if !runs_already && !booked.contains_key(uid) && !identity::is_static(pod) {
-            let cpu: i64 = booked.values().map(|needs| needs.cpu).sum();
-            let memory: i64 = booked.values().map(|needs| needs.memory).sum();
+            let cpu: i64 = booked.values().map(|(needs, _)| needs.cpu).sum();
+            let memory: i64 = booked.values().map(|(needs, _)| needs.memory).sum();
             let lacks = |name: &str, wanted: i64, used: i64, all: i64| {
                 let message = format!(
                     "Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {all}"
@@ -112,8 +125,14 @@ impl Ledger {
                 return lacks("memory", needs.memory, memory, offer.memory);
             }
         }
-        booked.insert(uid.to_owned(), needs);
+        booked.insert(uid.to_owned(), (needs, Qos::of(pod)));
         Ok(())
+    }
+
+    /// What all burstable pods ask for together, in thousandths of a CPU.
+    pub fn burstable_cpu(&self) -> i64 {
+        let booked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        booked.values().filter(|(_, class)| *class == Qos::Burstable).map(|(needs, _)| needs.cpu).sum()
     }
 
     /// Gives back what a pod needed.
@@ -155,7 +174,9 @@ mod tests {
         assert_eq!(ledger.admit(&wants("b", "400m"), false, &offer).unwrap_err().reason, "OutOfcpu");
         ledger.admit(&wants("b", "400m"), true, &offer).unwrap();
         assert_eq!(ledger.admit(&wants("c", "0"), false, &offer).unwrap_err().reason, "OutOfpods");
+        assert_eq!(ledger.burstable_cpu(), 1100);
         ledger.release("a");
+        assert_eq!(ledger.burstable_cpu(), 400);
         ledger.admit(&wants("c", "600m"), false, &offer).unwrap();
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::eviction::Eviction;
 use crate::node_context::NodeContext;
 use crate::pod::identity;
 use crate::sync::{Desired, PodLoop};
@@ -67,7 +68,7 @@ impl Pods {
         };
         let before: Vec<CancellationToken> =
             state.handles.values().filter(|handle| same(handle)).map(|handle| handle.done.clone()).collect();
-        let desired = Desired { pod, removed: false };
+        let desired = Desired::new(pod);
         let (sender, receiver) = watch::channel(desired.clone());
         let (wake, done) = (Arc::new(Notify::new()), CancellationToken::new());
         let pods = Arc::clone(self);
@@ -99,6 +100,20 @@ impl Pods {
         if let Some(handle) = state.handles.get(uid) {
             handle.desired.send_modify(|desired| desired.removed = true);
         }
+    }
+
+    /// The node cannot keep a pod.
+    pub fn evict(&self, uid: &str, eviction: Eviction) {
+        if let Some(handle) = self.lock().handles.get(uid) {
+            handle.desired.send_modify(|desired| desired.evicted = Some(eviction));
+        }
+    }
+
+    /// The pods that the node could not keep.
+    pub fn evicted(&self) -> Vec<String> {
+        let state = self.lock();
+        let evicted = state.handles.iter().filter(|(_, handle)| handle.desired.borrow().evicted.is_some());
+        evicted.map(|(uid, _)| uid.clone()).collect()
     }
 
     /// Makes a pod look at the world again.

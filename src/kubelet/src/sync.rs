@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::eviction::Eviction;
 use crate::node_context::{NodeContext, StatusUpdate};
 use crate::pod::backoff::Backoff;
 use crate::pod::field::Facts;
@@ -67,9 +68,16 @@ pub struct Desired {
     pub pod: Arc<Pod>,
     /// The source no longer has it.
     pub removed: bool,
+    /// The node cannot keep it.
+    pub evicted: Option<Eviction>,
 }
 
 impl Desired {
+    /// A pod that shall run.
+    pub fn new(pod: Arc<Pod>) -> Self {
+        Self { pod, removed: false, evicted: None }
+    }
+
     /// The grace period within which the pod must end, if it must.
     fn ends_within(&self) -> Option<i64> {
         (self.removed || self.pod.metadata.deletion_timestamp.is_some()).then(|| identity::grace_period(&self.pod))

@@ -9,10 +9,10 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use super::{FakeRuntime, fake_image};
 use crate::api::{
-    AttachRequest, AuthConfig, Container, ContainerConfig, ContainerEventType, ContainerState, ContainerStats,
-    ContainerStatus, ExecRequest, ExecSyncResponse, FilesystemUsage, Image, PodSandbox, PodSandboxConfig,
-    PodSandboxNetworkStatus, PodSandboxState, PodSandboxStats, PodSandboxStatus, PortForwardRequest, RuntimeCondition,
-    VersionResponse,
+    AttachRequest, AuthConfig, Container, ContainerAttributes, ContainerConfig, ContainerEventType, ContainerState,
+    ContainerStats, ContainerStatus, ExecRequest, ExecSyncResponse, FilesystemUsage, Image, MemoryUsage, PodSandbox,
+    PodSandboxConfig, PodSandboxNetworkStatus, PodSandboxState, PodSandboxStats, PodSandboxStatus, PortForwardRequest,
+    RuntimeCondition, UInt64Value, VersionResponse,
 };
 use crate::{CriError, Events, Images, Labels, Reply, Runtime};
 
@@ -249,7 +249,20 @@ impl Runtime for FakeRuntime {
     }
 
     fn list_container_stats(&self) -> Reply<'_, Vec<ContainerStats>> {
-        reply(self.record("list_container_stats", "").map(|_| Vec::new()))
+        reply(self.record("list_container_stats", "").map(|state| {
+            let stats = state.containers.values().map(|(status, _, _)| {
+                let bytes = status.labels.values().find_map(|label| state.memory.get(label)).copied().unwrap_or(0);
+                let attributes = ContainerAttributes {
+                    id: status.id.clone(),
+                    labels: status.labels.clone(),
+                    ..ContainerAttributes::default()
+                };
+                let memory =
+                    MemoryUsage { working_set_bytes: Some(UInt64Value { value: bytes }), ..MemoryUsage::default() };
+                ContainerStats { attributes: Some(attributes), memory: Some(memory), ..ContainerStats::default() }
+            });
+            stats.collect()
+        }))
     }
 
     fn list_pod_sandbox_stats(&self) -> Reply<'_, Vec<PodSandboxStats>> {
@@ -286,7 +299,7 @@ impl Images for FakeRuntime {
 
     fn remove_image(&self, image: String) -> Reply<'_, ()> {
         reply(self.record("remove_image", &image).map(|mut state| {
-            state.images.remove(&image);
+            state.images.retain(|name, known| *name != image && known.id != image);
         }))
     }
 

@@ -55,6 +55,11 @@ pub struct KubeletConfiguration {
     pub pod_cidr: Option<String>,
     pub resolv_conf: Option<String>,
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    pub eviction_soft: Option<BTreeMap<String, String>>,
+    pub eviction_soft_grace_period: Option<BTreeMap<String, String>>,
+    pub eviction_minimum_reclaim: Option<BTreeMap<String, String>>,
+    pub eviction_max_pod_grace_period: Option<i32>,
+    pub eviction_pressure_transition_period: Option<String>,
     pub system_reserved: Option<BTreeMap<String, String>>,
     pub kube_reserved: Option<BTreeMap<String, String>>,
     pub container_runtime_endpoint: Option<String>,
@@ -63,6 +68,14 @@ pub struct KubeletConfiguration {
     pub node_lease_duration_seconds: Option<u16>,
     pub node_status_report_frequency: Option<String>,
     pub pod_logs_dir: Option<String>,
+    #[serde(rename = "imageGCHighThresholdPercent")]
+    pub image_gc_high_threshold_percent: Option<i32>,
+    #[serde(rename = "imageGCLowThresholdPercent")]
+    pub image_gc_low_threshold_percent: Option<i32>,
+    #[serde(rename = "imageMinimumGCAge")]
+    pub image_minimum_gc_age: Option<String>,
+    #[serde(rename = "imageMaximumGCAge")]
+    pub image_maximum_gc_age: Option<String>,
     pub container_log_max_size: Option<String>,
     pub container_log_max_files: Option<i32>,
     pub container_log_monitor_interval: Option<String>,

@@ -31,6 +31,8 @@ pub struct Free {
     pub inodes_size: i64,
     /// Processes that can still be started.
     pub pids: i64,
+    /// Processes there can be.
+    pub pids_size: i64,
 }
 
 /// Measures the machine.
@@ -45,7 +47,7 @@ pub fn free(root: &Path) -> Free {
     let load = read("/proc/loadavg");
     let running =
         load.split_whitespace().nth(3).and_then(|pair| pair.split_once('/')).and_then(|(_, all)| all.parse().ok());
-    Free { memory: memory("MemAvailable"), pids: most - running.unwrap_or(0), ..disk(root) }
+    Free { memory: memory("MemAvailable"), pids: most - running.unwrap_or(0), pids_size: most, ..disk(root) }
 }
 
 fn disk(root: &Path) -> Free {

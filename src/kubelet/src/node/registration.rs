@@ -21,6 +21,7 @@ use super::network::RuntimeState;
 use super::status::{self, Picture};
 use super::{facts, lease};
 use crate::config::Config;
+use crate::eviction::Pressure;
 
 /// The rest between two tries to renew the lease.
 const RENEWAL_RETRY: Duration = Duration::from_secs(1);
@@ -45,6 +46,8 @@ pub struct Registration {
     pub runtime_version: String,
     /// Whether pods can run.
     pub state: watch::Receiver<RuntimeState>,
+    /// What the node lacks.
+    pub pressure: watch::Receiver<Pressure>,
     /// This node in the API.
     pub node: Store<Node>,
 }
@@ -74,6 +77,7 @@ impl Registration {
                     beat.reset_after(RENEWAL_RETRY);
                 },
                 changed = self.state.changed() => if changed.is_err() { return },
+                changed = self.pressure.changed() => if changed.is_err() { return },
                 event = events.recv() => match event {
                     Some(controller_runtime::Event::Deleted(_)) => deleted = true,
                     Some(_) => continue,
@@ -187,11 +191,12 @@ impl Registration {
     async fn picture(&mut self, info: &NodeSystemInfo, before: &NodeStatus) -> NodeStatus {
         let images = self.runtime.list_images().await.unwrap_or_default();
         let state = self.state.borrow_and_update().clone();
+        let pressure = self.pressure.borrow_and_update().clone();
         status::status(&Picture {
             name: &self.config.identity.name,
             ips: &self.ips,
             sizes: facts::sizes(&self.config.root),
-            free: facts::free(&self.config.root),
+            pressure: &pressure,
             info,
             pods: &self.config.pods,
             port: self.config.serving.address.port(),

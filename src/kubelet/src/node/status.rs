@@ -12,8 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::addresses;
-use super::facts::{Free, Sizes};
+use super::facts::Sizes;
 use crate::config::PodSettings;
+use crate::eviction::threshold::{Shortage, Signal};
 use crate::node_context::Offer;
 use crate::pod::amount;
 
@@ -36,8 +37,8 @@ pub struct Picture<'a> {
     pub ips: &'a [IpAddr],
     /// Its sizes.
     pub sizes: Sizes,
-    /// What is free.
-    pub free: Free,
+    /// What is short.
+    pub pressure: &'a [Shortage],
     /// Names and versions.
     pub info: &'a NodeSystemInfo,
     /// What pods get.
@@ -63,20 +64,12 @@ pub fn offer(sizes: Sizes, pods: &PodSettings) -> Offer {
             .filter_map(|text| read(&Quantity(text.clone())))
             .sum()
     };
-    let eviction = pods.eviction_hard.get("memory.available").map_or(0, |text| threshold(text, sizes.memory));
+    let eviction = pods.eviction.kept(Signal::Memory, sizes.memory);
     Offer {
         cpu: (sizes.cpus * 1000 - kept("cpu", amount::millis)).max(0),
         memory: (sizes.memory - kept("memory", amount::units) - eviction).max(0),
         pods: pods.max_pods,
         memory_capacity: sizes.memory,
-    }
-}
-
-/// A threshold as an amount or a part of the whole.
-fn threshold(text: &str, whole: i64) -> i64 {
-    match text.strip_suffix('%').and_then(|percent| percent.parse::<i64>().ok()) {
-        Some(percent) => i64::try_from(i128::from(whole) * i128::from(percent) / 100).unwrap_or(i64::MAX),
-        None => amount::units(&Quantity(text.to_owned())).unwrap_or(0),
     }
 }
 
@@ -97,8 +90,7 @@ pub fn status(picture: &Picture<'_>) -> NodeStatus {
     };
     let whole_cpus = offer.cpu % 1000 == 0;
     let cpu = if whole_cpus { (offer.cpu / 1000).to_string() } else { format!("{}m", offer.cpu) };
-    let disk_kept =
-        picture.pods.eviction_hard.get("nodefs.available").map_or(0, |text| threshold(text, picture.sizes.disk));
+    let disk_kept = picture.pods.eviction.kept(Signal::NodeDisk, picture.sizes.disk);
     NodeStatus {
         capacity: Some(list(picture.sizes.cpus.to_string(), picture.sizes.memory, picture.sizes.disk)),
         allocatable: Some(list(cpu, offer.memory, picture.sizes.disk - disk_kept)),
@@ -124,14 +116,8 @@ fn images(images: &[Image]) -> Vec<ContainerImage> {
 }
 
 fn conditions(picture: &Picture<'_>) -> Vec<NodeCondition> {
-    let below = |signal: &str, available: i64, whole: i64| {
-        picture.pods.eviction_hard.get(signal).is_some_and(|text| available < threshold(text, whole))
-    };
-    let free = picture.free;
-    let memory = below("memory.available", free.memory, picture.sizes.memory);
-    let disk = below("nodefs.available", free.disk, free.disk_size)
-        || below("nodefs.inodesFree", free.inodes, free.inodes_size);
-    let pids = below("pid.available", free.pids, i64::MAX);
+    let lacks = |shortage: Shortage| picture.pressure.contains(&shortage);
+    let (memory, disk, pids) = (lacks(Shortage::Memory), lacks(Shortage::Disk), lacks(Shortage::Pids));
     let problems = picture.readiness.problems.join(", ");
     let ready = if problems.is_empty() {
         ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned())
@@ -211,13 +197,13 @@ mod tests {
     use super::*;
     use crate::config::{Args, Config};
 
-    fn compute(free: Free, problems: Vec<String>, before: &NodeStatus) -> NodeStatus {
+    fn compute(pressure: &[Shortage], problems: Vec<String>, before: &NodeStatus) -> NodeStatus {
         let config = Config::try_from(Args::try_parse_from(["kubelet", "--hostname-override=n1"]).unwrap()).unwrap();
         status(&Picture {
             name: "n1",
             ips: &["10.0.0.1".parse().unwrap()],
             sizes: Sizes { cpus: 2, memory: 4 << 30, disk: 100 << 30 },
-            free,
+            pressure,
             info: &NodeSystemInfo::default(),
             pods: &config.pods,
             port: 10250,
@@ -228,16 +214,13 @@ mod tests {
         })
     }
 
-    const PLENTY: Free =
-        Free { memory: 2 << 30, disk: 50 << 30, disk_size: 100 << 30, inodes: 50, inodes_size: 100, pids: 1000 };
-
     fn holds(status: &NodeStatus, kind: &str) -> bool {
         status.conditions.iter().flatten().any(|condition| condition.type_ == kind && condition.status == "True")
     }
 
     #[test]
     fn a_sound_node_is_ready_and_offers_less_than_it_has() {
-        let status = compute(PLENTY, Vec::new(), &NodeStatus::default());
+        let status = compute(&[], Vec::new(), &NodeStatus::default());
         assert!(holds(&status, "Ready") && !holds(&status, "MemoryPressure") && !holds(&status, "DiskPressure"));
         let memory = |list: &Option<BTreeMap<String, Quantity>>| list.as_ref().unwrap()["memory"].0.clone();
         assert_eq!(
@@ -248,17 +231,17 @@ mod tests {
 
     #[test]
     fn pressure_and_problems_show() {
-        let short = Free { memory: 1 << 20, disk: 1 << 30, ..PLENTY };
-        let status = compute(short, vec!["container runtime is down".to_owned()], &NodeStatus::default());
+        let short = [Shortage::Memory, Shortage::Disk];
+        let status = compute(&short, vec!["container runtime is down".to_owned()], &NodeStatus::default());
         assert!(!holds(&status, "Ready") && holds(&status, "MemoryPressure") && holds(&status, "DiskPressure"));
     }
 
     #[test]
     fn a_heartbeat_alone_is_no_difference() {
-        let first = compute(PLENTY, Vec::new(), &NodeStatus::default());
+        let first = compute(&[], Vec::new(), &NodeStatus::default());
         let mut older = first.clone();
         older.conditions.as_mut().unwrap()[0].last_heartbeat_time = None;
-        assert!(!differs(&older, &compute(PLENTY, Vec::new(), &older)));
-        assert!(differs(&first, &compute(PLENTY, vec!["x".to_owned()], &first)));
+        assert!(!differs(&older, &compute(&[], Vec::new(), &older)));
+        assert!(differs(&first, &compute(&[], vec!["x".to_owned()], &first)));
     }
 }

@@ -25,6 +25,13 @@ pub(super) async fn finish(pod: &mut PodLoop) -> Flow {
             Waiting::new("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"),
         );
     }
+    if deleted.is_none()
+        && pod.failed.is_none()
+        && let Some(eviction) = pod.desired.evicted.clone()
+        && !is_terminal(pod.status().phase.as_deref())
+    {
+        return fail(pod, eviction.why);
+    }
     let over = is_terminal(pod.status().phase.as_deref());
     if deleted.is_none() && pod.failed.is_none() && !over {
         return Flow::Next;
@@ -33,9 +40,9 @@ pub(super) async fn finish(pod: &mut PodLoop) -> Flow {
     pod.probes.stop(Kind::Liveness);
     pod.probes.stop(Kind::Startup);
     if pod.observed.alive() {
-        let grace = Duration::from_secs(
-            u64::try_from(deleted.unwrap_or_else(|| identity::grace_period(&pod.desired.pod))).unwrap_or(0),
-        );
+        let own = deleted.unwrap_or_else(|| identity::grace_period(&pod.desired.pod));
+        let most = pod.desired.evicted.as_ref().map_or(i64::MAX, |eviction| eviction.grace);
+        let grace = Duration::from_secs(u64::try_from(own.min(most)).unwrap_or(0));
         if deleted.is_some() {
             pod.tell();
         }
@@ -90,6 +97,7 @@ async fn leave_node(pod: &mut PodLoop) -> Option<Flow> {
         tracing::debug!(pod = identity::full_name(&wanted), %error, "the control group was not removed");
     }
     pod.node.ledger.release(uid);
+    pod.node.weigh_classes().await;
     pod.node.cluster.release(uid);
     None
 }

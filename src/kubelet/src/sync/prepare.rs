@@ -1,6 +1,7 @@
 //! Before anything runs: admission, folders, the control group, volumes.
 
 use super::{Flow, PodLoop};
+use crate::eviction;
 use crate::pod::identity;
 use crate::pod::status::{Waiting, is_terminal};
 use crate::volumes::{self, Workshop};
@@ -11,7 +12,11 @@ pub(super) fn admit(pod: &mut PodLoop) -> Flow {
         return Flow::Next;
     }
     let runs_already = pod.observed.alive() || !pod.observed.containers.is_empty();
-    let verdict = pod.node.ledger.admit(&pod.desired.pod, runs_already, &pod.node.offer);
+    let refused = if runs_already { None } else { eviction::refusal(&pod.desired.pod, &pod.node.pressure.borrow()) };
+    let verdict = match refused {
+        Some(why) => Err(why),
+        None => pod.node.ledger.admit(&pod.desired.pod, runs_already, &pod.node.offer),
+    };
     match verdict {
         Ok(()) => {
             pod.admitted = true;
@@ -47,6 +52,7 @@ pub(super) async fn ground(pod: &mut PodLoop) -> Flow {
     if let Err(error) = pod.node.cgroups.ensure(&wanted).await {
         return pod.trouble("FailedToCreatePodContainer", &format!("unable to ensure pod container exists: {error}"));
     }
+    pod.node.weigh_classes().await;
     Flow::Next
 }
 

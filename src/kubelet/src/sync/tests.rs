@@ -1,26 +1,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cri::fake::FakeRuntime;
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::cgroup::{Cgroups, Driver};
-use crate::cluster::Offline;
-use crate::node_context::{Ledger, Offer, Reporter};
-use crate::paths::Paths;
-use crate::pod::dns::DnsSettings;
-
-#[derive(Default)]
-struct Events(Mutex<Vec<String>>);
-
-impl Reporter for Events {
-    fn report(&self, _: &ObjectReference, _: bool, reason: &str, message: &str) {
-        self.0.lock().unwrap().push(format!("{reason}: {message}"));
-    }
-}
+use crate::testing::{self, Events, TestNode};
 
 /// A node with a fake runtime and one pod.
 struct Bench {
@@ -31,6 +17,7 @@ struct Bench {
     desired: watch::Sender<Desired>,
     wake: Arc<Notify>,
     network: watch::Sender<bool>,
+    pressure: watch::Sender<crate::eviction::Pressure>,
     task: Option<tokio::task::JoinHandle<()>>,
     _folder: tempfile::TempDir,
 }
@@ -39,35 +26,18 @@ fn bench(spec: serde_json::Value) -> Bench {
     let runtime = Arc::new(FakeRuntime::new());
     runtime.add_image("img:1");
     let folder = tempfile::tempdir().unwrap();
-    let (sender, statuses) = mpsc::unbounded_channel();
-    let (network, network_ready) = watch::channel(true);
-    let events = Arc::new(Events::default());
-    let node = NodeContext {
-        node_name: "n1".to_owned(),
-        host_ips: vec!["192.0.2.1".to_owned()],
-        runtime: runtime.clone(),
-        runtime_name: "fake".to_owned(),
-        cluster: Arc::new(Offline),
-        reporter: events.clone(),
-        statuses: sender,
-        network_ready,
-        paths: Paths::new(folder.path().join("kubelet"), folder.path().join("logs/pods")),
-        cgroups: Cgroups::new(Driver::Cgroupfs, folder.path().join("cgroup")),
-        dns: DnsSettings::default(),
-        offer: Offer { cpu: 1000, memory: 1 << 30, pods: 10, memory_capacity: 1 << 30 },
-        seccomp_root: folder.path().to_owned(),
-        ledger: Ledger::default(),
-    };
+    let TestNode { node, events, statuses, network, pressure } = testing::node(runtime.clone(), folder.path());
     let pod = Arc::new(crate::pod::sandbox::tests::pod(spec));
-    let (desired, _) = watch::channel(Desired { pod, removed: false });
+    let (desired, _) = watch::channel(Desired::new(pod));
     let mut bench = Bench {
         runtime,
         events,
-        node: Arc::new(node),
+        node,
         statuses,
         desired,
         wake: Arc::default(),
         network,
+        pressure,
         task: None,
         _folder: folder,
     };
@@ -125,7 +95,7 @@ impl Bench {
     }
 
     fn told(&self, reason: &str) -> usize {
-        self.events.0.lock().unwrap().iter().filter(|event| event.starts_with(&format!("{reason}:"))).count()
+        self.events.told(reason)
     }
 }
 
@@ -307,4 +277,32 @@ async fn a_long_log_is_put_aside_and_the_runtime_begins_a_new_one() {
     bench.runtime.fail("reopen_container_log", "no");
     crate::log_rotation::pass(&bench.node, 100, 2).await.unwrap();
     assert!(log.exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_pod_fails_with_its_reason_and_is_not_started_again() {
+    let mut bench = bench(json!({"containers": [{"name": "c", "image": "img:1"}]}));
+    bench.until_phase("Running").await;
+    let why = Waiting::new("Evicted", "The node was low on resource: memory. ");
+    bench.desired.send_modify(|desired| desired.evicted = Some(crate::eviction::Eviction { why, grace: 1 }));
+    let status = bench.until_phase("Failed").await;
+    assert_eq!(status.reason.as_deref(), Some("Evicted"));
+    assert!(status.message.unwrap().contains("low on resource: memory"));
+    let conditions = status.conditions.unwrap();
+    let target = conditions.iter().find(|condition| condition.type_ == "DisruptionTarget").unwrap();
+    assert_eq!((target.status.as_str(), target.reason.as_deref()), ("True", Some("TerminationByKubelet")));
+    bench.wake.notify_one();
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!((bench.count("create_container"), bench.runtime.running("c").len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_short_of_memory_takes_no_pod_that_asks_for_none() {
+    let mut bench = bench(json!({"containers": [{"name": "c", "image": "img:1"}]}));
+    bench.task.take().unwrap().abort();
+    bench.pressure.send_replace(vec![crate::eviction::threshold::Shortage::Memory]);
+    bench.start();
+    let status = bench.until_phase("Failed").await;
+    assert_eq!(status.message.as_deref(), Some("The node had condition: [MemoryPressure]. "));
+    assert_eq!(bench.count("create_container"), 0);
 }

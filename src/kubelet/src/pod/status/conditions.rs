@@ -34,7 +34,20 @@ pub(super) fn conditions(
     let containers = containers_ready(picture, phase, init, main);
     let ready = pod_ready(picture, &containers);
     let found = [network(picture), initialized(picture, phase, init), ready, containers, Found::holds("PodScheduled")];
-    found.into_iter().map(|found| stamp(picture, found)).collect()
+    found.into_iter().chain(disrupted(picture)).map(|found| stamp(picture, found)).collect()
+}
+
+/// Whoever counts the failures of a pod must be able to tell those that are not its own.
+fn disrupted(picture: &Picture<'_>) -> Option<Found> {
+    // One that was refused at the door never ran.
+    let ran = !picture.observed.containers.is_empty();
+    let evicted = picture.failed.filter(|why| ran && why.reason == "Evicted")?;
+    Some(Found {
+        kind: "DisruptionTarget",
+        holds: true,
+        reason: Some("TerminationByKubelet"),
+        message: Some(evicted.message.clone()),
+    })
 }
 
 fn network(picture: &Picture<'_>) -> Found {
