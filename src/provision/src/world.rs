@@ -2,6 +2,7 @@
 //! simulated world can stand in.
 
 pub mod api;
+mod dial;
 pub mod etcd;
 pub mod hosts;
 pub mod libvirt;

@@ -1,7 +1,6 @@
 //! The cluster's API through kube.
 
 mod burden;
-mod dial;
 mod drain;
 mod retry;
 mod wait;
@@ -20,15 +19,15 @@ use kube::api::{
 };
 use kube::{Client, ResourceExt as _};
 
-use dial::Dialer;
 use retry::patiently;
 use wait::{
     daemon_is_available, deployment_is_available, is_ready, wait_all, wait_for_first_pod, wait_for_node,
     wait_for_static_pods,
 };
 
+use super::dial::Dialer;
 use super::{Burden, ClusterApi, Drain, Infrastructure, NodeMark, Report, SeenCluster};
-use crate::desired::Addons;
+use crate::desired::{API_PORT, Addons};
 
 /// How often an API that does not listen yet is asked: there is no event to wait for.
 const RETRY: Duration = Duration::from_millis(100);
@@ -56,12 +55,12 @@ impl KubeApi {
 
     /// A client with the rights of the administrator.
     pub async fn client(&self) -> Result<Client> {
-        Dialer::new(&self.infrastructure, self.control_planes.clone()).client(&self.kubeconfig).await
+        Dialer::new(&self.infrastructure, API_PORT, self.control_planes.clone()).client(&self.kubeconfig).await
     }
 
     /// A client that talks to the API server of one machine and to no other.
     async fn client_of(&self, machine: &str) -> Result<Client> {
-        Dialer::new(&self.infrastructure, vec![machine.to_owned()]).client(&self.kubeconfig).await
+        Dialer::new(&self.infrastructure, API_PORT, vec![machine.to_owned()]).client(&self.kubeconfig).await
     }
 
     /// The machines whose API server is ready. None of them is waited for longer than [`GLANCE`]: one may be off.
@@ -92,7 +91,7 @@ impl KubeApi {
 
     /// What the servers that are ready say; they all say the same.
     async fn look(&self, servers: BTreeSet<String>) -> Result<SeenCluster> {
-        let dialer = Dialer::new(&self.infrastructure, servers.iter().cloned().collect());
+        let dialer = Dialer::new(&self.infrastructure, API_PORT, servers.iter().cloned().collect());
         let client = dialer.client(&self.kubeconfig).await?;
         let records: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM);
         let nodes: Api<Node> = Api::all(client);

@@ -1,4 +1,4 @@
-//! Connections to the API servers by their machines: not through a balancer, which may be what is being mended.
+//! HTTPS to API servers and etcd's members by their machines: not through a balancer, which may be what is being mended.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,13 +16,13 @@ use kube::{Client, Config};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::{Layer as _, Service};
 
-use crate::desired::API_PORT;
-use crate::world::{Infrastructure, Stream};
+use super::{Infrastructure, Stream};
 
-/// Opens connections to the first of these machines that lets us.
+/// Opens connections to a port of the first of these machines that lets us.
 #[derive(Clone)]
 pub(super) struct Dialer {
     infrastructure: Arc<dyn Infrastructure>,
+    port: u16,
     machines: Arc<Mutex<Vec<String>>>,
 }
 
@@ -30,15 +30,19 @@ pub(super) struct Dialer {
 pub(super) struct Dialed(Stream);
 
 impl Dialer {
-    pub(super) fn new(infrastructure: &Arc<dyn Infrastructure>, machines: Vec<String>) -> Self {
-        Self { infrastructure: Arc::clone(infrastructure), machines: Arc::new(Mutex::new(machines)) }
+    pub(super) fn new(infrastructure: &Arc<dyn Infrastructure>, port: u16, machines: Vec<String>) -> Self {
+        Self { infrastructure: Arc::clone(infrastructure), port, machines: Arc::new(Mutex::new(machines)) }
     }
 
     /// A client with the rights of the kubeconfig's user.
     pub(super) async fn client(&self, kubeconfig: &str) -> Result<Client> {
         let kubeconfig = Kubeconfig::from_yaml(kubeconfig).context("the cluster's kubeconfig cannot be read")?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        let config = config.context("the cluster's kubeconfig cannot be used")?;
+        self.connect(config.context("the cluster's kubeconfig cannot be used")?)
+    }
+
+    /// A client with these certificates, for the server that `config` names.
+    pub(super) fn connect(&self, config: Config) -> Result<Client> {
         let connector = config.rustls_https_connector_with_connector(self.clone()).context("cannot set up TLS")?;
         let http = HyperClient::builder(TokioExecutor::new()).build(connector);
         Ok(Client::new(config.base_uri_layer().layer(http), config.default_namespace))
@@ -48,7 +52,7 @@ impl Dialer {
         let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut last = None;
         for machine in machines {
-            match self.infrastructure.dial(&machine, API_PORT).await {
+            match self.infrastructure.dial(&machine, self.port).await {
                 Ok(stream) => {
                     self.prefer(&machine);
                     return Ok(Dialed(stream));
@@ -56,7 +60,7 @@ impl Dialer {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.context("the cluster has no control plane")?)
+        Err(last.context("there is no machine to connect to")?)
     }
 
     /// The next connection tries first what has just worked.
