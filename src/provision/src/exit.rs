@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::world::etcd::EtcdError;
+
 /// What the program tells its caller; the numbers are part of the interface and listed in the README.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -73,6 +75,9 @@ fn class_of(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<topology::InvalidTopology>() {
         return Some(Exit::Topology);
     }
+    if let Some(EtcdError::Stranger { .. }) = cause.downcast_ref() {
+        return Some(Exit::Identity);
+    }
     match cause.downcast_ref::<ssh::SshError>()? {
         ssh::SshError::HostKeyChanged { .. } | ssh::SshError::Refused { .. } => Some(Exit::Identity),
         _ => None,
@@ -93,6 +98,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         }
         if let Some(error) = cause.downcast_ref::<crate::image::DownloadError>() {
             return error.cure().map(str::to_owned);
+        }
+        if let Some(error) = cause.downcast_ref::<EtcdError>() {
+            return error.cure();
         }
         match cause.downcast_ref::<ssh::SshError>()? {
             ssh::SshError::HostKeyChanged { .. } => Some(

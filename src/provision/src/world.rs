@@ -172,6 +172,23 @@ pub struct EtcdMember {
     pub leader: bool,
 }
 
+/// What the member of one machine says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdLook {
+    /// Its id.
+    pub id: u64,
+    /// Its version.
+    pub version: String,
+    /// The id of the leader; zero if it sees none.
+    pub leader: u64,
+    /// The size of its database.
+    pub bytes: u64,
+    /// What is wrong, in its own words.
+    pub complaints: Vec<String>,
+    /// All members, as far as it knows; a learner does not tell.
+    pub members: Vec<EtcdMember>,
+}
+
 /// Labels that provision gives to a Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeMark {
@@ -222,11 +239,15 @@ pub trait ClusterApi: Send + Sync {
     async fn delete_node(&self, name: &str) -> Result<()>;
 }
 
-/// The members of etcd. Each operation is asked of one machine, `via`, that runs a voter.
+/// The members of etcd. Each change is asked of one machine, `via`, that runs a voter.
 #[async_trait]
 pub trait EtcdMembers: Send + Sync {
     /// The members, as `via` sees them; fails if there is no leader.
     async fn members(&self, via: &str) -> Result<Vec<EtcdMember>>;
+
+    /// What the member of this machine says, whether or not it sees a leader. Changes nothing and does not wait for it to
+    /// come up.
+    async fn look(&self, machine: &str) -> Result<EtcdLook>;
 
     /// Adds a member without a vote.
     async fn add_learner(&self, via: &str, peer: &str) -> Result<()>;

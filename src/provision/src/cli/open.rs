@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
+use pki::CertificateAuthority;
+use pki::control_plane::Authority;
 use tokio::sync::OnceCell;
 use topology::Topology;
 
@@ -19,7 +21,7 @@ use crate::progress::{Progress, Silent};
 use crate::state::{Allocations, StateDir, write_private};
 use crate::timings::Timeline;
 use crate::world::api::KubeApi;
-use crate::world::etcd::EtcdctlMembers;
+use crate::world::etcd::GatewayMembers;
 use crate::world::hosts::SshHosts;
 use crate::world::libvirt::{Libvirt, site};
 use crate::world::{Drain, Hosts};
@@ -234,13 +236,16 @@ fn assemble(desired: Desired, state: &StateDir, config: &Config, progress: Arc<d
     let infrastructure = Arc::new(Libvirt::new(&desired, state, config)?);
     let hosts = SshHosts::new(infrastructure.clone(), Arc::clone(&ledger), desired.vault.identity()?, "root");
     let hosts: Arc<dyn Hosts> = Arc::new(hosts);
+    let authority = desired.vault.authority(Authority::Etcd).to_pem();
+    let authority = CertificateAuthority::from_pem(&authority.cert_pem, &authority.key_pem)?;
+    let etcd = GatewayMembers::new(infrastructure.clone(), authority);
     let cluster = KubeApi::new(&desired.kubeconfig, infrastructure.clone(), desired.control_planes());
     Ok(Context {
         desired: Arc::new(desired),
         state: state.clone(),
         cache_dir: config.cache_dir.clone(),
         infrastructure,
-        etcd: Arc::new(EtcdctlMembers::new(Arc::clone(&hosts))),
+        etcd: Arc::new(etcd),
         hosts,
         cluster: Arc::new(cluster),
         drain: Drain::default(),

@@ -1,6 +1,7 @@
 //! `provision status CLUSTER`: what can be seen of a cluster, and what cannot be seen and why.
 
 mod certificates;
+mod etcd;
 mod host;
 mod look;
 mod model;

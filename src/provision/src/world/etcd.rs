@@ -1,26 +1,118 @@
-//! The members of etcd, through `etcdctl` on the machine of a member: its certificates are there and nowhere else.
+//! The members of etcd, each asked by its own machine over HTTPS with a certificate that is made for the occasion.
+
+mod gateway;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use serde::Deserialize;
-use ssh::Script;
+use pki::CertificateAuthority;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
-use super::{EtcdMember, EtcdMembers, Hosts};
+use self::gateway::{Gateway, Patience};
+use super::{EtcdLook, EtcdMember, EtcdMembers, Infrastructure};
 
-/// How long a host that has been reached before may take to let us in again.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Who works with a member tries again for a while: its machine may be busy, or it may be starting. Etcd gives up by itself
+/// after 5 s and two elections, which is 15 s where machines are emulated, and then says why.
+const WORK: Patience = Patience { connect: Duration::from_secs(10), answer: Duration::from_secs(20) };
+/// Who only looks sees a member that is not there.
+const GLANCE: Patience = Patience { connect: Duration::ZERO, ..WORK };
 /// How long a learner may take to catch up.
 const CATCH_UP: Duration = Duration::from_mins(5);
 /// How often a learner is looked at: etcd has no event for it.
 const RETRY: Duration = Duration::from_millis(200);
-const PKI: &str = "/etc/kubernetes/pki/etcd";
 
-/// Members reached over SSH.
-pub struct EtcdctlMembers {
-    hosts: Arc<dyn Hosts>,
+const LIST: &str = "/v3/cluster/member/list";
+const ADD: &str = "/v3/cluster/member/add";
+const PROMOTE: &str = "/v3/cluster/member/promote";
+const REMOVE: &str = "/v3/cluster/member/remove";
+const STATUS: &str = "/v3/maintenance/status";
+const TRANSFER: &str = "/v3/maintenance/transfer-leadership";
+
+/// Members reached through their machines.
+pub struct GatewayMembers {
+    infrastructure: Arc<dyn Infrastructure>,
+    authority: CertificateAuthority,
+}
+
+/// Why a member gave no answer that can be used; every variant names its machine.
+#[derive(Debug, thiserror::Error)]
+pub enum EtcdError {
+    /// There is no connection, or it broke.
+    #[error("no connection to etcd on {machine}: {why}")]
+    Unreachable {
+        /// The machine.
+        machine: String,
+        /// What stood in the way.
+        why: String,
+    },
+    /// Its certificate is not that of the machine's member, or ours is not good enough for it.
+    #[error("etcd on {machine} and this host do not accept each other's certificates")]
+    Stranger {
+        /// The machine.
+        machine: String,
+        /// Who refused whom, and why.
+        source: rustls::Error,
+    },
+    /// It may yet do what it was asked to.
+    #[error("etcd on {machine} does not answer within {limit:?}")]
+    Late {
+        /// The machine.
+        machine: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// It answered, and the answer is no.
+    #[error("etcd on {machine} refuses: {message}")]
+    Refused {
+        /// The machine.
+        machine: String,
+        /// Etcd's words.
+        message: String,
+    },
+    /// What it says may be long past.
+    #[error("etcd on {machine} sees no leader")]
+    Leaderless {
+        /// The machine.
+        machine: String,
+    },
+    /// It answered something else than etcd does.
+    #[error("etcd on {machine} gave an answer that cannot be read")]
+    Garbled {
+        /// The machine.
+        machine: String,
+        /// Where the answer goes wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl EtcdError {
+    /// What to do about it, where that is known.
+    pub fn cure(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { machine, .. } | Self::Late { machine, .. } => Some(format!(
+                "`provision ssh CLUSTER {machine} -- journalctl -u kubelet -u etcd` tells whether its member runs"
+            )),
+            Self::Stranger { machine, .. } => Some(format!(
+                "compare the clock of {machine} with this host's; if both are right, find out who answers, or whether \
+                 pki/etcd in the state directory is another cluster's"
+            )),
+            Self::Leaderless { .. } => Some("start the members that do not run: a majority must".to_owned()),
+            Self::Refused { message, .. } if message.contains("not enough started members") => {
+                Some("start the members that do not run, then try again".to_owned())
+            }
+            Self::Refused { .. } | Self::Garbled { .. } => None,
+        }
+    }
+
+    /// The learner needs more time, or has not even started.
+    fn is_behind(&self) -> bool {
+        let Self::Refused { message, .. } = self else { return false };
+        ["in sync with leader", "learner is not ready", "unhealthy cluster"].iter().any(|why| message.contains(why))
+    }
 }
 
 #[derive(Deserialize)]
@@ -31,7 +123,7 @@ struct Listed {
 
 #[derive(Deserialize)]
 struct ListedMember {
-    #[serde(rename = "ID")]
+    #[serde(rename = "ID", default, deserialize_with = "number")]
     id: u64,
     #[serde(default)]
     name: String,
@@ -42,123 +134,121 @@ struct ListedMember {
 }
 
 #[derive(Deserialize)]
-struct Endpoint {
-    #[serde(rename = "Status")]
-    status: Status,
+#[serde(rename_all = "camelCase")]
+struct Status {
+    header: Header,
+    #[serde(default)]
+    version: String,
+    #[serde(default, deserialize_with = "number")]
+    leader: u64,
+    #[serde(default, deserialize_with = "number")]
+    db_size: u64,
+    #[serde(default)]
+    is_learner: bool,
+    #[serde(default)]
+    errors: Vec<String>,
 }
 
 #[derive(Deserialize)]
-struct Status {
-    #[serde(default)]
-    leader: u64,
+struct Header {
+    #[serde(deserialize_with = "number")]
+    member_id: u64,
 }
 
-impl EtcdctlMembers {
-    /// Connects only when asked something.
-    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
-        Self { hosts }
+/// A 64-bit number as protobuf's JSON has it.
+fn number<'de, D: Deserializer<'de>>(json: D) -> Result<u64, D::Error> {
+    String::deserialize(json)?.parse().map_err(D::Error::custom)
+}
+
+impl Listed {
+    fn members(self, leader: u64) -> Vec<EtcdMember> {
+        let member = |listed: ListedMember| EtcdMember {
+            leader: listed.id == leader,
+            id: listed.id,
+            name: listed.name,
+            peer: listed.peers.into_iter().next().unwrap_or_default(),
+            learner: listed.learner,
+        };
+        self.members.into_iter().map(member).collect()
+    }
+}
+
+impl GatewayMembers {
+    /// `authority` is etcd's. Connects only when asked something.
+    pub fn new(infrastructure: Arc<dyn Infrastructure>, authority: CertificateAuthority) -> Self {
+        Self { infrastructure, authority }
     }
 
-    async fn etcdctl(&self, via: &str, command: &str) -> Result<String> {
-        let host = self.hosts.connect(via, PATIENCE).await?;
-        // Go starts slowly on an emulated machine, and a member without a leader answers late.
-        let script = format!(
-            "etcdctl() {{ command etcdctl --endpoints=https://127.0.0.1:2379 --cacert={PKI}/ca.crt \
-             --cert={PKI}/healthcheck-client.crt --key={PKI}/healthcheck-client.key --dial-timeout=5s \
-             --command-timeout=10s \"$@\"; }}\n{command}"
-        );
-        Ok(host.run(&Script::new(script)).await?.text())
+    fn gateway(&self, machine: &str, patience: Patience) -> Result<Gateway> {
+        Gateway::new(machine, &self.infrastructure, &self.authority, patience)
+    }
+
+    async fn order(&self, via: &str, path: &'static str, order: &Value) -> Result<()> {
+        self.gateway(via, WORK)?.ask::<Value>(path, order).await?;
+        Ok(())
     }
 }
 
 #[async_trait]
-impl EtcdMembers for EtcdctlMembers {
+impl EtcdMembers for GatewayMembers {
     async fn members(&self, via: &str) -> Result<Vec<EtcdMember>> {
-        let text = self.etcdctl(via, "etcdctl member list -w json\necho\netcdctl endpoint status -w json").await?;
-        parse(&text).with_context(|| format!("etcd on {via} gave an answer that cannot be read"))
+        let gateway = self.gateway(via, WORK)?;
+        // Without a leader, a list that is certain would be waited for in vain.
+        let status: Status = gateway.ask(STATUS, &json!({})).await?;
+        if status.leader == 0 {
+            return Err(EtcdError::Leaderless { machine: via.to_owned() }.into());
+        }
+        let listed: Listed = gateway.ask(LIST, &json!({ "linearizable": true })).await?;
+        Ok(listed.members(status.leader))
+    }
+
+    async fn look(&self, machine: &str) -> Result<EtcdLook> {
+        let gateway = self.gateway(machine, GLANCE)?;
+        let status: Status = gateway.ask(STATUS, &json!({})).await?;
+        let members = if status.is_learner {
+            // Etcd lets learners answer nothing else.
+            Vec::new()
+        } else {
+            gateway.ask::<Listed>(LIST, &json!({ "linearizable": false })).await?.members(status.leader)
+        };
+        Ok(EtcdLook {
+            id: status.header.member_id,
+            version: status.version,
+            leader: status.leader,
+            bytes: status.db_size,
+            complaints: status.errors,
+            members,
+        })
     }
 
     async fn add_learner(&self, via: &str, peer: &str) -> Result<()> {
-        // The name is the machine's own to tell; the one given here is not kept.
-        let command = format!("etcdctl member add joining --learner --peer-urls={} >/dev/null", ssh::quote(peer));
-        self.etcdctl(via, &command).await.map(drop)
+        self.order(via, ADD, &json!({ "peerURLs": [peer], "isLearner": true })).await
     }
 
     async fn promote(&self, via: &str, id: u64) -> Result<()> {
+        let gateway = self.gateway(via, WORK)?;
+        let order = json!({ "ID": id.to_string() });
         let promote = async {
             loop {
-                match self.etcdctl(via, &format!("etcdctl member promote {id:x} >/dev/null")).await {
+                match gateway.ask::<Value>(PROMOTE, &order).await {
                     Ok(_) => return Ok(()),
-                    Err(error) if behind(&error) => tokio::time::sleep(RETRY).await,
+                    Err(error) if error.is_behind() => tokio::time::sleep(RETRY).await,
                     Err(error) => return Err(error),
                 }
             }
         };
         let waited = tokio::time::timeout(CATCH_UP, promote).await;
-        waited.with_context(|| format!("the learner {id:x} did not catch up within {CATCH_UP:?}"))?
+        Ok(waited.with_context(|| format!("the learner {id:x} did not catch up within {CATCH_UP:?}"))??)
     }
 
     async fn move_leader(&self, via: &str, to: u64) -> Result<()> {
-        self.etcdctl(via, &format!("etcdctl move-leader {to:x} >/dev/null")).await.map(drop)
+        self.order(via, TRANSFER, &json!({ "targetID": to.to_string() })).await
     }
 
     async fn remove(&self, via: &str, id: u64) -> Result<()> {
-        self.etcdctl(via, &format!("etcdctl member remove {id:x} >/dev/null")).await.map(drop)
+        self.order(via, REMOVE, &json!({ "ID": id.to_string() })).await
     }
-}
-
-/// The learner needs more time, or has not even started.
-fn behind(error: &anyhow::Error) -> bool {
-    let text = format!("{error:#}");
-    text.contains("in sync with leader") || text.contains("learner is not ready") || text.contains("unhealthy cluster")
-}
-
-fn parse(text: &str) -> Result<Vec<EtcdMember>> {
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-    let listed: Listed = serde_json::from_str(lines.next().context("no list of members")?)?;
-    let endpoints: Vec<Endpoint> = serde_json::from_str(lines.next().context("no status")?)?;
-    let leader = endpoints.first().map_or(0, |endpoint| endpoint.status.leader);
-    if leader == 0 {
-        bail!("there is no leader");
-    }
-    let members = listed.members.into_iter().map(|member| EtcdMember {
-        leader: member.id == leader,
-        id: member.id,
-        name: member.name,
-        peer: member.peers.into_iter().next().unwrap_or_default(),
-        learner: member.learner,
-    });
-    Ok(members.collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIST: &str = r#"{"header":{"cluster_id":1,"member_id":2,"raft_term":2},"members":[
-{"ID":10276657743932975437,"name":"demo-control-plane-1","peerURLs":["https://10.80.0.10:2380"],"clientURLs":["https://10.80.0.10:2379"]},
-{"ID":9,"peerURLs":["https://10.80.0.11:2380"],"isLearner":true}]}"#;
-
-    #[test]
-    fn members_are_told_apart_by_what_they_may_do() {
-        let status = r#"[{"Endpoint":"https://127.0.0.1:2379","Status":{"leader":10276657743932975437,"raftTerm":2}}]"#;
-        let members = parse(&format!("{}\n\n{status}\n", LIST.replace('\n', ""))).unwrap();
-        let short: Vec<_> = members.iter().map(|it| (it.id, it.name.as_str(), it.learner, it.leader)).collect();
-        assert_eq!(short, [(10_276_657_743_932_975_437, "demo-control-plane-1", false, true), (9, "", true, false)]);
-        assert_eq!(members[1].peer, "https://10.80.0.11:2380");
-    }
-
-    #[test]
-    fn a_member_without_a_leader_is_not_believed() {
-        let status = r#"[{"Endpoint":"x","Status":{"raftTerm":2}}]"#;
-        let error = parse(&format!("{}\n{status}", LIST.replace('\n', ""))).unwrap_err();
-        assert!(error.to_string().contains("no leader"), "{error:#}");
-        assert!(parse("").is_err() && parse("{}").is_err());
-    }
-
-    #[test]
-    fn a_learner_that_is_behind_is_waited_for_and_other_errors_are_not() {
-        assert!(behind(&anyhow::anyhow!("etcdserver: can only promote a learner member which is in sync with leader")));
-        assert!(!behind(&anyhow::anyhow!("etcdserver: member not found")));
-    }
-}
+mod tests;

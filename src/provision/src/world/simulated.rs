@@ -13,6 +13,7 @@ pub(crate) mod lab;
 mod machines;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -59,6 +60,7 @@ pub(crate) struct World {
     state: Mutex<State>,
     life: Mutex<Life>,
     etcd_layer: PathBuf,
+    doors: Mutex<BTreeMap<(String, u16), SocketAddr>>,
 }
 
 /// One process in the world.
@@ -193,7 +195,7 @@ impl Chance {
 }
 
 impl World {
-    fn new(etcd_layer: &Path) -> Arc<Self> {
+    pub(crate) fn new(etcd_layer: &Path) -> Arc<Self> {
         let life = Life {
             faults: Faults::None,
             chance: Chance::new(0),
@@ -201,7 +203,17 @@ impl World {
             death: CancellationToken::new(),
             interrupt: CancellationToken::new(),
         };
-        Arc::new(Self { state: Mutex::default(), life: Mutex::new(life), etcd_layer: etcd_layer.to_owned() })
+        Arc::new(Self {
+            state: Mutex::default(),
+            life: Mutex::new(life),
+            etcd_layer: etcd_layer.to_owned(),
+            doors: Mutex::default(),
+        })
+    }
+
+    /// Whoever dials this port of the machine is connected with something real.
+    pub(crate) fn open_door(&self, machine: &str, port: u16, address: SocketAddr) {
+        lock(&self.doors).insert((machine.to_owned(), port), address);
     }
 
     /// A new process begins; returns what says that it has died, and what Ctrl-C cancels.

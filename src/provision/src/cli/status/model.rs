@@ -1,17 +1,15 @@
 //! From what was seen to what it means. Pure.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 use serde::Serialize;
 use topology::Role;
-use topology::spec::EtcdMode;
 
 use super::certificates::{Certificate, certificates, ending};
+use super::etcd::{self, Member};
 use super::host::HostLook;
-use super::look::{ApiLook, Raw};
+use super::look::{ApiLook, Objects, Raw, Unseen};
 use crate::context::Context;
 use crate::world::Power;
 
@@ -23,7 +21,7 @@ const SKEW_SECONDS: i64 = 30;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
     pub(super) name: String,
-    /// `running`, `degraded` or `stopped`.
+    /// `running`, `degraded`, `stopped`, or `unknown` if nothing is wrong and something took too long to tell.
     pub(super) state: &'static str,
     pub(super) api: ApiStatus,
     pub(super) network: &'static str,
@@ -40,7 +38,8 @@ pub(crate) struct Status {
 #[derive(Debug, Serialize)]
 pub(crate) struct ApiStatus {
     pub(super) server: String,
-    pub(super) ready: bool,
+    /// Nothing if it took too long to tell.
+    pub(super) ready: Option<bool>,
     pub(super) version: String,
 }
 
@@ -53,6 +52,7 @@ pub(crate) struct MachineStatus {
     pub(super) address: String,
     /// `on`, `off`, `missing` or `unknown`.
     pub(super) power: &'static str,
+    /// `reachable`, `unreachable` or `unknown`.
     pub(super) ssh: &'static str,
     /// Tag of the node programs.
     pub(super) programs: String,
@@ -91,17 +91,6 @@ pub(crate) struct Component {
     pub(super) restarts: i32,
 }
 
-/// A member of etcd.
-#[derive(Debug, Serialize)]
-pub(crate) struct Member {
-    pub(super) name: String,
-    pub(super) id: String,
-    /// `leader`, `follower`, `learner` or `unreachable`.
-    pub(super) state: &'static str,
-    pub(super) version: String,
-    pub(super) bytes: u64,
-}
-
 impl Status {
     /// The cluster's name.
     pub(crate) fn name(&self) -> String {
@@ -112,10 +101,10 @@ impl Status {
 /// What everything that was seen means.
 pub(crate) fn assemble(context: &Context, raw: &Raw, now: Timestamp) -> Status {
     let stopped = context.state.is_stopped();
-    let mut notes = Notes { stopped, problems: Vec::new(), unseen: Vec::new() };
+    let mut notes = Notes { stopped, problems: Vec::new(), unseen: Vec::new(), failed: false };
     let names = names(context, raw);
     let machines: Vec<MachineStatus> = names.iter().map(|name| machine(context, raw, name, &mut notes)).collect();
-    let etcd = members(context, raw, &mut notes);
+    let etcd = etcd::members(context, raw, &mut notes);
     let certificates = certificates(context, raw, now);
     notes.problems.extend(ending(&certificates));
     clocks(raw, now, &mut notes);
@@ -124,7 +113,7 @@ pub(crate) fn assemble(context: &Context, raw: &Raw, now: Timestamp) -> Status {
         Ok(survey) if survey.network => "up",
         Ok(_) => "down",
         Err(why) => {
-            notes.unseen.push(format!("machines: {why}"));
+            notes.unseen("machines", &Unseen::Failed(why.clone()));
             "unknown"
         }
     };
@@ -132,6 +121,7 @@ pub(crate) fn assemble(context: &Context, raw: &Raw, now: Timestamp) -> Status {
     let state = match (stopped, notes.problems.is_empty()) {
         (true, _) if !on => "stopped",
         (_, true) if notes.unseen.is_empty() => "running",
+        (_, true) if !notes.failed => "unknown",
         _ => "degraded",
     };
     let (problems, unseen) = (notes.problems, notes.unseen);
@@ -139,19 +129,28 @@ pub(crate) fn assemble(context: &Context, raw: &Raw, now: Timestamp) -> Status {
     Status { name, state, api, network, machines, etcd, certificates, problems, unseen }
 }
 
-struct Notes {
+/// What there is to say about what was seen, and about what was not.
+pub(super) struct Notes {
     /// What is off is meant to be.
     stopped: bool,
     problems: Vec<String>,
     unseen: Vec<String>,
+    /// Something was not seen because it failed, not because it was late.
+    failed: bool,
 }
 
 impl Notes {
     /// Something is not as it should be, unless the cluster is meant to be off.
-    fn problem(&mut self, text: String) {
+    pub(super) fn problem(&mut self, text: String) {
         if !self.stopped {
             self.problems.push(text);
         }
+    }
+
+    /// Something could not be looked at.
+    pub(super) fn unseen(&mut self, what: &str, why: &Unseen) {
+        self.unseen.push(format!("{what}: {why}"));
+        self.failed |= matches!(why, Unseen::Failed(_));
     }
 }
 
@@ -181,15 +180,16 @@ fn machine(context: &Context, raw: &Raw, name: &str, notes: &mut Notes) -> Machi
         notes.problem(format!("{name} is there and the topology does not ask for it"));
     }
     let host = raw.hosts.get(name);
+    let ssh = reachable(host);
     if let Some(Err(why)) = host {
-        notes.unseen.push(format!("{name}: {why}"));
+        notes.unseen(name, why);
     }
     let host = host.and_then(|host| host.as_ref().ok());
     let mut components: Vec<Component> = host.map(|host| units(host, role)).unwrap_or_default();
     let mut node = None;
-    if let Ok(api) = &raw.api {
-        components.extend(api.pods.iter().filter(|pod| node_of(pod) == Some(name)).map(pod));
-        node = api.nodes.iter().find(|node| node.name_any() == name).map(node_status);
+    if let Ok(ApiLook { objects: Ok(Objects { nodes, pods }), .. }) = &raw.api {
+        components.extend(pods.iter().filter(|pod| node_of(pod) == Some(name)).map(pod));
+        node = nodes.iter().find(|node| node.name_any() == name).map(node_status);
         if node.is_none() && power == "on" && role.is_some_and(Role::is_node) {
             notes.problem(format!("{name} runs and has no Node"));
         }
@@ -215,10 +215,18 @@ fn machine(context: &Context, raw: &Raw, name: &str, notes: &mut Notes) -> Machi
             .get(name)
             .map_or(String::new(), |given| given.address.to_string()),
         power,
-        ssh: if host.is_some() { "reachable" } else { "unreachable" },
+        ssh,
         programs: host.map_or(String::new(), |host| host.components.clone()),
         node,
         components,
+    }
+}
+
+fn reachable(host: Option<&Result<HostLook, Unseen>>) -> &'static str {
+    match host {
+        Some(Ok(_)) => "reachable",
+        Some(Err(why)) => why.word("unreachable"),
+        None => "unreachable",
     }
 }
 
@@ -295,51 +303,6 @@ fn node_status(node: &Node) -> NodeStatus {
     }
 }
 
-/// All members that any member knows; one that is not reached is known by the others.
-fn members(context: &Context, raw: &Raw, notes: &mut Notes) -> Vec<Member> {
-    let hosts: Vec<&HostLook> = raw.hosts.values().filter_map(|host| host.as_ref().ok()).collect();
-    let listed = hosts.iter().map(|host| &host.members).max_by_key(|members| members.len());
-    let external = context.desired.topology.cluster().spec.etcd.mode == EtcdMode::External;
-    let role = if external { Role::Etcd } else { Role::ControlPlane };
-    let wanted: BTreeSet<String> = context.desired.names(|other| *other == role).into_iter().collect();
-    let Some(listed) = listed.filter(|listed| !listed.is_empty()) else {
-        if !hosts.is_empty() {
-            notes.unseen.push("etcd: no member that can be reached answers".to_owned());
-        }
-        return Vec::new();
-    };
-    let members: Vec<Member> = listed
-        .iter()
-        .map(|listed| {
-            let own = hosts.iter().filter_map(|host| host.etcd.as_ref()).find(|own| own.id == listed.id);
-            let state = match own {
-                None => "unreachable",
-                Some(_) if listed.learner => "learner",
-                Some(own) if own.leader == own.id => "leader",
-                Some(_) => "follower",
-            };
-            Member {
-                name: listed.name.clone(),
-                id: format!("{:x}", listed.id),
-                state,
-                version: own.map_or(String::new(), |own| own.version.clone()),
-                bytes: own.map_or(0, |own| own.bytes),
-            }
-        })
-        .collect();
-    for member in &members {
-        match member.state {
-            "unreachable" => notes.problem(format!("etcd: member {} ({}) does not answer", member.name, member.id)),
-            "learner" => notes.problem(format!("etcd: member {} has no vote yet", member.name)),
-            _ => {}
-        }
-        if !wanted.contains(&member.name) {
-            notes.problem(format!("etcd: member {:?} ({}) is no machine of the topology", member.name, member.id));
-        }
-    }
-    members
-}
-
 fn clocks(raw: &Raw, now: Timestamp, notes: &mut Notes) {
     for (name, host) in &raw.hosts {
         let Some(clock) = host.as_ref().ok().and_then(|host| host.clock) else { continue };
@@ -359,18 +322,29 @@ fn api(context: &Context, raw: &Raw, notes: &mut Notes) -> ApiStatus {
     let server = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server: "));
     let server = server.unwrap_or_default().trim_matches('"').to_owned();
     match &raw.api {
-        Ok(ApiLook { version, ready, .. }) => {
-            if !ready {
-                notes.problem(format!("the API at {server} is not ready"));
+        Ok(ApiLook { version, ready, objects }) => {
+            match ready {
+                Ok(true) => {}
+                Ok(false) => notes.problem(format!("the API at {server} is not ready")),
+                Err(why) => notes.unseen(&format!("whether the API at {server} is ready"), why),
             }
-            ApiStatus { server, ready: *ready, version: version.clone() }
+            if let Err(why) = objects {
+                notes.unseen("Nodes and pods", why);
+            }
+            ApiStatus { server, ready: ready.as_ref().ok().copied(), version: version.clone() }
         }
         Err(why) => {
             if !notes.stopped || !raw.hosts.is_empty() {
-                notes.unseen.push(format!("Nodes and pods, for the API at {server} does not answer: {why}"));
+                notes.unseen(&format!("Nodes and pods, for the API at {server} does not answer"), why);
             }
-            notes.problem(format!("the API at {server} does not answer"));
-            ApiStatus { server, ready: false, version: String::new() }
+            let ready = match why {
+                Unseen::Late(_) => None,
+                Unseen::Failed(_) => {
+                    notes.problem(format!("the API at {server} does not answer"));
+                    Some(false)
+                }
+            };
+            ApiStatus { server, ready, version: String::new() }
         }
     }
 }

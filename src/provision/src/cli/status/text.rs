@@ -3,15 +3,18 @@
 use std::fmt::Write as _;
 
 use super::certificates::Certificate;
-use super::model::{Component, MachineStatus, Member, Status};
+use super::etcd::Member;
+use super::model::{Component, MachineStatus, Status};
 
 /// The whole status as a tree, with what is wrong at its end.
 pub(crate) fn text(status: &Status) -> String {
     let Status { name, state, api, network, .. } = status;
     let answer = match (api.ready, api.version.as_str()) {
-        (true, version) => format!("ready ({version})"),
-        (false, "") => "does not answer".to_owned(),
-        (false, version) => format!("not ready ({version})"),
+        (Some(true), version) => format!("ready ({version})"),
+        (Some(false), "") => "does not answer".to_owned(),
+        (Some(false), version) => format!("not ready ({version})"),
+        (None, "") => "unknown".to_owned(),
+        (None, version) => format!("unknown ({version})"),
     };
     let mut text = format!("{name}: {state}\n├─ API {} {answer}\n├─ network {network}\n", api.server);
     let mut branches: Vec<(String, Vec<String>)> = status.machines.iter().map(|one| machine(one, status)).collect();
@@ -45,7 +48,7 @@ fn machine(machine: &MachineStatus, status: &Status) -> (String, Vec<String>) {
     let MachineStatus { name, role, address, power, ssh, node, components, programs } = machine;
     let mut head = format!("{name}  {role}  {address}  {power}");
     if *power == "on" && *ssh != "reachable" {
-        head += "  SSH unreachable";
+        let _ = write!(head, "  SSH {ssh}");
     }
     let mut twigs = Vec::new();
     if let Some(node) = node {

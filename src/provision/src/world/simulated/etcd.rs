@@ -7,12 +7,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Cluster, Content, Disk, Member, State, World};
-use crate::world::{EtcdMember, EtcdMembers};
+use crate::world::{EtcdLook, EtcdMember, EtcdMembers};
 
 const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 const UNIT: &str = "/etc/systemd/system/etcd.service";
 
 impl Cluster {
+    fn list(&self) -> Vec<EtcdMember> {
+        let member = |(id, member): (&u64, &Member)| EtcdMember {
+            id: *id,
+            name: member.name.clone(),
+            peer: member.peer.clone(),
+            learner: member.learner,
+            leader: *id == self.leader,
+        };
+        self.members.iter().map(member).collect()
+    }
+
     /// What differs between two ways to the same end.
     pub(super) fn forget_history(&mut self) {
         let members = std::mem::take(&mut self.members);
@@ -148,16 +159,18 @@ impl State {
 #[async_trait]
 impl EtcdMembers for World {
     async fn members(&self, via: &str) -> Result<Vec<EtcdMember>> {
-        self.point(format!("{via}: list the members of etcd"), |state| {
-            let cluster = state.through(via)?;
-            let member = |(id, member): (&u64, &Member)| EtcdMember {
-                id: *id,
-                name: member.name.clone(),
-                peer: member.peer.clone(),
-                learner: member.learner,
-                leader: *id == cluster.leader,
-            };
-            Ok(cluster.members.iter().map(member).collect())
+        self.point(format!("{via}: list the members of etcd"), |state| Ok(state.through(via)?.list())).await
+    }
+
+    async fn look(&self, machine: &str) -> Result<EtcdLook> {
+        self.point(format!("{machine}: look at its member of etcd"), |state| {
+            state.start_members()?;
+            let id = super::host::disk(state, machine)?.member.with_context(|| format!("{machine} runs no member"))?;
+            let leader = state.agreed().map_or(0, |cluster| cluster.leader);
+            let cluster = state.etcd.as_ref().context("etcd has not begun")?;
+            let own = cluster.members.get(&id).with_context(|| format!("the member on {machine} was removed"))?;
+            let members = if own.learner { Vec::new() } else { cluster.list() };
+            Ok(EtcdLook { id, version: "simulated".to_owned(), leader, members, ..EtcdLook::default() })
         })
         .await
     }
