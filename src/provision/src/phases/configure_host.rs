@@ -33,9 +33,14 @@ impl Phase for ConfigureHost {
         let mut steps = Vec::new();
         // Members and API servers that work are interrupted one after the other, and only when the others are back.
         let mut interrupted = BTreeMap::new();
+        let joiners = join_etcd::joiners(context, seen);
         for desired in &context.desired.machines {
             let name = &desired.machine.name;
-            let Some((action, reason)) = change(desired, seen) else { continue };
+            let Some((mut action, reason)) = change(desired, seen) else { continue };
+            // A server beside a member without a vote is not ready before it has one, and that comes after this.
+            if action == Action::Restart && joiners.contains(name) {
+                action = Action::InPlace;
+            }
             let mut step = Step::new(NAME, name, action, reason).after([
                 Step::name(connect_host::NAME, name),
                 Step::name(install_components::NAME, name),
