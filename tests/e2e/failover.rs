@@ -29,8 +29,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// So many answers in a row are no accident.
 const STEADY: usize = 50;
 
-/// Pulls the plug of machines in turn: of those that lead something, and of all others too if `all` is set.
-pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str, all: bool) {
+/// Pulls the plug of machines in turn: of those that lead something, then of all others.
+pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str) {
     let probe = Probe::start(crate::network::namespace(lab), lab);
     let mut left: BTreeSet<String> = machines(lab, cluster).into_iter().collect();
     for (what, find) in LEADERS {
@@ -39,7 +39,7 @@ pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str, all: b
         fails_and_comes_back(lab, &machine, topology, &probe);
         left.remove(&machine);
     }
-    for machine in left.into_iter().filter(|_| all) {
+    for machine in left {
         fails_and_comes_back(lab, &machine, topology, &probe);
     }
     probe.nothing_acknowledged_is_lost();

@@ -51,7 +51,7 @@ spec:
 
 #[test]
 fn several_nodes_under_one_control_plane() {
-    run("multi-node", skip_reason_of_long_tests());
+    run("multi-node", skip_reason());
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn several_nodes_with_etcd_elsewhere() {
 
 #[test]
 fn high_availability_with_etcd_stacked() {
-    run("ha-stacked", skip_reason());
+    run("ha-stacked", skip_reason_of_long_tests());
 }
 
 #[test]
 fn high_availability_with_etcd_elsewhere() {
-    run("ha-external-etcd", skip_reason());
+    run("ha-external-etcd", skip_reason_of_long_tests());
 }
 
 fn run(example: &str, skipped: Option<String>) {
@@ -90,7 +90,7 @@ fn run(example: &str, skipped: Option<String>) {
     every_node_is_ready(&lab, &text);
     a_workload_answers_on_every_node(&lab, example);
     if text.contains("loadBalancer:") {
-        crate::failover::machines_may_fail(&lab, example, &topology, skip_reason_of_long_tests().is_none());
+        crate::failover::machines_may_fail(&lab, example, &topology);
     }
     if text.contains("workers:") {
         workers_come_and_go_under_load(&lab, example);

@@ -172,7 +172,10 @@ fn who_goes_is_shown_with_the_reason_and_nothing_is_written() {
     let before = files(&lab.state());
     let ran = run(&lab, "scale demo --workers 2 --dry-run");
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stdout.contains("demo-w-3") && ran.stdout.contains("fewer are asked for, and it is the newest"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("demo-w-3") && ran.stdout.contains("fewer are asked for, and it is the newest"),
+        "{ran:?}"
+    );
     assert!(files(&lab.state()) == before, "a look writes something");
 }
 
