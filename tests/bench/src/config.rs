@@ -31,7 +31,7 @@ pub struct Config {
     /// The etcd both stand on.
     #[arg(long, env = "PEER_ETCD", default_value = "etcd")]
     pub etcd: PathBuf,
-    /// How often each side is measured; the report shows medians.
+    /// How often each side is measured; the report shows the best round of each.
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// Single operations of each sort.

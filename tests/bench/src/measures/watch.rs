@@ -40,11 +40,15 @@ pub(super) async fn measure(
     ] {
         let crowd = Crowd::gather(subject, line, config, (connections, encoding)).await?;
         let spent = Spent::on(subject, crowd.see_updates(line, config, (encoding, pace))).await?;
-        let delivered = config.watchers * config.events;
+        let delivered = crowd.seen.events.load(Ordering::SeqCst);
+        let missed = crowd.seen.missed.load(Ordering::SeqCst);
         let (pace, watchers) = (pace.name(), config.watchers);
         let name = format!("watch, {}, {pace}, {watchers} on {connections} connections", encoding.name());
         samples.less(format!("{name}: CPU of the server per event"), "µs", per(spent.server, delivered));
         samples.more(format!("{name}: rate"), "/s", number(delivered) / spent.time.as_secs_f64());
+        if missed > 0 {
+            samples.told(format!("{name}: events missed by watchers that were closed"), "", number(missed));
+        }
         crowd.leave().await;
     }
     Ok(())
@@ -71,12 +75,14 @@ impl Pace {
 /// Everybody who watches.
 struct Crowd {
     seen: Arc<Seen>,
-    watchers: JoinSet<anyhow::Result<()>>,
+    watchers: JoinSet<()>,
 }
 
 #[derive(Default)]
 struct Seen {
     events: AtomicUsize,
+    /// Events that watchers will not see because the server closed them, as servers do with slow ones.
+    missed: AtomicUsize,
     /// Told when `events` has reached what was waited for.
     wanted: AtomicUsize,
     reached: Notify,
@@ -90,17 +96,22 @@ impl Seen {
     }
 
     async fn wait(&self, reached: Notified<'_>) -> anyhow::Result<()> {
-        let seen = || self.events.load(Ordering::SeqCst);
-        if seen() >= self.wanted.load(Ordering::SeqCst) {
+        if self.is_reached() {
             return Ok(());
         }
         let waited = tokio::time::timeout(PATIENCE, reached).await;
-        waited.map_err(|_| anyhow::anyhow!("after {PATIENCE:?} only {} events were delivered", seen()))
+        let seen = self.events.load(Ordering::SeqCst);
+        waited.map_err(|_| anyhow::anyhow!("after {PATIENCE:?} only {seen} events were delivered"))
     }
 
-    fn count(&self, events: usize) {
-        let total = self.events.fetch_add(events, Ordering::SeqCst) + events;
-        if total >= self.wanted.load(Ordering::SeqCst) {
+    fn is_reached(&self) -> bool {
+        let over = self.events.load(Ordering::SeqCst) + self.missed.load(Ordering::SeqCst);
+        over >= self.wanted.load(Ordering::SeqCst)
+    }
+
+    fn count(&self, counter: &AtomicUsize, events: usize) {
+        counter.fetch_add(events, Ordering::SeqCst);
+        if self.is_reached() {
             self.reached.notify_waiters();
         }
     }
@@ -127,7 +138,7 @@ impl Crowd {
         }
         for index in 0..config.watchers {
             let body = lines[index % lines.len()].open(&question).await?.into_body();
-            watchers.spawn(follow(body, encoding, Arc::clone(&seen)));
+            watchers.spawn(follow(body, encoding, config.events, Arc::clone(&seen)));
         }
         Ok(Self { seen, watchers })
     }
@@ -170,11 +181,12 @@ fn new_version() -> usize {
     100 + NEXT.fetch_add(100_000, Ordering::SeqCst)
 }
 
-async fn follow(mut body: Incoming, encoding: Encoding, seen: Arc<Seen>) -> anyhow::Result<()> {
-    let mut counter = Counter::new(encoding);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.context("the watch broke")?;
-        seen.count(frame.data_ref().map_or(0, |piece| counter.count(piece)));
+async fn follow(mut body: Incoming, encoding: Encoding, expected: usize, seen: Arc<Seen>) {
+    let (mut counter, mut got) = (Counter::new(encoding), 0);
+    while let Some(Ok(frame)) = body.frame().await {
+        let events = frame.data_ref().map_or(0, |piece| counter.count(piece));
+        got += events;
+        seen.count(&seen.events, events);
     }
-    Ok(())
+    seen.count(&seen.missed, expected.saturating_sub(got));
 }
