@@ -16,6 +16,7 @@ mod proxy;
 mod target;
 mod tunnel;
 mod upgrade;
+mod websocket;
 
 use std::sync::Arc;
 

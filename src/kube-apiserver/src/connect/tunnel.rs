@@ -4,41 +4,30 @@
 
 use apimachinery::Status;
 use futures::{SinkExt, StreamExt};
-use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
-};
+use http::header::HeaderMap;
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::hop::{self, Target};
-use super::upgrade;
-use crate::reply::{self, Response};
+use super::{upgrade, websocket};
+use crate::reply::Response;
 
-/// How clients name such a connection: this before the name of the SPDY sub-protocol.
-const PREFIX: &str = "SPDY/3.1+";
-/// The sub-protocol kubelets speak.
+/// How clients name such a connection: SPDY, and the protocol that kubelets speak over it.
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+/// The same as kubelets name it.
 const PORT_FORWARD: &str = "portforward.k8s.io";
-const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const BUFFER: usize = 32 * 1024;
 
 /// True if the client wants SPDY in a WebSocket.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    upgrade::is_websocket(headers) && protocol(headers).is_some()
-}
-
-fn protocol(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let mut offered = values.flat_map(|value| value.split(',')).map(str::trim);
-    offered.find(|name| name.strip_prefix(PREFIX) == Some(PORT_FORWARD)).map(str::to_owned)
+    websocket::offers(headers, TUNNEL)
 }
 
 /// Opens both sides and carries bytes between them.
@@ -47,19 +36,9 @@ pub(super) async fn run(
     path: PathAndQuery,
     mut request: Request<Incoming>,
 ) -> Result<Response, Status> {
-    let wrong = || Status::bad_request("malformed WebSocket handshake");
-    let chosen = protocol(request.headers()).ok_or_else(wrong)?;
-    let key = request.headers().get(SEC_WEBSOCKET_KEY).ok_or_else(wrong)?;
-    let accepted = HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| wrong())?;
-    if request.headers().get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(wrong());
-    }
-    let mut asked = hop::request(target, Method::POST, path, &HeaderMap::new(), reply::full(""))?;
-    asked.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    asked.headers_mut().insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-    asked.headers_mut().insert(STREAM_PROTOCOL, HeaderValue::from_static(PORT_FORWARD));
+    let response = websocket::accept(request.headers(), TUNNEL)?;
     let client = hyper::upgrade::on(&mut request);
-    let mut answer = hop::send(target, asked).await?;
+    let mut answer = hop::send(target, upgrade::to_spdy(target, path, PORT_FORWARD)?).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::refuse(answer).await;
     }
@@ -69,13 +48,6 @@ pub(super) async fn run(
             carry(client, backend).await;
         }
     });
-    let mut response = Response::new(reply::full(""));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accepted);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::try_from(chosen).map_err(|_| wrong())?);
     Ok(response)
 }
 

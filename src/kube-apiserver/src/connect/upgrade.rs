@@ -1,19 +1,21 @@
 //! Requests that become a stream: the upgrade is asked of the backend, and what it answers is passed back.
 
 use apimachinery::Status;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::hop::{self, Target};
-use crate::reply::{self, Response};
+use crate::reply::{self, Body, Response};
 
 /// The most that is passed on of a refusal.
 const REFUSAL_LIMIT: usize = 64 * 1024;
+
+const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 
 /// True for a request that wants to become a stream.
 pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
@@ -51,6 +53,16 @@ pub(super) async fn run(
         return refuse(answer).await;
     }
     Ok(accept(client, answer))
+}
+
+/// What asks a kubelet for a SPDY connection with one of its protocols.
+pub(super) fn to_spdy(target: &Target, path: PathAndQuery, protocol: &'static str) -> Result<Request<Body>, Status> {
+    let mut asked = hop::request(target, Method::POST, path, &HeaderMap::new(), reply::full(""))?;
+    let headers = asked.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
+    headers.insert(STREAM_PROTOCOL, HeaderValue::from_static(protocol));
+    Ok(asked)
 }
 
 /// Tells the client what the backend accepted, and joins the two connections when the client has read that.
