@@ -63,6 +63,14 @@ pub fn to_typed_map<T: serde::de::DeserializeOwned>(map: &Map) -> Result<T, Conv
 }
 
 impl Value {
+    /// A number that may be whole: JSON does not tell `1.0` from `1`, and what is written must read the same.
+    #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+    pub(crate) fn number(number: f64) -> Self {
+        // Below 2^63 every whole float is an i64.
+        let whole = number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0;
+        if whole { Self::Int(number as i64) } else { Self::Float(number) }
+    }
+
     /// An empty map.
     pub const fn map() -> Self {
         Self::Map(Map::new())

@@ -80,11 +80,12 @@ fn time(text: &str, layout: &str, format: fn(jiff::Timestamp) -> String) -> Resu
 pub(super) fn number(of: &Type, digits: &str) -> Result<Value, DecodeError> {
     let wrong = || mismatch(&format!("number {digits}"), of);
     match of {
-        Type::Json | Type::Raw | Type::Fields => Ok(free_number(digits)),
+        Type::Json | Type::Raw | Type::Fields | Type::Double => {
+            free_number(digits).ok_or_else(|| mismatch(&format!("number {digits}"), &Type::Double))
+        }
         Type::Int32 => digits.parse::<i32>().map(Value::from).map_err(|_| wrong()),
         Type::IntOrString => digits.parse::<i32>().map(Value::from).map_err(|_| wrong()),
         Type::Int64 => digits.parse::<i64>().map(Value::from).map_err(|_| wrong()),
-        Type::Double => Ok(free_number(digits)),
         Type::Quantity => match digits.parse::<Quantity>() {
             Ok(amount) => Ok(Value::from(amount.to_string())),
             Err(error) => Err(meaningless(error.to_string())),
@@ -93,8 +94,10 @@ pub(super) fn number(of: &Type, digits: &str) -> Result<Value, DecodeError> {
     }
 }
 
-fn free_number(digits: &str) -> Value {
-    digits.parse::<i64>().map_or_else(|_| digits.parse::<f64>().map_or(Value::Null, Value::Float), Value::Int)
+/// Nothing if no number can hold it: JSON has no infinity, so what was read could not be written.
+fn free_number(digits: &str) -> Option<Value> {
+    let whole = digits.parse::<i64>().ok().map(Value::Int);
+    whole.or_else(|| digits.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::number))
 }
 
 /// A truth value in a field.

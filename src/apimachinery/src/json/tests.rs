@@ -100,6 +100,18 @@ fn without_a_type_nothing_is_changed() {
 }
 
 #[test]
+fn numbers_beyond_all_floats_are_refused_wherever_they_stand() {
+    for text in [r#"{"a":1e999}"#, r#"{"a":[-1e309]}"#] {
+        let untyped = decode(text.as_bytes(), schema(), None, Validation::Warn).unwrap_err().to_string();
+        assert!(untyped.starts_with("json: cannot unmarshal number ") && untyped.ends_with("float64"), "{untyped}");
+        assert!(pod(&format!(r#"{{"metadata":{{"annotations":{text}}}}}"#)).is_err());
+    }
+    let edges = value!([f64::MAX, -0.5, 0, 5, 1_000_000_000_000_000_000_i64, 1e19]);
+    assert_eq!(decode_value(b"[1.7976931348623157e308,-0.5,1e-999,5.0,1e18,1e19]").unwrap(), edges);
+    assert_eq!(decode_value(&encode(&edges)).unwrap(), edges);
+}
+
+#[test]
 fn escapes_are_understood() {
     let value = decode_value(r#"["\u0041\ud83d\ude00\ud83d\/\b\f\n\r\t\\", "plain", ""]"#.as_bytes()).unwrap();
     assert_eq!(value, value!(["A😀\u{fffd}/\u{8}\u{c}\n\r\t\\", "plain", ""]));

@@ -110,7 +110,7 @@ impl<'s> Reader<'s> {
             #[expect(clippy::cast_possible_truncation, reason = "protobuf says that extra bits are dropped")]
             Type::Int32 => Value::Int(i64::from(input.number(wire)? as i32)),
             Type::Int64 => Value::Int(input.number(wire)?),
-            Type::Double => whole_or_float(input.double(wire)?),
+            Type::Double => Value::number(input.double(wire)?),
             Type::Object(id) => {
                 let mut map = Map::new();
                 self.message(input.bytes(wire)?, *id, &mut map)?;
@@ -193,12 +193,6 @@ fn slot<'m>(map: &'m mut Map, field: &Field) -> &'m mut Value {
         map.len() - 1
     });
     map.nth_mut(index)
-}
-
-/// JSON does not tell `1.0` from `1`.
-#[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
-fn whole_or_float(number: f64) -> Value {
-    if number.fract() == 0.0 && number.abs() < 9e15 { Value::Int(number as i64) } else { Value::Float(number) }
 }
 
 fn first_text<'b>(fields: &mut Input<'b>) -> Result<&'b str, DecodeError> {
