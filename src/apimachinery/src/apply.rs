@@ -166,6 +166,7 @@ pub fn update(live: Option<&Object>, mut new: Object, manager: Manager<'_>, (sch
     let mine = mine.union(&touched).difference(&changes.removed);
     if !reset {
         managers.own(Entry::new(manager, Operation::Update, new.api_version(), mine));
+        managers.cap();
     }
     managers.write(&mut new);
     new

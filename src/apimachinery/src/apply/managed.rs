@@ -3,6 +3,10 @@
 use super::{FieldSet, Manager};
 use crate::{object::Object, value, value::Value};
 
+/// So many updaters are told apart; what the oldest of the others own goes to one manager of this name.
+const MOST_UPDATERS: usize = 10;
+const ANCIENT: &str = "ancient-changes";
+
 /// How a manager writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Operation {
@@ -97,6 +101,32 @@ impl Managers {
             }
         }
         self.entries.push(entry);
+    }
+
+    /// Puts the oldest updaters of each version together until few enough are left, so that accounts do not grow for ever.
+    pub(super) fn cap(&mut self) {
+        self.entries.retain(|entry| !entry.set.is_empty());
+        let (mut updaters, mut kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.entries).into_iter().partition(|entry| entry.operation == Operation::Update);
+        let mut surplus = updaters.len().saturating_sub(MOST_UPDATERS);
+        updaters.sort_by(|a, b| a.time.cmp(&b.time));
+        let mut oldest: Vec<Entry> = Vec::new();
+        for entry in updaters {
+            let bucket = oldest.iter_mut().find(|first| first.api_version == entry.api_version);
+            match bucket {
+                Some(bucket) if surplus > 0 => {
+                    bucket.set = std::mem::take(&mut bucket.set).union(&entry.set);
+                    bucket.time = entry.time;
+                    ANCIENT.clone_into(&mut bucket.manager);
+                    bucket.subresource.clear();
+                    surplus -= 1;
+                }
+                None if surplus > 0 => oldest.push(entry),
+                _ => kept.push(entry),
+            }
+        }
+        self.entries = kept;
+        self.entries.extend(oldest);
     }
 
     pub(super) fn write(mut self, object: &mut Object) {

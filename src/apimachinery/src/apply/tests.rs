@@ -76,6 +76,24 @@ fn applying_the_same_again_changes_nothing() {
 }
 
 #[test]
+fn the_oldest_of_many_updaters_are_put_together_and_lose_nothing() {
+    let mut object = apply(None, &spec(value!({"replicas": 1})), manager("me", T1), false, kind()).unwrap();
+    for number in 0..12 {
+        let mut new = object.clone();
+        new.set_at(&["metadata", "annotations", &format!("a{number}")], "x");
+        let (name, time) = (format!("m{number}"), format!("2026-01-01T00:00:{:02}Z", number + 10));
+        object = update(Some(&object), new, manager(&name, &time), kind());
+    }
+    assert_eq!(object.list_at(&["metadata", "managedFields"]).len(), 11, "ten updaters and one who applies");
+    let ancient = owned(&object, "ancient-changes");
+    let mut expected: Vec<String> = (0..3).map(|number| format!(".metadata.annotations.a{number}")).collect();
+    expected.insert(0, ".metadata.annotations".to_owned());
+    assert_eq!(ancient, expected);
+    assert_eq!(owned(&object, "m3"), [".metadata.annotations.a3"]);
+    assert_eq!(owned(&object, "me"), [".spec.replicas"]);
+}
+
+#[test]
 fn what_is_no_longer_applied_goes_unless_another_owns_it() {
     let first = apply(
         None,
