@@ -10,7 +10,7 @@ type Row = (&'static str, &'static str, &'static str);
 const SECURITY: &[Row] = &[
     (
         "a cache of verified tokens keyed by signature lets claims be forged",
-        "bad_input",
+        "trust",
         "tokens_that_are_expired_forged_or_garbage_open_nothing",
     ),
     ("nodes may do everything because no Node authorizer is there", "trust", "a_node_reaches_only_what_its_pods_need"),
@@ -24,7 +24,7 @@ const SECURITY: &[Row] = &[
     ),
     ("line ends in a port-forward request smuggle another one", "trust", "line_ends_in_names_do_not_reach_a_kubelet"),
     ("status.podIP leads the proxy to any address", "trust", "a_pod_cannot_lead_the_proxy_to_forbidden_addresses"),
-    ("a token outlives its account", "bad_input", "tokens_that_are_expired_forged_or_garbage_open_nothing"),
+    ("a token outlives its account", "trust", "tokens_that_are_expired_forged_or_garbage_open_nothing"),
     ("impersonation headers are ignored", "trust", "impersonation_is_a_right_and_is_obeyed"),
     (
         "the parser of untrusted text recurses without end",
