@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use api::{ResourceDescriptor, Served};
+use apimachinery::{Object, Status};
 use bytes::Bytes;
 use storage::{Cacher, Codec, DecodeError, Etcd};
 use tokio_util::sync::CancellationToken;
 
 use crate::encryption::Encryption;
+use crate::error;
 use crate::stored::{ObjectCodec, Stored};
 
 /// One group-version-resource that can be asked for.
@@ -127,6 +129,20 @@ impl Registry {
         let snapshot = store.cacher.snapshot();
         let Ok(range) = snapshot.range(&store.folder(namespace)) else { return Vec::new() };
         range.map(|(_, object)| Arc::clone(object)).collect()
+    }
+
+    /// The objects of a namespace with everything that this server has written itself: who has made a rule may count on
+    /// it for what comes next.
+    ///
+    /// # Errors
+    /// If etcd does not tell of the writes.
+    pub async fn list_settled(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Object>, Status> {
+        let Some(store) = self.stored(group, plural).and_then(|resource| resource.store.as_ref()) else {
+            return Ok(Vec::new());
+        };
+        let snapshot = store.cacher.settled().await.map_err(|error| error::from_wait(&error))?;
+        let range = snapshot.range(&store.folder(namespace)).map_err(|error| error::from_read(&error))?;
+        Ok(range.map(|(_, stored)| stored.object()).collect())
     }
 
     /// Reads again what could not be opened whenever there are new keys, until the token is cancelled.

@@ -72,6 +72,11 @@ impl StorageError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Timeout | Self::Unavailable(_) | Self::WatchEnded { .. } | Self::NoSpace)
     }
+
+    /// Whether the write may have happened all the same: what was set aside for it must stay so.
+    pub fn is_unclear(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Unavailable(_))
+    }
 }
 
 impl From<etcd_client::Error> for StorageError {

@@ -30,38 +30,43 @@ pub(super) const PLUGIN: Plugin = Plugin {
     validate: Some(validate),
 };
 
-fn ranges(attributes: &Attributes<'_>) -> Vec<Object> {
-    let ranges = attributes.app.registry.list("", "limitranges", &attributes.info.namespace);
-    ranges.iter().map(|range| range.object()).collect()
+async fn ranges(attributes: &Attributes<'_>) -> Result<Vec<Object>, Status> {
+    attributes.app.registry.list_settled("", "limitranges", &attributes.info.namespace).await
 }
 
 fn mutate<'a>(attributes: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {
-    if attributes.is("", "pods") {
-        let ranges = ranges(attributes);
-        if let Some(pod) = attributes.object.as_deref_mut() {
-            for range in &ranges {
-                fill(pod, range);
+    async move {
+        if attributes.is("", "pods") {
+            let ranges = ranges(attributes).await?;
+            if let Some(pod) = attributes.object.as_deref_mut() {
+                for range in &ranges {
+                    fill(pod, range);
+                }
             }
         }
+        Ok(())
     }
-    futures::future::ready(Ok(())).boxed()
+    .boxed()
 }
 
 fn validate<'a>(attributes: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Status>> {
+    async move { check_all(attributes, &ranges(attributes).await?) }.boxed()
+}
+
+fn check_all(attributes: &Attributes<'_>, ranges: &[Object]) -> Result<(), Status> {
     let mut wrong = Vec::new();
     // What is on its way out is held to nothing any more.
     if let Some(object) = attributes.object.as_deref().filter(|object| object.deletion_timestamp().is_none()) {
         let of = if attributes.is("", "pods") { Bounded::Pod(object) } else { Bounded::Claim(object) };
-        for range in ranges(attributes) {
+        for range in ranges {
             range.list_at(&["spec", "limits"]).iter().for_each(|limit| check(&of, limit, &mut wrong));
         }
     }
-    let outcome = match wrong.as_slice() {
+    match wrong.as_slice() {
         [] => Ok(()),
         [one] => Err(attributes.forbidden(one)),
         many => Err(attributes.forbidden(format_args!("[{}]", many.join(", ")))),
-    };
-    futures::future::ready(outcome).boxed()
+    }
 }
 
 /// Puts the defaults where a container says nothing, and notes where that was.

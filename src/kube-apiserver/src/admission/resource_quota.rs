@@ -9,7 +9,7 @@ mod request;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::quota::{Amounts, Meter};
-use apimachinery::{Object, Status};
+use apimachinery::Status;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -94,7 +94,7 @@ fn validate<'a>(attributes: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Stat
         let Some(meter) = Meter::of(attributes.resource.descriptor) else { return Ok(()) };
         let configuration = &attributes.app.admission.settings.resource_quota;
         let namespace = &attributes.info.namespace;
-        let present = attributes.app.registry.list("", "resourcequotas", namespace);
+        let present = attributes.app.registry.list_settled("", "resourcequotas", namespace).await?;
         if present.is_empty() && configuration.is_empty() {
             return Ok(());
         }
@@ -104,7 +104,6 @@ fn validate<'a>(attributes: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Stat
             old: attributes.old,
             only_counts: attributes.info.subresource == "status",
         };
-        let present: Vec<Object> = present.iter().map(|quota| quota.object()).collect();
         configuration.check_cover(&request, &present).map_err(|why| attributes.forbidden(why))?;
         for quota in &present {
             if let Err(status) = charge(attributes, &request, quota.name()).await {
@@ -131,7 +130,16 @@ async fn charge(attributes: &Attributes<'_>, request: &Request<'_>, quota: &str)
             }
             charged => charged.map_err(|why| attributes.forbidden(why))?,
         };
-        let Some((next, amounts)) = charged else { return Ok(()) };
+        let Some((next, amounts)) = charged else {
+            // So may be that nothing is limited yet: the controller was about to say what.
+            if cursor.may_be_stale()
+                && current.object().at(&["status", "hard"]) != current.object().at(&["spec", "hard"])
+            {
+                cursor.refresh().await?;
+                continue;
+            }
+            return Ok(());
+        };
         if attributes.dry_run {
             return Ok(());
         }

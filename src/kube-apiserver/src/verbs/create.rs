@@ -82,6 +82,11 @@ pub(super) async fn create(call: &Call<'_>, options: &WriteOptions, mut object: 
             }
             Err(error) => error,
         };
+        if error.is_unclear() {
+            // Whoever counts finds out later whether they are used.
+            reservation.keep();
+            return Err(error::from_storage(&error));
+        }
         reservation.release().await;
         charges.refund(call.app).await;
         if !matches!(error, StorageError::Exists { .. }) {

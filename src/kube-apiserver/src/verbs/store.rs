@@ -68,6 +68,7 @@ pub struct Cursor<'a> {
     key: String,
     current: Option<Arc<Stored>>,
     fresh: bool,
+    unclear: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -77,7 +78,7 @@ impl<'a> Cursor<'a> {
     /// If etcd fails.
     pub async fn open(store: &'a Store, key: String) -> Result<Self, Status> {
         let current = store.cacher.get(&key).ok().flatten();
-        let mut cursor = Self { store, key, current, fresh: false };
+        let mut cursor = Self { store, key, current, fresh: false, unclear: false };
         if cursor.current.is_none() {
             cursor.refresh().await?;
         }
@@ -92,6 +93,11 @@ impl<'a> Cursor<'a> {
     /// True while the state comes from the cache and may be old: no refusal may rest on it.
     pub fn may_be_stale(&self) -> bool {
         !self.fresh
+    }
+
+    /// True if a write has failed that may have happened all the same: what was set aside for it must stay so.
+    pub fn is_unclear(&self) -> bool {
+        self.unclear
     }
 
     /// Reads the newest state from a quorum.
@@ -135,6 +141,7 @@ impl<'a> Cursor<'a> {
 
     /// Takes over the state a refused transaction answered with.
     fn after(&mut self, error: StorageError) -> Result<(), Status> {
+        self.unclear = error.is_unclear();
         let StorageError::Conflict { current } = error else { return Err(error::from_storage(&error)) };
         let made = |kv: Box<KeyValue>| self.store.made_of(*kv);
         self.current = current.map(made).transpose().map_err(|error| error::from_storage(&error))?;

@@ -135,7 +135,7 @@ impl Change<'_> {
                 }
             }
             let outcome = self.write(call, &mut cursor, (&mut new, &old)).await;
-            if !matches!(outcome, Ok(Some(_))) {
+            if !matches!(outcome, Ok(Some(_))) && !cursor.is_unclear() {
                 charges.refund(call.app).await;
             }
             if let Some(written) = outcome? {
@@ -158,6 +158,11 @@ impl Change<'_> {
                 reservation.keep();
                 call.app.allocators.release_unused(call.app, call.resource, new, old).await;
                 Ok(Some(written))
+            }
+            unwritten if cursor.is_unclear() => {
+                // Whoever counts finds out later whether it is used.
+                reservation.keep();
+                unwritten
             }
             unwritten => {
                 reservation.release().await;

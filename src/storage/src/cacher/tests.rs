@@ -254,6 +254,20 @@ async fn one_key_is_read_as_it_is_now() {
 }
 
 #[tokio::test]
+async fn a_settled_cache_shows_all_that_was_written_through_it() {
+    let world = World::new().await;
+    let cache = world.cache().await;
+    for number in 0..50 {
+        let name = format!("n{number}");
+        let revision = world.create(&name, "x").await;
+        let made: Result<_, DecodeError> = cache.adopt(&world.key(&name), revision, || Ok(("x".to_owned(), revision)));
+        made.unwrap();
+        // Its event may be on the way still.
+        assert!(cache.settled().await.unwrap().get(&world.key(&name)).unwrap().is_some(), "{number}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_writer_made_is_what_the_cache_keeps() {
     let world = World::new().await;
     let cache = world.cache().await;

@@ -1,6 +1,8 @@
 //! What writers of this process have made of their own writes, so that the event path need not make it again.
 
 use super::Cacher;
+use super::freshness::WaitError;
+use super::snapshot::Snapshot;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
@@ -10,16 +12,18 @@ const WAITING: usize = 32;
 /// Values whose events have not come yet.
 pub(crate) struct Written<T> {
     waiting: VecDeque<(Box<str>, i64, Arc<T>)>,
+    newest: i64,
 }
 
 impl<T> Default for Written<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new() }
+        Self { waiting: VecDeque::new(), newest: 0 }
     }
 }
 
 impl<T> Written<T> {
     fn put(&mut self, key: &str, revision: i64, value: Arc<T>) {
+        self.newest = self.newest.max(revision);
         if self.waiting.len() == WAITING {
             self.waiting.pop_front();
         }
@@ -49,6 +53,18 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             self.written.lock().unwrap_or_else(PoisonError::into_inner).put(key, revision, Arc::clone(&value));
         }
         Ok(value)
+    }
+
+    /// A state with everything that this process has written below the prefix; most often that is the present one.
+    ///
+    /// # Errors
+    /// If the events of the writes have not come after a while.
+    pub async fn settled(&self) -> Result<Snapshot<T>, WaitError> {
+        let newest = self.written.lock().unwrap_or_else(PoisonError::into_inner).newest;
+        if self.revision() >= newest {
+            return Ok(self.snapshot());
+        }
+        self.wait_for(newest, self.options.patience).await
     }
 
     /// What the writer of `revision` left for the cache.
