@@ -1,8 +1,9 @@
 //! Streams to nodes, pods and services: log, exec, attach, port-forward and the proxies.
 //!
 //! The request was authorized before. Here it is turned into one to a kubelet (or pod), sent over a connection of its own,
-//! and after a `101` both sides are spliced: bytes pass through untouched, SPDY and WebSocket alike. The one exception is
-//! [`tunnel`], which takes SPDY bytes out of WebSocket messages.
+//! and after a `101` both sides are spliced: bytes pass through untouched, SPDY and WebSocket alike. The exceptions are what
+//! today's clients open as a WebSocket, for kubelets know SPDY only: [`tunnel`] takes its bytes out of messages, and
+//! [`remote_command`] turns channels into streams.
 //!
 //! # Invariants
 //! - Requests are built from parsed parts only; no text of the client reaches a request line or header unchecked.
@@ -13,6 +14,8 @@ pub mod kubelet;
 mod log;
 mod pod;
 mod proxy;
+mod remote_command;
+mod spdy;
 mod target;
 mod tunnel;
 mod upgrade;

@@ -26,6 +26,7 @@ mod probes;
 mod python;
 mod server_side_apply;
 mod store_faults;
+mod streams;
 mod trust;
 mod watches;
 

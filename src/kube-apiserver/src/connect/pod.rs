@@ -5,7 +5,7 @@ use http::Request;
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
 
-use super::{pod_and_node, tunnel, upgrade};
+use super::{pod_and_node, remote_command, tunnel, upgrade};
 use crate::app::App;
 use crate::reply::Response;
 use crate::request_info::RequestInfo;
@@ -18,6 +18,9 @@ pub(super) async fn run(app: &App, info: &RequestInfo, request: Request<Incoming
     let target = app.kubelets.target(&node, false)?;
     if info.subresource == "portforward" && tunnel::is_wanted(request.headers()) {
         return tunnel::run(&target, path, request).await;
+    }
+    if info.subresource != "portforward" && remote_command::is_wanted(request.headers()) {
+        return remote_command::run(target, path, info, request);
     }
     upgrade::run(&target, path, request).await
 }

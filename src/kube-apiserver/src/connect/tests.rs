@@ -18,7 +18,7 @@ use super::*;
 use crate::reply;
 
 /// Serves one connection after the other with a handler, on a port of its own.
-async fn serve<F, R>(handler: F) -> SocketAddr
+pub(super) async fn serve<F, R>(handler: F) -> SocketAddr
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response> + Send,
@@ -110,7 +110,7 @@ async fn bytes_pass_both_ways_after_the_upgrade_and_the_end_is_passed_on() {
 }
 
 #[tokio::test]
-async fn refused_websocket_is_answered_so_that_kubectl_tries_spdy() {
+async fn refused_websocket_is_answered_so_that_clients_try_spdy() {
     let head = "GET /x HTTP/1.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGVzdA==\r\n\
                 sec-websocket-version: 13\r\nsec-websocket-protocol: v5.channel.k8s.io";
     let (_, answer) = open(front().await, head).await;

@@ -83,7 +83,7 @@ async fn carry(client: Upgraded, backend: Upgraded) {
                 break;
             }
         }
-        let _ = to_client.close().await;
+        let _ = to_client.send(websocket::goodbye()).await;
     };
     tokio::select! {
         () = downwards => {}
