@@ -74,7 +74,8 @@ const PLUGINS: &[Plugin] = &[
 const ALWAYS: &[Plugin] =
     &[certificates::REQUESTER, certificates::TIMES, service_addresses::PLUGIN, privileged::PLUGIN];
 
-/// Plugins that do something only with kinds this release does not serve or does not act upon yet.
+/// Plugins that do something only with kinds this release does not serve or does not act upon yet. Whoever makes such an
+/// object gets a warning from its row of the table.
 const WITHOUT_EFFECT: &[&str] = &[
     "ClusterTrustBundleAttest",
     "MutatingAdmissionPolicy",
@@ -209,6 +210,9 @@ impl Admission {
             if enabled.contains(name) && disabled.contains(name) {
                 return Err(AdmissionError::Contradiction(name.clone()));
             }
+        }
+        for name in enabled.iter().filter(|name| WITHOUT_EFFECT.contains(&name.as_str())) {
+            tracing::warn!(name, "this admission plugin has no effect in this release, though a flag switches it on");
         }
         let on = |plugin: &&Plugin| {
             let lists = |list: &[String]| list.iter().any(|name| name == plugin.name);

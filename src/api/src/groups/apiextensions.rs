@@ -32,6 +32,9 @@ const STRATEGY: Strategy = Strategy {
         }
         errors
     },
+    warnings: |_| {
+        vec!["custom resources are not served by this release: the definition is kept but has no effect".to_owned()]
+    },
     generation: true,
     ..NOOP
 };

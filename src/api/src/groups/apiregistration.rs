@@ -25,6 +25,12 @@ const STRATEGY: Strategy = Strategy {
     prepare_create: status::drop_status,
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
+    warnings: |service| {
+        let elsewhere = !service.map_at(&["spec", "service"]).is_empty();
+        let text =
+            "requests are not passed on to other API servers by this release: the object is kept but has no effect";
+        elsewhere.then(|| text.to_owned()).into_iter().collect()
+    },
     ..NOOP
 };
 

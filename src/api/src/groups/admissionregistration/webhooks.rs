@@ -6,11 +6,15 @@ use crate::fill::{each, fill, make, part, spec};
 use crate::print::{self, AGE, NAME};
 use crate::resource::{Column, NOOP, Strategy};
 use crate::status;
+use apimachinery::object::Object;
 use apimachinery::value::{Map, Value};
 
 pub(super) const VALIDATING: Strategy = Strategy {
     default: |configuration| each(configuration.as_map_mut(), "webhooks").for_each(fill_webhook),
     validate: rules::validate_webhooks,
+    warnings: |_| {
+        vec!["webhooks are not called by this release: the configuration is kept but has no effect".to_owned()]
+    },
     generation: true,
     ..NOOP
 };
@@ -52,9 +56,14 @@ pub(super) const POLICY: Strategy = Strategy {
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
     validate: rules::validate_policy,
+    warnings: warn_of_policies,
     generation: true,
     ..NOOP
 };
+
+fn warn_of_policies(_: &Object) -> Vec<String> {
+    vec!["admission policies are not evaluated by this release: the object is kept but has no effect".to_owned()]
+}
 
 pub(super) const POLICY_COLUMNS: &[Column] = &[
     NAME,
@@ -76,6 +85,7 @@ pub(super) const BINDING: Strategy = Strategy {
     },
     validate: rules::validate_binding,
     generation: true,
+    warnings: warn_of_policies,
     ..NOOP
 };
 

@@ -24,6 +24,22 @@ fn bindings_name_the_group_of_what_they_bind() {
 }
 
 #[test]
+fn what_is_kept_but_has_no_effect_yet_says_so() {
+    let check = |plural: &str, tree: Value, expected: bool| {
+        let row = crate::resources().iter().find(|row| row.plural == plural).unwrap();
+        let said = (row.strategy.warnings)(&super::object(tree));
+        assert_eq!(said.iter().any(|text| text.ends_with("has no effect")), expected, "{plural}: {said:?}");
+    };
+    check("mutatingwebhookconfigurations", value!({}), true);
+    check("validatingwebhookconfigurations", value!({}), true);
+    check("validatingadmissionpolicies", value!({}), true);
+    check("validatingadmissionpolicybindings", value!({}), true);
+    check("customresourcedefinitions", value!({}), true);
+    check("apiservices", value!({"spec": {"service": {"name": "metrics", "namespace": "a"}}}), true);
+    check("apiservices", value!({"spec": {"group": "apps"}}), false);
+}
+
+#[test]
 fn rules_say_what_they_are_about() {
     let check = |plural: &str, kind: &str, rule: Value, expected: &[&str]| {
         assert_eq!(errors(plural, value!({"kind": kind, "rules": [rule]})), expected);
