@@ -63,6 +63,40 @@ async fn a_request_in_flight_is_answered_after_the_stop() {
 }
 
 #[tokio::test]
+async fn a_client_of_http2_is_told_to_leave_and_what_it_asked_before_is_answered() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.address();
+    let token = CancellationToken::new();
+    let (arrived, free) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (arrival, held) = (arrived.clone(), free.clone());
+    let service = service_fn(move |request| {
+        let (arrival, held) = (arrival.clone(), held.clone());
+        async move {
+            arrival.notify_one();
+            held.notified().await;
+            hello(request).await
+        }
+    });
+    let server = tokio::spawn(listener.serve_http(service, token.clone()));
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = || Request::get("http://x/").body(Full::new(Bytes::new())).unwrap();
+    let answer = tokio::spawn(sender.send_request(request()));
+    arrived.notified().await;
+    token.cancel();
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    free.notify_one();
+    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    // The connection could go on for ever if the client were not told.
+    connection.await.unwrap().unwrap();
+    server.await.unwrap();
+    assert!(sender.send_request(request()).await.is_err());
+}
+
+#[tokio::test]
 async fn a_taken_port_is_named_in_the_error() {
     let first = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = Listener::bind(first.address()).await.unwrap_err();

@@ -149,6 +149,11 @@ impl Server {
         base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem)
     }
 
+    /// Asks the server to end, as SIGTERM does.
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Ends the server as SIGTERM does, and waits for it.
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();

@@ -21,4 +21,6 @@ mod services;
 #[cfg(test)]
 mod several;
 #[cfg(test)]
+mod stopping;
+#[cfg(test)]
 mod watches;

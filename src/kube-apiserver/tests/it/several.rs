@@ -25,7 +25,7 @@ async fn endpoints(caller: &Caller) -> Vec<String> {
     if of_slice == addresses { addresses } else { Vec::new() }
 }
 
-async fn endpoints_become(caller: &Caller, wanted: &[&str]) {
+pub(crate) async fn endpoints_become(caller: &Caller, wanted: &[&str]) {
     let become_so = async {
         while endpoints(caller).await != wanted {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::harness::{Caller, PATIENCE, Server, core};
 
 /// An open watch.
-struct Watch {
+pub(crate) struct Watch {
     response: Response,
     buffer: Vec<u8>,
 }
 
 impl Watch {
-    async fn open(caller: &Caller, path: &str) -> Self {
+    pub(crate) async fn open(caller: &Caller, path: &str) -> Self {
         Self::open_as(caller, path, "application/json").await
     }
 
@@ -25,7 +25,7 @@ impl Watch {
     }
 
     /// The next event; `None` at the end of the stream.
-    async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -37,7 +37,7 @@ impl Watch {
     }
 
     /// Checks type and name of the next event and returns its object.
-    async fn expect(&mut self, kind: &str, name: &str) -> Value {
+    pub(crate) async fn expect(&mut self, kind: &str, name: &str) -> Value {
         let mut event = self.next().await.expect("the watch is open");
         assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!(kind), &json!(name)), "{event}");
         event["object"].take()
