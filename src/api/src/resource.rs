@@ -296,6 +296,13 @@ impl ResourceDescriptor {
         self
     }
 
+    /// The same with these verbs only.
+    #[must_use]
+    pub const fn only(mut self, verbs: &'static [Verb]) -> Self {
+        self.verbs = verbs;
+        self
+    }
+
     /// The same with subresources.
     #[must_use]
     pub const fn with(mut self, subresources: &'static [Subresource]) -> Self {

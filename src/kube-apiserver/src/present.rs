@@ -15,7 +15,7 @@ use crate::reply::{self, Response};
 use crate::stored::Stored;
 use crate::table;
 
-pub use listing::list;
+pub use listing::{list, made_list};
 
 /// An object of the store in the group and version it is asked for in.
 pub fn convert(resource: &Resource, stored: &Stored) -> Object {
@@ -98,8 +98,16 @@ pub fn stored(resource: &Resource, form: Form, code: StatusCode, stored: &Arc<St
     {
         return reply::respond(code, protobuf::CONTENT_TYPE, reply::full(bytes));
     }
-    let object = convert(resource, stored);
-    let tree = match form.projection {
+    encoded(form.encoding, code, &projected(resource, form, convert(resource, stored), query))
+}
+
+/// Answers with one object that was made for this answer.
+pub fn made(resource: &Resource, form: Form, object: Object, query: &Query) -> Response {
+    encoded(form.encoding, StatusCode::OK, &projected(resource, form, object, query))
+}
+
+fn projected(resource: &Resource, form: Form, object: Object, query: &Query) -> Value {
+    match form.projection {
         Projection::Whole => object.into_value(),
         Projection::Metadata => partial(&object),
         Projection::Table => {
@@ -107,8 +115,7 @@ pub fn stored(resource: &Resource, form: Form, code: StatusCode, stored: &Arc<St
             let rows = [object];
             table::of(resource.descriptor, &rows, &meta(&version, None, None), query).into()
         }
-    };
-    encoded(form.encoding, code, &tree)
+    }
 }
 
 /// Answers with an object that is not in the store, always as a whole.

@@ -2,6 +2,7 @@
 
 mod binding;
 mod body;
+mod component_statuses;
 mod create;
 mod delete;
 mod delete_collection;
@@ -234,8 +235,10 @@ async fn on_object(call: &Call<'_>) -> Result<Response, Status> {
 
 /// Kinds that are asked and answered.
 async fn on_question(call: &Call<'_>) -> Result<Response, Status> {
-    if call.info.resource == "bindings" {
-        return binding::run(call).await;
+    match call.info.resource.as_str() {
+        "bindings" => return binding::run(call).await,
+        "componentstatuses" => return component_statuses::run(call).await,
+        _ => {}
     }
     let question = body::object(call)?;
     let answer = reviews::create(call.app, call.info, call.user, question).await?;

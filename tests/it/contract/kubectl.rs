@@ -330,3 +330,19 @@ async fn kubectl_proxy_hands_on_every_answer() {
     end(proxy);
     let _ = output.read_to_string(&mut line);
 }
+
+#[tokio::test]
+async fn kubectl_asks_how_the_components_are() {
+    let server = server().await;
+    let Some(kubectl) = kubectl(&server) else { return };
+    let all = kubectl.ok(&["get", "cs"]);
+    let line = |name: &str| all.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{all}"));
+    assert!(line("NAME").contains("STATUS") && line("etcd-0").contains("Healthy"), "{all}");
+    // Whether anybody serves those ports on this machine is none of the test's business.
+    assert!(line("scheduler").contains("ealthy") && line("controller-manager").contains("ealthy"), "{all}");
+    let etcd = json(&kubectl.ok(&["get", "cs", "etcd-0", "-o", "json"]));
+    assert_eq!(etcd["conditions"][0]["status"], "True", "{etcd}");
+    let selected = kubectl.ok(&["get", "cs", "--field-selector=metadata.name=etcd-0", "-o", "name"]);
+    assert_eq!(selected, "componentstatus/etcd-0\n");
+    assert!(kubectl.fails(&["get", "cs", "nobody"]).contains("NotFound"));
+}

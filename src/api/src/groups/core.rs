@@ -1,5 +1,6 @@
 //! The core group, `v1`.
 
+mod component;
 mod config;
 mod event;
 mod namespace;
@@ -60,6 +61,11 @@ const EVENT_FIELDS: &[&str] = &[
 /// The kinds of the group.
 pub(crate) const ROWS: &[Row] = &[
     Row::namespaced(V1, "Binding", "bindings").not_stored(),
+    Row::cluster(V1, "ComponentStatus", "componentstatuses")
+        .short(&["cs"])
+        .columns(component::COLUMNS)
+        .not_stored()
+        .only(&["get", "list"]),
     Row::namespaced(V1, "ConfigMap", "configmaps")
         .short(&["cm"])
         .strategy(&config::CONFIG_MAP)

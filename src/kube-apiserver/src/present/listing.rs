@@ -28,7 +28,11 @@ pub fn list(resource: &Resource, form: Form, meta: &Object, items: &[Arc<Stored>
     {
         return answer(form.encoding, pieces);
     }
-    let objects: Vec<Object> = items.iter().map(|item| convert(resource, item)).collect();
+    made_list(resource, form, meta, items.iter().map(|item| convert(resource, item)).collect(), query)
+}
+
+/// Answers with a list of objects that were made for this answer.
+pub fn made_list(resource: &Resource, form: Form, meta: &Object, objects: Vec<Object>, query: &Query) -> Response {
     let tree = match form.projection {
         Projection::Table => table::of(resource.descriptor, &objects, meta, query).into(),
         Projection::Metadata => value!({

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use apimachinery::Status;
 use apimachinery::selector::{FieldSelector, LabelSelector};
+use apimachinery::{Map, Status};
 
 use crate::query::Query;
 use crate::registry::{Resource, Store};
@@ -70,6 +70,13 @@ impl Selection {
                     object.field(stored.map_or(field, |(_, stored)| stored)).map(Cow::Borrowed)
                 })
             })
+    }
+
+    /// True for an object that has nothing but a name.
+    pub(super) fn takes_in(&self, name: &str) -> bool {
+        let named = |field: &str| (field == "metadata.name").then_some(Cow::Borrowed(name));
+        self.labels.as_ref().is_none_or(|selector| selector.matches(&Map::new()))
+            && self.fields.as_ref().is_none_or(|selector| selector.matches(named))
     }
 
     /// The part of etcd that has to be looked at: one key if the selector names it.
