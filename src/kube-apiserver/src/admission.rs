@@ -32,11 +32,11 @@ use crate::authz::escalation;
 use crate::config::AccessArgs;
 use crate::registry::Resource;
 use crate::request_info::RequestInfo;
+use crate::settings_file::SettingsFileError;
 use crate::user::User;
 use crate::verbs::Warnings;
 use configuration::Settings;
 
-pub use configuration::SettingsError;
 pub use resource_quota::Charges;
 
 /// All plugins in upstream's order: first those that may change an object, each also checking what it must;
@@ -188,7 +188,7 @@ pub enum AdmissionError {
     Contradiction(String),
     /// The settings of the plugins.
     #[error("--admission-control-config-file cannot be used")]
-    Settings(#[from] SettingsError),
+    Settings(#[from] SettingsFileError),
 }
 
 impl Admission {

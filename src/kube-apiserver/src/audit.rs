@@ -22,11 +22,12 @@ use crate::config::AuditArgs;
 use crate::metrics::Metrics;
 use crate::reply::{self, Body, Response};
 use crate::request_info::RequestInfo;
+use crate::settings_file::SettingsFileError;
 use crate::user::User;
 use event::Entry;
 use log::Log;
 use policy::Policy;
-pub use policy::{Level, PolicyError, Stage};
+pub use policy::{Level, Stage};
 
 /// The audit log, if there is one.
 pub struct Audit {
@@ -44,7 +45,7 @@ struct On {
 pub enum AuditError {
     /// The policy cannot be used.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Policy(#[from] SettingsFileError),
     /// The log cannot be opened.
     #[error("cannot open the audit log {path}", path = path.display())]
     Open {

@@ -16,9 +16,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use crate::settings_file::SettingsFileError;
 pub use cipher::SealError;
 use config::Rules;
-pub use config::RulesError;
 
 /// How every sealed value begins.
 pub const MARK: &[u8] = b"k8s:enc:";
@@ -56,7 +56,7 @@ impl Encryption {
     ///
     /// # Errors
     /// If the file is unreadable or makes no sense.
-    pub fn load(file: Option<&Path>) -> Result<Arc<Self>, RulesError> {
+    pub fn load(file: Option<&Path>) -> Result<Arc<Self>, SettingsFileError> {
         let modified = file.and_then(modified);
         let rules = file.map_or_else(|| Ok(Rules::default()), Rules::read)?;
         Ok(Arc::new(Self {

@@ -35,6 +35,7 @@ pub mod encryption;
 pub mod registry;
 pub mod reloaded;
 pub mod service_plumbing;
+pub mod settings_file;
 pub mod stored;
 
 pub mod decode;

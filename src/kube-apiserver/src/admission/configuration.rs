@@ -7,34 +7,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{pod_security, resource_quota};
+use crate::settings_file::{self, SettingsFileError};
 
 /// The settings of all plugins that have any.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(super) pod_security: pod_security::configuration::Configuration,
     pub(super) resource_quota: resource_quota::Configuration,
-}
-
-/// Why the settings cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// A file cannot be read.
-    #[error("cannot read {path}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file is not what it should be.
-    #[error("{path}: {why}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
 }
 
 /// `AdmissionConfiguration` as it is written.
@@ -64,10 +43,10 @@ impl Settings {
     ///
     /// # Errors
     /// If a file is missing or says what is not understood.
-    pub(super) fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
+    pub(super) fn load(path: Option<&Path>) -> Result<Self, SettingsFileError> {
         let mut settings = Self::default();
         let Some(path) = path else { return Ok(settings) };
-        let file: File = read(path)?;
+        let file: File = settings_file::read(path)?;
         for plugin in file.plugins {
             let given = Given { file: path, plugin: &plugin };
             match plugin.name.as_str() {
@@ -87,31 +66,26 @@ struct Given<'a> {
 }
 
 impl Given<'_> {
-    fn read<F: DeserializeOwned + Default, T: TryFrom<F, Error = String>>(&self) -> Result<T, SettingsError> {
-        let malformed = |path: PathBuf, why: String| SettingsError::Malformed { path, why };
+    fn read<F: DeserializeOwned + Default, T: TryFrom<F, Error = String>>(&self) -> Result<T, SettingsFileError> {
         let (path, written): (PathBuf, F) = match &self.plugin.configuration {
             Some(inline) => {
                 let parsed = serde_json::from_value(inline.clone());
-                let place = || self.file.to_owned();
-                (place(), parsed.map_err(|error| malformed(place(), format!("{}: {error}", self.plugin.name)))?)
+                let told = |error: serde_json::Error| {
+                    SettingsFileError::invalid(self.file, format_args!("{}: {error}", self.plugin.name))
+                };
+                (self.file.to_owned(), parsed.map_err(told)?)
             }
             None if self.plugin.path.as_os_str().is_empty() => (self.file.to_owned(), F::default()),
             None => {
                 let folder = self.file.parent().unwrap_or(Path::new("."));
                 let path = folder.join(&self.plugin.path);
-                let written = read(&path)?;
+                let written = settings_file::read(&path)?;
                 (path, written)
             }
         };
-        T::try_from(written).map_err(|why| malformed(path, format!("{}: {why}", self.plugin.name)))
+        let told = |why: String| SettingsFileError::invalid(&path, format_args!("{}: {why}", self.plugin.name));
+        T::try_from(written).map_err(told)
     }
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T, SettingsError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
-    serde_saphyr::from_str(&text)
-        .map_err(|error| SettingsError::Malformed { path: path.to_owned(), why: error.to_string() })
 }
 
 #[cfg(test)]
@@ -124,7 +98,8 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("pods.yaml"), "defaults: {enforce: baseline}\n").unwrap();
         let settings = Settings::load(Some(&path));
-        settings.map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
+        settings
+            .map_err(|error| format!("{:#}", anyhow::Error::from(error)).replace(&path.display().to_string(), "FILE"))
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What is audited and how closely: `Policy` of `audit.k8s.io/v1`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::request_info::RequestInfo;
+use crate::settings_file::{self, SettingsFileError};
 use crate::user::User;
 
 /// How much an event tells.
@@ -56,37 +57,6 @@ impl Stage {
             Self::Panic => "Panic",
         }
     }
-}
-
-/// Why a policy cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// It cannot be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It is no policy.
-    #[error("cannot understand {path}")]
-    Parse {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// It says something that cannot be.
-    #[error("{path}: {why}")]
-    Invalid {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
 }
 
 /// The rules, in order; the first that fits counts.
@@ -146,12 +116,9 @@ pub(super) struct Verdict {
 }
 
 impl Policy {
-    pub(super) fn read(path: &Path) -> Result<Self, PolicyError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
-        let parsed = serde_saphyr::from_str::<Self>(&text);
-        let policy = parsed.map_err(|error| PolicyError::Parse { path: path.to_owned(), source: error.into() })?;
-        policy.check().map_err(|why| PolicyError::Invalid { path: path.to_owned(), why })?;
+    pub(super) fn read(path: &Path) -> Result<Self, SettingsFileError> {
+        let policy: Self = settings_file::read(path)?;
+        policy.check().map_err(|why| SettingsFileError::invalid(path, why))?;
         Ok(policy)
     }
 

@@ -1,32 +1,18 @@
 //! Issuers and anonymous access, as the `--oidc-*` flags or a file (`AuthenticationConfiguration`) name them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::config::{AccessArgs, OidcArgs};
+use crate::settings_file::{self, SettingsFileError};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
-    /// A file cannot be read.
-    #[error("cannot read {path}", path = path.display())]
-    Read {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file is no configuration.
-    #[error("cannot understand {path}", path = path.display())]
-    Parse {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// A file cannot be read or understood.
+    #[error(transparent)]
+    File(#[from] SettingsFileError),
     /// Something cannot be.
     #[error("{field}: {why}")]
     Invalid {
@@ -156,9 +142,7 @@ impl Configuration {
     }
 
     fn read(path: &Path) -> Result<Self, ConfigurationError> {
-        let text = read(path)?;
-        let parsed = serde_saphyr::from_str::<Self>(&text);
-        let read = parsed.map_err(|error| ConfigurationError::Parse { path: path.to_owned(), source: error.into() })?;
+        let read: Self = settings_file::read(path)?;
         let known = ["v1", "v1beta1"].map(|version| format!("apiserver.config.k8s.io/{version}"));
         if !known.contains(&read.api_version) || read.kind != "AuthenticationConfiguration" {
             let why = format!("{} {} is not known here", read.api_version, read.kind);
@@ -168,8 +152,8 @@ impl Configuration {
     }
 }
 
-fn read(path: &Path) -> Result<String, ConfigurationError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigurationError::Read { path: path.to_owned(), source })
+fn read(path: &Path) -> Result<String, SettingsFileError> {
+    std::fs::read_to_string(path).map_err(|source| SettingsFileError::Read { path: path.to_owned(), source })
 }
 
 impl Anonymous {

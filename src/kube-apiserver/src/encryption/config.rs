@@ -1,46 +1,14 @@
 //! The file of rules: `EncryptionConfiguration` of `apiserver.config.k8s.io/v1`.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::cipher::{Chain, Cipher, Provider};
-
-/// Why a file of rules cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RulesError {
-    /// It cannot be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It is no such file.
-    #[error("cannot understand {path}")]
-    Parse {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// It says something that cannot be.
-    #[error("{path}: {field}: {why}")]
-    Invalid {
-        /// Which one.
-        path: PathBuf,
-        /// Where in it.
-        field: String,
-        /// What is wrong.
-        why: String,
-    },
-}
+use crate::settings_file::{self, SettingsFileError};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -95,12 +63,9 @@ struct Rule {
 }
 
 impl Rules {
-    pub(super) fn read(path: &Path) -> Result<Self, RulesError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| RulesError::Read { path: path.to_owned(), source })?;
-        let parsed = serde_saphyr::from_str::<File>(&text);
-        let file = parsed.map_err(|error| RulesError::Parse { path: path.to_owned(), source: error.into() })?;
-        Self::check(file).map_err(|(field, why)| RulesError::Invalid { path: path.to_owned(), field, why })
+    pub(super) fn read(path: &Path) -> Result<Self, SettingsFileError> {
+        let checked = Self::check(settings_file::read(path)?);
+        checked.map_err(|(field, why)| SettingsFileError::invalid(path, format_args!("{field}: {why}")))
     }
 
     pub(super) fn chain(&self, group: &str, plural: &str) -> Option<&Chain> {

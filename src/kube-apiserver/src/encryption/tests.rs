@@ -16,7 +16,7 @@ fn keys(provider: &str, keys: &[(&str, &str)]) -> String {
     format!("{{{provider}: {{keys: [{}]}}}}", keys.join(", "))
 }
 
-fn load(text: &str) -> Result<Arc<Encryption>, RulesError> {
+fn load(text: &str) -> Result<Arc<Encryption>, SettingsFileError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     Encryption::load(Some(file.path()))
