@@ -1,4 +1,5 @@
 # Takes away what was brought and made here, and nothing that was here before.
+set -eu
 state=/var/lib/provision
 [ -e $state ] || exit 0
 systemctl -q disable --now kubelet 2>/dev/null || true
@@ -23,9 +24,10 @@ if [ -s $state/packages-brought ]; then
     dpkg --configure -a >&2
     [ -z "$gone" ] || DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 purge --yes $gone >&2
 fi
-while read -r path; do
+# What was there is copied, not moved: whoever is interrupted here begins anew.
+[ ! -e $state/files-brought ] || while read -r path; do
     rm -f "$path"
-    [ ! -e "$state/before$path" ] || { mkdir -p "${path%/*}"; mv "$state/before$path" "$path"; }
+    [ ! -e "$state/before$path" ] || { mkdir -p "${path%/*}"; cp -a "$state/before$path" "$path"; }
 done <$state/files-brought
 if [ -e $state/resolv-conf-was-a-stub ]; then ln -sfn ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf; fi
 rm -rf /etc/kubernetes /var/lib/kubelet /var/lib/etcd /var/log/pods /var/log/containers /etc/provision /usr/local/lib/provision

@@ -9,6 +9,7 @@
 )]
 
 mod cloud_image;
+mod existing_hosts;
 mod failover;
 mod network;
 mod shapes;

@@ -37,6 +37,7 @@ cp "$dir/user_key.pub" "$dir/authorized_keys"
 cat >"$dir/sshd_config" <<CONF
 Port 2222
 ListenAddress 127.0.0.1
+ListenAddress 127.0.0.2
 HostKey $dir/host_key
 AuthorizedKeysFile $dir/authorized_keys
 StrictModes no

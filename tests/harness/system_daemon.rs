@@ -47,6 +47,17 @@ impl SystemDaemon {
         children.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("unshare has a child")
     }
 
+    /// A file of the daemons'.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Runs a command as root on a machine that has the user's key; its host key is in `known_hosts`.
+    pub fn ssh(&self, address: &str, command: &str) -> String {
+        let program = self.file("ssh");
+        self.run(&program.display().to_string(), &[&format!("root@{address}"), command])
+    }
+
     /// The address of the daemon by way of SSH.
     pub fn ssh_uri(&self) -> String {
         format!("qemu+ssh://root@127.0.0.1:2222/system?command={}", self.dir.join("ssh").display())

@@ -63,7 +63,10 @@ fn rendered(topology: Topology) -> Files {
         files.insert(name, serde_json::to_string_pretty(object).unwrap() + "\n");
     }
     files.insert("kubeconfig".to_owned(), masked(&desired.kubeconfig));
-    descriptions(&desired, &state, &mut files);
+    // Machines that exist already are described by their owners, not by us.
+    if desired.allocations.hosts.is_none() {
+        descriptions(&desired, &state, &mut files);
+    }
     files
 }
 
@@ -179,9 +182,8 @@ fn check(folder: &Path, wanted: &Files) {
 fn what_is_rendered_for_the_example_topologies_is_what_was_agreed_upon() {
     for (name, text) in sources(&root().join("topologies"), "yaml") {
         let topology = Topology::parse(&name, &text).unwrap();
-        // Machines that exist already and cloud images are described by their owners, not by us.
-        let spec = &topology.cluster().spec;
-        if spec.infrastructure.hosts.is_none() && spec.image.cloud.is_none() {
+        // What a machine boots of a cloud image is not known here.
+        if topology.cluster().spec.image.cloud.is_none() {
             check(&root().join("tests/golden").join(&name), &rendered(topology));
         }
     }

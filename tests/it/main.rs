@@ -10,6 +10,7 @@
 mod command_line;
 mod command_line_help;
 mod command_line_state;
+mod existing_hosts;
 mod golden;
 mod topologies;
 mod vagrant;

@@ -1,5 +1,7 @@
 //! Gives machines their addresses and names their network. Pure: what is taken and what is random are arguments.
 
+mod adopt;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -47,6 +49,7 @@ pub fn fresh(topology: &Topology, site: &Site) -> Allocations {
         founders: BTreeSet::new(),
         founded: false,
         destroying: false,
+        hosts: None,
         machines: std::collections::BTreeMap::new(),
     }
 }
@@ -55,6 +58,10 @@ pub fn fresh(topology: &Topology, site: &Site) -> Allocations {
 /// ones with the lowest numbers. Numbers have gaps where machines went before.
 pub fn roster(topology: &Topology, allocations: &Allocations) -> Vec<Machine> {
     let asked = topology.machines();
+    // Machines that exist already have names.
+    if topology.cluster().spec.infrastructure.hosts.is_some() {
+        return asked;
+    }
     let mut roster = Vec::with_capacity(asked.len());
     for group in asked.chunk_by(|a, b| a.role == b.role) {
         let slug = group[0].role.slug();
@@ -91,12 +98,15 @@ fn number(name: &str, prefix: &str) -> Option<usize> {
 /// Gives an address to every machine of the topology that has none; those that have one keep it.
 ///
 /// # Errors
-/// The network is full.
+/// The network is full, or a machine that exists already is not what it was.
 pub fn extend(allocations: &mut Allocations, topology: &Topology) -> Result<()> {
     let roster = roster(topology, allocations);
     if allocations.founders.is_empty() && !allocations.founded {
         let members = roster.iter().filter(|machine| topology.has_etcd(&machine.role));
         allocations.founders = members.map(|machine| machine.name.clone()).collect();
+    }
+    if let Some(hosts) = &topology.cluster().spec.infrastructure.hosts {
+        return adopt::adopt(allocations, hosts);
     }
     virtual_address(allocations, topology)?;
     let mut taken: BTreeSet<Ipv4Addr> = allocations.machines.values().map(|machine| machine.address).collect();
@@ -114,15 +124,14 @@ pub fn extend(allocations: &mut Allocations, topology: &Topology) -> Result<()> 
             .hint("ask for fewer machines, or destroy the cluster and give it a larger network")
         })?;
         taken.insert(address);
-        let seed = Sha256::digest(format!("{}/{}", allocations.id, machine.name));
-        let id = uuid::Builder::from_random_bytes(std::array::from_fn(|n| seed[n])).into_uuid();
+        let (seed, id) = identity(&allocations.id, &machine.name);
         let used: BTreeSet<&str> = allocations.machines.values().map(|machine| machine.mac.as_str()).collect();
         // Among a thousand machines, two of the same three bytes are to be expected; the next three will do.
         let mac = seed[16..].windows(3).map(mac).find(|mac| !used.contains(mac.as_str()));
         let entry = AllocatedMachine {
             mac: mac.with_context(|| format!("no MAC address is left for {}", machine.name))?,
             address,
-            uuid: id.to_string(),
+            uuid: id,
             host_key: None,
             role: machine.role.slug().to_owned(),
             leaving: false,
@@ -153,6 +162,13 @@ fn virtual_address(allocations: &mut Allocations, topology: &Topology) -> Result
     }
     allocations.virtual_address = Some(address);
     Ok(())
+}
+
+/// What tells a machine of a cluster from all others, and its UUID.
+fn identity(cluster: &str, name: &str) -> (Vec<u8>, String) {
+    let seed = Sha256::digest(format!("{cluster}/{name}"));
+    let id = uuid::Builder::from_random_bytes(std::array::from_fn(|n| seed[n])).into_uuid();
+    (seed.to_vec(), id.to_string())
 }
 
 /// The prefix is the one that QEMU's own guests have.

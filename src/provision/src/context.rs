@@ -187,6 +187,9 @@ impl Ledger {
         self.change(|allocations| {
             allocations.machines.remove(name);
             allocations.founders.remove(name);
+            if let Some(hosts) = &mut allocations.hosts {
+                hosts.machines.retain(|host| host.name != name);
+            }
         })
     }
 

@@ -22,8 +22,11 @@ const APT: &str = include_str!("../../../templates/software/apt.sh");
 const RESOLVE: &str = include_str!("../../../templates/software/resolve.sh");
 const INSTALL: &str = include_str!("../../../templates/software/install.sh");
 const CONFIGURE: &str = include_str!("../../../templates/software/configure.sh");
-const REMOVE: &str = include_str!("../../../templates/software/remove.sh");
+/// Takes back what was brought, on the machine itself.
+pub const REMOVE: &str = include_str!("../../../templates/software/remove.sh");
 
+/// Where a machine keeps [`REMOVE`], for its owner.
+pub const WAY_BACK: &str = "/var/lib/provision/give-back";
 const PACKAGES: &str = "/var/lib/provision/packages";
 /// An emulated machine unpacks a few megabytes a second.
 const INSTALL_LIMIT: Duration = Duration::from_mins(10);

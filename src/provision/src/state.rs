@@ -59,6 +59,9 @@ pub struct Allocations {
     /// Its removal has begun: it can only be finished.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub destroying: bool,
+    /// How machines that exist already are reached, those too that the topology does not name any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<topology::spec::Hosts>,
     /// The machines by name; an entry stays until its machine is destroyed.
     pub machines: BTreeMap<String, AllocatedMachine>,
 }

@@ -4,10 +4,12 @@
 pub mod api;
 mod dial;
 pub mod etcd;
+pub mod existing;
 pub mod hosts;
 pub mod libvirt;
 #[cfg(test)]
 pub(crate) mod simulated;
+pub(crate) mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,6 +78,12 @@ pub trait Infrastructure: Send + Sync {
 
     /// Removes a machine with its disk.
     async fn remove_machine(&self, name: &str) -> Result<()>;
+
+    /// Gives up machines as they are that are ours and cannot be asked to give anything back; returns their names. Whoever
+    /// makes machines can always remove them.
+    async fn abandon(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 
     /// Removes the network, and whatever was started to make it.
     async fn remove_network(&self) -> Result<()>;

@@ -95,6 +95,17 @@ impl Connection {
         self.handle.is_closed()
     }
 
+    /// A connection to a port that this host reaches.
+    pub async fn tunnel(
+        &self,
+        address: &str,
+        port: u16,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, SshError> {
+        let channel = self.handle.channel_open_direct_tcpip(address, u32::from(port), "127.0.0.1", 0).await;
+        let channel = channel.map_err(|source| SshError::Transport { host: self.name.clone(), source })?;
+        Ok(channel.into_stream())
+    }
+
     /// Says good-bye; dropping the connection does without.
     pub async fn close(self) {
         // The other side may be gone already, which is what we want.

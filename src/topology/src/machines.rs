@@ -94,6 +94,7 @@ impl Topology {
                 machine.taints.clone_from(&pool.taints);
             }
         }
+        self.name_existing(&mut machines);
         machines
     }
 
@@ -111,6 +112,18 @@ impl Topology {
             Some(balancer) if balancer.replicas == 0 => *role == Role::ControlPlane,
             Some(_) => *role == Role::LoadBalancer,
             None => false,
+        }
+    }
+
+    /// Machines that exist already have names: those of a role in the order in which they are written down.
+    fn name_existing(&self, machines: &mut [Machine]) {
+        let Some(hosts) = &self.cluster().spec.infrastructure.hosts else { return };
+        let mut left: Vec<_> = hosts.machines.iter().collect();
+        for machine in machines {
+            // Validation has counted them.
+            if let Some(place) = left.iter().position(|host| host.role == machine.role.slug()) {
+                machine.name.clone_from(&left.remove(place).name);
+            }
         }
     }
 

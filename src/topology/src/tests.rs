@@ -137,3 +137,22 @@ fn a_file_that_is_nested_without_end_is_refused_before_it_is_parsed() {
         assert!(error.contains("nested more than 32 deep"), "{error}");
     }
 }
+
+#[test]
+fn machines_that_exist_keep_their_names_in_the_order_of_their_roles() {
+    let hosts = |workers: u16| {
+        format!(
+            "apiVersion: provision.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: demo}}\nspec:\n  workers: [{{name: w, replicas: {workers}}}]\n  infrastructure: {{hosts: {{identityFile: /k, machines: [
+{{name: b, address: 10.0.0.2, hostKey: k, role: w}}, {{name: a, address: 10.0.0.1, hostKey: k, role: control-plane}},
+{{name: c, address: 10.0.0.3, hostKey: k, role: w}}]}}}}\n"
+        )
+    };
+    let names: Vec<String> =
+        Topology::parse("t", &hosts(2)).unwrap().machines().into_iter().map(|machine| machine.name).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    let refused = Topology::parse("t", &hosts(3)).unwrap_err().to_string();
+    assert!(
+        refused.contains("spec.workers[0].replicas: is 3, and spec.infrastructure.hosts has 2 machines of the role w"),
+        "{refused}"
+    );
+}

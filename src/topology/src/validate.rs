@@ -27,6 +27,7 @@ pub(crate) fn check(cluster: &Cluster) -> Vec<Problem> {
     workers(cluster, &mut report);
     load_balancer(cluster, &mut report);
     infrastructure(cluster, &mut report);
+    host_counts(cluster, &mut report);
     image(cluster, &mut report);
     report.0
 }
@@ -221,6 +222,11 @@ fn infrastructure(cluster: &Cluster, report: &mut Report) {
     let Some(hosts) = &infrastructure.hosts else {
         return;
     };
+    let file = &hosts.identity_file;
+    if !file.starts_with('/') && !file.starts_with("~/") {
+        let message = format!("{file:?} must begin with / or ~/: the cluster outlives the folder that you are in");
+        report.add("spec.infrastructure.hosts.identityFile", message);
+    }
     let mut names = BTreeSet::new();
     let mut addresses = BTreeSet::new();
     for (index, host) in hosts.machines.iter().enumerate() {
@@ -237,6 +243,30 @@ fn infrastructure(cluster: &Cluster, report: &mut Report) {
             let message =
                 format!("{:?} is neither control-plane, etcd, load-balancer nor a pool of spec.workers", host.role);
             report.add(format!("{path}.role"), message);
+        }
+    }
+}
+
+/// As many machines of each role as hosts that are written down for it.
+fn host_counts(cluster: &Cluster, report: &mut Report) {
+    let spec = &cluster.spec;
+    let Some(hosts) = &spec.infrastructure.hosts else { return };
+    let external = spec.etcd.mode == EtcdMode::External;
+    let etcd = if external { spec.etcd.replicas.unwrap_or(spec.control_plane.replicas) } else { 0 };
+    let balancers = spec.load_balancer.as_ref().map_or(0, |balancer| balancer.replicas);
+    let fixed = [
+        ("control-plane", spec.control_plane.replicas, "spec.controlPlane.replicas".to_owned()),
+        ("etcd", etcd, "spec.etcd.replicas".to_owned()),
+        ("load-balancer", balancers, "spec.loadBalancer.replicas".to_owned()),
+    ];
+    let pools = spec.workers.iter().enumerate();
+    let pools =
+        pools.map(|(index, pool)| (pool.name.as_str(), pool.replicas, format!("spec.workers[{index}].replicas")));
+    for (role, wanted, path) in fixed.into_iter().chain(pools) {
+        let there = hosts.machines.iter().filter(|host| host.role == role).count();
+        if there != usize::from(wanted) {
+            let message = format!("is {wanted}, and spec.infrastructure.hosts has {there} machines of the role {role}");
+            report.add(path, message);
         }
     }
 }

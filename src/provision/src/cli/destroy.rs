@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::inventory::Inventory;
 use crate::lifecycle::{DOWN, converge, plan};
 use crate::progress::{Format, for_output};
+use crate::software;
 use crate::state::StateDir;
 
 pub(super) async fn run(args: &DestroyArgs, config: &Config, token: &CancellationToken) -> Result<Exit> {
@@ -22,6 +23,10 @@ pub(super) async fn run(args: &DestroyArgs, config: &Config, token: &Cancellatio
     let lock = hold(&state, &format!("destroy {name}"), args.waiting, token).await?;
     if state.exists() {
         let context = open::for_removal(&name, config, &for_output(config.output))?;
+        let lost = if args.abandon { context.infrastructure.abandon().await? } else { Vec::new() };
+        for machine in &lost {
+            note(&format!("{machine} is let go as it is; `sh {}` there takes everything back", software::WAY_BACK));
+        }
         let survey = context.infrastructure.survey().await?;
         let what = plan(DOWN, &context, &Inventory { survey, ..Inventory::default() });
         if !args.yes {

@@ -22,9 +22,10 @@ use crate::state::{Allocations, StateDir, write_private};
 use crate::timings::Timeline;
 use crate::world::api::KubeApi;
 use crate::world::etcd::GatewayMembers;
+use crate::world::existing::{self, Existing};
 use crate::world::hosts::SshHosts;
-use crate::world::libvirt::{Libvirt, site};
-use crate::world::{Drain, Hosts};
+use crate::world::libvirt::{self, Libvirt};
+use crate::world::{Drain, Hosts, Infrastructure};
 
 /// A cluster that can be brought to what its topology asks for; nothing of that is written down yet.
 pub(super) struct Prepared {
@@ -161,7 +162,12 @@ pub(super) async fn for_plan(topology: Topology, config: &Config) -> Result<Cont
     let state = StateDir::new(&config.state_dir, topology.name());
     let allocations = allocations(&topology, &state, config).await?;
     let components = Components::read(&config.components()?)?;
-    settled(context(topology, allocations, components, &state, (config, Arc::new(Silent)))?, config).await
+    let context = context(topology, allocations, components, &state, (config, Arc::new(Silent)))?;
+    if context.desired.allocations.hosts.is_some() {
+        // Whether somebody's machine may become ours is no matter of resources, which change until the plan is carried out.
+        context.infrastructure.preflight().await?;
+    }
+    settled(context, config).await
 }
 
 /// A cluster as it was last asked for.
@@ -188,8 +194,7 @@ pub(super) fn for_removal(name: &str, config: &Config, progress: &Arc<dyn Progre
         Err(error) => error,
     };
     super::note(&format!("{error:#}; what it was given is enough to take it down"));
-    let head = "apiVersion: provision.dev/v1alpha1\nkind: Cluster\n";
-    let topology = Topology::parse("the name of the cluster", &format!("{head}metadata: {{name: {name}}}\n"))?;
+    let topology = existing::stand_in(name, allocations.hosts.as_ref())?;
     let mut extended = allocations.clone();
     allocate::extend(&mut extended, &topology)?;
     let components = Components { hyperkube: std::path::PathBuf::new(), tag: "none".to_owned() };
@@ -215,9 +220,14 @@ async fn allocations(topology: &Topology, state: &StateDir, config: &Config) -> 
     let mut allocations = if let Some(kept) = state.allocations()? {
         kept
     } else {
-        allocate::fresh(topology, &site(topology, config).await?)
+        let site = match existing::of(topology) {
+            Some(hosts) => existing::site(hosts),
+            None => libvirt::site(topology, config).await?,
+        };
+        allocate::fresh(topology, &site)
     };
     allocate::extend(&mut allocations, topology)?;
+    existing::choose_port(&mut allocations)?;
     Ok(allocations)
 }
 
@@ -233,9 +243,15 @@ fn context(
 
 fn assemble(desired: Desired, state: &StateDir, config: &Config, progress: Arc<dyn Progress>) -> Result<Context> {
     let ledger = Arc::new(Ledger::new(state, desired.allocations.clone()));
-    let infrastructure = Arc::new(Libvirt::new(&desired, state, config)?);
-    let hosts = SshHosts::new(infrastructure.clone(), Arc::clone(&ledger), desired.vault.identity()?, "root");
-    let hosts: Arc<dyn Hosts> = Arc::new(hosts);
+    let (infrastructure, hosts): (Arc<dyn Infrastructure>, Arc<dyn Hosts>) = if desired.allocations.hosts.is_some() {
+        let existing = Existing::new(&desired, state, config)?;
+        let hosts = existing.ways();
+        (Arc::new(existing), hosts)
+    } else {
+        let machines = Arc::new(Libvirt::new(&desired, state, config)?);
+        let hosts = SshHosts::new(machines.clone(), Arc::clone(&ledger), desired.vault.identity()?, "root");
+        (machines, Arc::new(hosts))
+    };
     let authority = desired.vault.authority(Authority::Etcd).to_pem();
     let authority = CertificateAuthority::from_pem(&authority.cert_pem, &authority.key_pem)?;
     let etcd = GatewayMembers::new(infrastructure.clone(), authority);

@@ -1,6 +1,7 @@
 //! The user's own OpenSSH, with everything filled in.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
@@ -8,7 +9,8 @@ use anyhow::{Context as _, Result};
 use super::open;
 use crate::config::Config;
 use crate::exit::{Exit, Refusal};
-use crate::state::{StateDir, write_private};
+use crate::state::{Allocations, StateDir, write_private};
+use crate::world::existing;
 
 /// An `ssh` that logs in to `machine`, to be given what it shall do there.
 pub(super) fn command(state: &StateDir, machine: &str, config: &Config) -> Result<tokio::process::Command> {
@@ -33,10 +35,18 @@ pub(super) fn command(state: &StateDir, machine: &str, config: &Config) -> Resul
         .args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
         .args(["-o", &format!("UserKnownHostsFile={}", known_hosts.display())])
         .args(["-o", &format!("ProxyCommand={proxy}")])
-        .arg("-i")
-        .arg(state.path("ssh/id_ed25519"))
-        .args(["-l", "root", machine]);
+        .arg("-i");
+    let (identity, user) = login(state, &allocations);
+    command.arg(identity).args(["-l", &user, machine]);
     Ok(command)
+}
+
+/// The key and the user that the cluster's machines are logged in to with.
+fn login(state: &StateDir, allocations: &Allocations) -> (PathBuf, String) {
+    match &allocations.hosts {
+        Some(hosts) => (existing::identity_file(hosts), hosts.user.clone()),
+        None => (state.path("ssh/id_ed25519"), "root".to_owned()),
+    }
 }
 
 /// Runs it to its end with our own input and output.

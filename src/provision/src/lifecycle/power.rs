@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::{START, STOP, converge};
 use crate::context::Context;
 use crate::plan::Plan;
+use crate::world::existing;
 
 /// Powers every machine off, in the order in which they need each other.
 pub async fn stop(context: &Context, token: &CancellationToken) -> Result<Plan> {
+    existing::refuse_power(&context.desired)?;
     context.state.set_stopped(true)?;
     converge(STOP, context, token).await
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod departures;
+mod hosts;
 mod scale;
 
 use super::*;

@@ -30,6 +30,9 @@ impl Phase for CreateMachine {
             let step = match seen.survey.machines.get(&machine.name) {
                 Some(Power::On) => continue,
                 Some(Power::Off) => Step::new(NAME, &machine.name, Action::Restart, "it is switched off"),
+                None if context.desired.allocations.hosts.is_some() => {
+                    Step::new(NAME, &machine.name, Action::Create, "it exists and is not part of the cluster")
+                }
                 None => {
                     let size = format!("{} CPUs, {} memory, {} disk", machine.cpus, machine.memory, machine.disk);
                     Step::new(NAME, &machine.name, Action::Create, format!("it does not exist ({size})"))

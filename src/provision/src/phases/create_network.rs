@@ -22,8 +22,12 @@ impl Phase for CreateNetwork {
         if seen.survey.network {
             return Vec::new();
         }
-        let subnet = context.desired.allocations.network.subnet;
-        vec![Step::new(NAME, context.desired.topology.name(), Action::Create, format!("{subnet} is not up"))]
+        let allocations = &context.desired.allocations;
+        let reason = match allocations.hosts {
+            Some(_) => "the API's port does not lead through the bastion".to_owned(),
+            None => format!("{} is not up", allocations.network.subnet),
+        };
+        vec![Step::new(NAME, context.desired.topology.name(), Action::Create, reason)]
     }
 
     fn carry_out<'a>(&'a self, context: &'a Context, _: &'a Step) -> BoxFuture<'a, Result<()>> {

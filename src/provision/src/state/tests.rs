@@ -10,6 +10,7 @@ fn allocations() -> Allocations {
         founders: ["demo-control-plane-1".to_owned()].into(),
         founded: true,
         destroying: false,
+        hosts: None,
         format: FORMAT,
         name: "demo".into(),
         id: "7".into(),

@@ -2,7 +2,6 @@
 
 mod boot;
 mod preflight;
-mod remote;
 mod specs;
 mod store;
 
@@ -18,8 +17,8 @@ use tokio::sync::OnceCell;
 use topology::{Machine, Topology};
 
 use self::boot::Boot;
-use self::remote::Remote;
 use self::store::Store;
+use super::tunnel::{self, Forward, Remote};
 use super::{Infrastructure, Power, Report, Stream, Survey};
 use crate::allocate::Site;
 use crate::config::Config;
@@ -61,14 +60,6 @@ impl Libvirt {
     /// Connects only when asked something.
     pub fn new(desired: &Desired, state: &StateDir, config: &Config) -> Result<Self> {
         let allocations = desired.allocations.clone();
-        let spec = &desired.topology.cluster().spec;
-        if spec.infrastructure.hosts.is_some() {
-            return Err(Refusal::new(
-                Exit::Host,
-                "this release makes virtual machines only: spec.infrastructure.hosts is not served yet",
-            )
-            .into());
-        }
         refuse_bare_cloud_machines(desired)?;
         let owner = Owner { cluster: allocations.name.clone(), id: allocations.id.clone() };
         Ok(Self {
@@ -153,36 +144,36 @@ impl Libvirt {
 
     /// Passes the API's port on the host's loopback to the balancer, or to the only control plane.
     async fn forward_api(&self, embedded: Option<&EmbeddedHandle>) -> Result<()> {
-        let Some((listen, target)) = self.api_forward() else { return Ok(()) };
+        let Some(forward) = self.api_forward() else { return Ok(()) };
         if let Some(handle) = embedded {
-            return embedded::forward(handle, listen, target)
+            return embedded::forward(handle, forward.listen, forward.target)
                 .await
                 .map(drop)
                 .map_err(|error| refuse(error.cure(), error));
         }
         match self.remote() {
-            Some(remote) => remote.forward(listen, target, &self.tunnel()).await,
+            Some(remote) => remote.forward(&forward, &self.tunnel()).await,
             None => Ok(()),
         }
     }
 
     /// The API's port on the host's loopback, and the balancer or the only control plane that it leads to.
-    fn api_forward(&self) -> Option<(SocketAddr, SocketAddr)> {
+    fn api_forward(&self) -> Option<Forward> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, self.allocations.api_port?));
         let target = match self.balancer {
             Some((address, port)) => SocketAddr::from((address, port)),
             None => self.address(&self.machines.first()?.name, API_PORT).ok()?,
         };
-        Some((listen, target))
+        Some(Forward { listen, target })
     }
 
     /// Whether the API's port is passed on, where it must be, and to where it must be: a balancer may have come or gone.
     fn is_forwarded(&self) -> bool {
-        let Some((listen, target)) = self.api_forward() else { return true };
+        let Some(forward) = self.api_forward() else { return true };
         if self.is_embedded() {
-            return embedded::forwarded(&self.embedded_dir(), listen) == Some(target);
+            return embedded::forwarded(&self.embedded_dir(), forward.listen) == Some(forward.target);
         }
-        self.remote().is_none() || remote::is_forwarded(&self.tunnel())
+        self.remote().is_none() || forward.stands(&self.tunnel())
     }
 
     /// A private daemon that was started again knows no domains: they are described to it anew.
@@ -222,6 +213,9 @@ impl Infrastructure for Libvirt {
 
     async fn prepare_image(&self, report: Report<'_>) -> Result<()> {
         self.boot.prepare(&self.cache_dir, report).await?;
+        if self.is_embedded() {
+            return Ok(());
+        }
         let base = self.boot.base(&self.cache_dir).await?;
         self.store.stock(&self.selected().await?.daemon, &base, report).await
     }
@@ -278,7 +272,7 @@ impl Infrastructure for Libvirt {
         if self.is_embedded() {
             return Ok(embedded::stop(&self.embedded_dir()).await?);
         }
-        remote::end_forward(&self.tunnel());
+        tunnel::end_forward(&self.tunnel());
         Ok(self.selected().await?.daemon.remove_network(&self.owner, &self.allocations.network.name).await?)
     }
 

@@ -150,6 +150,9 @@ pub struct DestroyArgs {
     /// Do not ask.
     #[arg(long, short)]
     pub yes: bool,
+    /// Let existing hosts go as they are that cannot be reached or that show another key.
+    #[arg(long)]
+    pub abandon: bool,
     /// Waiting for others.
     #[command(flatten)]
     pub waiting: Waiting,

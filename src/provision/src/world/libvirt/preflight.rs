@@ -1,6 +1,5 @@
 //! What can be known to fail before anything is made.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -15,6 +14,7 @@ use crate::embedded::kvm;
 use crate::embedded::select::{self, Wanted};
 use crate::exit::{Exit, Refusal};
 use crate::world::Infrastructure as _;
+use crate::world::tunnel::{Remote, free_port};
 
 /// Room on the disk that a machine fills soon: its overlay is sparse.
 const DISK_FILL: u64 = 2 << 30;
@@ -60,7 +60,7 @@ pub(super) async fn site(topology: &Topology, config: &Config) -> Result<Site> {
         },
         None => subnet::choose(&used).context("no private network is free on this host")?,
     };
-    let behind = embedded || super::Remote::parse(&libvirt).is_some();
+    let behind = embedded || Remote::parse(&libvirt).is_some();
     let api_port = if behind { Some(free_port(&ports)?) } else { None };
     Ok(Site { id: uuid::Uuid::new_v4(), libvirt, subnet, api_port, emulated })
 }
@@ -132,20 +132,6 @@ fn v4(net: IpNet) -> Option<Ipv4Net> {
     match net {
         IpNet::V4(net) => Some(net),
         IpNet::V6(_) => None,
-    }
-}
-
-/// A loopback port that nobody listens on now; the supervisor takes it when it starts.
-fn free_port(taken: &[u16]) -> Result<u16> {
-    // A listener that is kept is not found twice.
-    let mut others = Vec::new();
-    loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback port is free")?;
-        let port = listener.local_addr()?.port();
-        if !taken.contains(&port) {
-            return Ok(port);
-        }
-        others.push(listener);
     }
 }
 

@@ -1,7 +1,7 @@
-//! Machines of a daemon that is reached by SSH: their network ends on the daemon's host, so we go through it, with the same
-//! `ssh` that libvirt itself uses for the address.
+//! The way to machines behind a host that is reached by SSH, such as a libvirt daemon's or a bastion: we go through it with
+//! OpenSSH, which stays when we end.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
@@ -22,16 +22,48 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a port that nobody listens on yet is tried: `ssh` says nothing when it listens.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// The host of a daemon, as its address names it.
+/// Nobody is there to be asked.
+const BASICS: [&str; 3] = ["-T", "-oBatchMode=yes", "-oConnectTimeout=10"];
+
+/// A port here that leads to an address behind a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Forward {
+    /// Where clients connect.
+    pub(crate) listen: SocketAddr,
+    /// Where they come out.
+    pub(crate) target: SocketAddr,
+}
+
+impl Forward {
+    /// Whether the process that `mark` names still passes connections on, and to where they shall go.
+    pub(crate) fn stands(&self, mark: &Path) -> bool {
+        forwarder(mark).is_some_and(|(_, way)| way == self.way())
+    }
+
+    /// As `ssh -L` wants it.
+    fn way(&self) -> String {
+        format!("{}:{}", self.listen, self.target)
+    }
+}
+
+/// A host that is gone through.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Remote {
+pub(crate) struct Remote {
     command: String,
     arguments: Vec<String>,
 }
 
 impl Remote {
+    /// A host with what `ssh` must be told to get there.
+    pub(crate) fn new(options: impl IntoIterator<Item = String>, host: &str) -> Self {
+        let mut arguments: Vec<String> = BASICS.iter().map(|&word| word.to_owned()).collect();
+        arguments.extend(options);
+        arguments.push(host.to_owned());
+        Self { command: "ssh".to_owned(), arguments }
+    }
+
     /// The host of an address such as `qemu+ssh://root@host:22/system?keyfile=…`; nothing if it is not reached by SSH.
-    pub(super) fn parse(uri: &str) -> Option<Self> {
+    pub(crate) fn parse(uri: &str) -> Option<Self> {
         let rest = uri.strip_prefix("qemu+ssh://")?;
         let (authority, rest) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, host) = authority.split_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
@@ -42,7 +74,7 @@ impl Remote {
         let query = rest.split_once('?').map_or("", |(_, query)| query);
         let parameter =
             |name: &str| query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
-        let mut arguments = vec!["-T".to_owned(), "-oBatchMode=yes".to_owned(), "-oConnectTimeout=10".to_owned()];
+        let mut arguments: Vec<String> = BASICS.iter().map(|&word| word.to_owned()).collect();
         let mut option = |flag: &str, value: Option<&str>| {
             if let Some(value) = value {
                 arguments.extend([flag.to_owned(), value.to_owned()]);
@@ -66,7 +98,7 @@ impl Remote {
     }
 
     /// A connection to an address that the daemon's host reaches.
-    pub(super) fn dial(&self, address: SocketAddr) -> Result<Tunnelled> {
+    pub(crate) fn dial(&self, address: SocketAddr) -> Result<Tunnelled> {
         let mut command = self.command(&["-W", &address.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot run {}", self.command))?;
@@ -75,23 +107,23 @@ impl Remote {
         Ok(Tunnelled { stream: tokio::io::join(output, input), _child: child })
     }
 
-    /// Passes connections to `listen` on to `target` for as long as the cluster lives; `mark` remembers who does it.
-    pub(super) async fn forward(&self, listen: SocketAddr, target: SocketAddr, mark: &Path) -> Result<()> {
-        if is_forwarded(mark) {
+    /// Passes connections on for as long as the cluster lives; `mark` remembers who does it.
+    pub(crate) async fn forward(&self, forward: &Forward, mark: &Path) -> Result<()> {
+        if forward.stands(mark) {
             return Ok(());
         }
-        let way = format!("{listen}:{target}");
+        end_forward(mark);
+        let (listen, way) = (forward.listen, forward.way());
         let mut command = self.command(&["-N", "-oExitOnForwardFailure=yes", "-oServerAliveInterval=15", "-L", &way]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let mut child = command.spawn().with_context(|| format!("cannot run {}", self.command))?;
         let pid = child.id().context("it was just started")?;
-        let mark_text = format!("{pid} {}", started(pid).unwrap_or_default());
+        let mark_text = format!("{pid} {} {way}", started(pid).unwrap_or_default());
         crate::state::write_private(mark, mark_text.as_bytes())?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait().context("cannot look after ssh")? {
-                let message =
-                    format!("{listen} cannot be passed on through the daemon's host: ssh ended with {status}");
+                let message = format!("{listen} cannot be passed on by way of SSH: ssh ended with {status}");
                 return Err(Refusal::new(Exit::Host, message)
                     .hint(format!(
                         "see what `{} {}` says, and who uses the port",
@@ -109,14 +141,23 @@ impl Remote {
     }
 }
 
-/// Whether the process that `mark` names still passes connections on.
-pub(super) fn is_forwarded(mark: &Path) -> bool {
-    forwarder(mark).is_some()
+/// A loopback port that nobody listens on now and that is none of `taken`.
+pub(crate) fn free_port(taken: &[u16]) -> Result<u16> {
+    // What is held until we have found one is not found again.
+    let mut held = Vec::new();
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback port is free")?;
+        let port = listener.local_addr()?.port();
+        if !taken.contains(&port) {
+            return Ok(port);
+        }
+        held.push(listener);
+    }
 }
 
 /// Ends the process that `mark` names.
-pub(super) fn end_forward(mark: &Path) {
-    if let Some(pid) = forwarder(mark) {
+pub(crate) fn end_forward(mark: &Path) {
+    if let Some((pid, _)) = forwarder(mark) {
         // It may have ended by itself.
         let _ = kill(pid, Signal::SIGTERM);
     }
@@ -124,11 +165,13 @@ pub(super) fn end_forward(mark: &Path) {
     let _ = std::fs::remove_file(mark);
 }
 
-fn forwarder(mark: &Path) -> Option<Pid> {
+/// The process that `mark` names, if it runs, and the way that it keeps.
+fn forwarder(mark: &Path) -> Option<(Pid, String)> {
     let text = std::fs::read_to_string(mark).ok()?;
-    let (pid, since) = text.trim().split_once(' ')?;
-    let pid: u32 = pid.parse().ok()?;
-    (started(pid)? == since).then(|| Pid::from_raw(pid.cast_signed()))
+    let mut words = text.split_whitespace();
+    let pid: u32 = words.next()?.parse().ok()?;
+    let (since, way) = (words.next()?, words.next().unwrap_or_default());
+    (started(pid)? == since).then(|| (Pid::from_raw(pid.cast_signed()), way.to_owned()))
 }
 
 /// When a process began, in ticks since the machine booted; process ids are used again.
@@ -140,7 +183,7 @@ fn started(pid: u32) -> Option<String> {
 }
 
 /// A connection that a process carries; it ends with us.
-pub(super) struct Tunnelled {
+pub(crate) struct Tunnelled {
     stream: Join<ChildStdout, ChildStdin>,
     _child: Child,
 }
@@ -195,12 +238,15 @@ mod tests {
     fn a_mark_of_a_process_that_is_no_more_counts_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("tunnel");
-        assert!(!is_forwarded(&mark));
+        let forward = Forward { listen: ([127, 0, 0, 1], 6443).into(), target: ([10, 0, 0, 2], 6443).into() };
+        assert!(!forward.stands(&mark));
         let me = std::process::id();
-        std::fs::write(&mark, format!("{me} 1")).unwrap();
-        assert!(!is_forwarded(&mark), "another process had this number");
-        std::fs::write(&mark, format!("{me} {}", started(me).unwrap())).unwrap();
-        assert!(is_forwarded(&mark));
+        std::fs::write(&mark, format!("{me} 1 {}", forward.way())).unwrap();
+        assert!(!forward.stands(&mark), "another process had this number");
+        std::fs::write(&mark, format!("{me} {} {}", started(me).unwrap(), forward.way())).unwrap();
+        assert!(forward.stands(&mark));
+        let elsewhere = Forward { target: ([10, 0, 0, 3], 6443).into(), ..forward };
+        assert!(!elsewhere.stands(&mark), "a balancer came: the port must lead there");
         std::fs::write(&mark, "nonsense").unwrap();
         end_forward(&mark);
         assert!(!mark.exists());
