@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use russh::keys::ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
+use russh::keys::ssh_key::{self, Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
 use crate::error::SshError;
 
@@ -26,8 +26,10 @@ impl Identity {
 
     /// Reads a private key in OpenSSH's format; `what` names it in errors.
     pub fn from_openssh(what: &str, pem: &str) -> Result<Self, SshError> {
-        let key = PrivateKey::from_openssh(pem).map_err(|source| SshError::Key { what: what.to_owned(), source })?;
-        Ok(Self(Arc::new(key)))
+        let refuse = |source| SshError::Key { what: what.to_owned(), source };
+        let key = PrivateKey::from_openssh(pem).map_err(refuse)?;
+        // Nobody is there who could be asked for the passphrase.
+        if key.is_encrypted() { Err(refuse(ssh_key::Error::Encrypted)) } else { Ok(Self(Arc::new(key))) }
     }
 
     /// The private key in OpenSSH's format, for a file that only its owner can read.
