@@ -3,6 +3,7 @@ set -eu
 state=/var/lib/provision
 [ -e $state ] || exit 0
 systemctl -q disable --now kubelet 2>/dev/null || true
+[ ! -e /var/lib/etcd/member-data ] || systemctl -q disable --now etcd 2>/dev/null || true
 if systemctl -q is-active containerd; then
     for container in $(ctr -n k8s.io containers ls -q); do
         ctr -n k8s.io tasks kill -s KILL -a "$container" 2>/dev/null || true
@@ -35,6 +36,10 @@ rm -rf /etc/cni/net.d/10-containerd-net.conflist /var/lib/cni
 rmdir /etc/cni/net.d /etc/cni 2>/dev/null || true
 [ "$(readlink /usr/bin/kubelet)" != /usr/local/lib/provision/hyperkube ] || rm -f /usr/bin/kubelet
 [ -e $state/packages-before ] && ! grep -qx containerd $state/packages-before && rm -rf /var/lib/containerd /etc/containerd /opt/cni || true
+# Empty, or with nothing but ours in them.
+for package in haproxy keepalived; do
+    if [ -e $state/packages-before ] && ! grep -qx $package $state/packages-before; then rm -rf /etc/$package; fi
+done
 rm -f /etc/systemd/system/kubelet.service
 systemctl daemon-reload
 rm -rf $state

@@ -106,7 +106,8 @@ pub fn extend(allocations: &mut Allocations, topology: &Topology) -> Result<()> 
         allocations.founders = members.map(|machine| machine.name.clone()).collect();
     }
     if let Some(hosts) = &topology.cluster().spec.infrastructure.hosts {
-        return adopt::adopt(allocations, hosts);
+        adopt::adopt(allocations, hosts)?;
+        return virtual_address(allocations, topology);
     }
     virtual_address(allocations, topology)?;
     let mut taken: BTreeSet<Ipv4Addr> = allocations.machines.values().map(|machine| machine.address).collect();

@@ -14,7 +14,7 @@ use serde::Serialize;
 use topology::{Machine, Role, Topology};
 
 pub use addons::Addons;
-pub use host::{DesiredHost, INITIAL_CLUSTER, INITIAL_STATE, MANIFEST_MARK, Service};
+pub use host::{DesiredHost, INITIAL_CLUSTER, INITIAL_STATE, INTERFACE, MANIFEST_MARK, Service};
 
 use crate::allocate;
 use crate::image::file_hash;

@@ -31,14 +31,16 @@ pub struct SeenHost {
     pub components: String,
     /// Hash of the files that it was given last.
     pub configured: String,
+    /// Mark of the packages that it was brought, on a machine that came without.
+    pub software: String,
     /// The services of ours that run or are about to.
     pub services: BTreeSet<String>,
     /// A member of etcd runs here, as a service or in a pod.
     pub member: bool,
 }
 
-/// Prints two words, of which each may be `-`, the state of each of our services, and `member` if etcd runs.
-pub(crate) const LOOK: &str = "for mark in components configured; do
+/// Prints three words, of which each may be `-`, the state of each of our services, and `member` if etcd runs.
+pub(crate) const LOOK: &str = "for mark in components configured software; do
   cat /var/lib/provision/$mark 2>/dev/null || echo -
 done
 systemctl is-active kubelet etcd haproxy keepalived 2>/dev/null || true
@@ -86,7 +88,7 @@ async fn look(context: &Context, name: &str) -> Result<Option<SeenHost>> {
 fn parse(text: &str) -> SeenHost {
     let mut lines = text.lines().map(str::trim);
     let mut word = || lines.next().unwrap_or("-").to_owned();
-    let (components, configured) = (word(), word());
+    let (components, configured, software) = (word(), word(), word());
     let running = SERVICES.iter().filter(|name| match word().as_str() {
         "active" | "reloading" => true,
         // A member of etcd that waits for the others is not to be started anew.
@@ -94,7 +96,7 @@ fn parse(text: &str) -> SeenHost {
         _ => false,
     });
     let services = running.map(|name| (*name).to_owned()).collect();
-    SeenHost { components, configured, services, member: word() == "member" }
+    SeenHost { components, configured, software, services, member: word() == "member" }
 }
 
 #[cfg(test)]

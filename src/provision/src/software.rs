@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use ssh::{File, Host, Script, quote};
-use topology::Role;
+use topology::{Role, Topology};
 
 use crate::exit::{Exit, Refusal};
 use crate::image::files::{self, RootFile};
@@ -32,7 +32,7 @@ const PACKAGES: &str = "/var/lib/provision/packages";
 const INSTALL_LIMIT: Duration = Duration::from_mins(10);
 
 /// Files of the node image that other machines need too.
-const FILES: &[&str] = &[
+const NODE_FILES: &[&str] = &[
     "etc/systemd/networkd.conf.d/provision.conf",
     "etc/sysctl.d/90-kubernetes.conf",
     "etc/modules-load.d/provision.conf",
@@ -40,6 +40,50 @@ const FILES: &[&str] = &[
     "etc/containerd/cni.conflist.template",
     "etc/systemd/system/provision-masquerade.service",
 ];
+
+/// Files of ours where the packages of a balancer have theirs.
+const BALANCER_FILES: &[&str] =
+    &["etc/haproxy/haproxy.cfg", "etc/haproxy/kubernetes-ca.crt", "etc/keepalived/keepalived.conf"];
+/// And those of etcd.
+const ETCD_FILES: &[&str] = &["etc/systemd/system/etcd.service"];
+
+/// What a machine needs beside its system, for all that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kit {
+    node: bool,
+    etcd: bool,
+    balancer: bool,
+}
+
+impl Kit {
+    /// What machines of this role need.
+    pub fn of(topology: &Topology, role: &Role) -> Self {
+        Self { node: role.is_node(), etcd: *role == Role::Etcd, balancer: topology.has_balancer(role) }
+    }
+
+    /// Whether this mark of a machine says that it has all of it.
+    pub fn is_marked(self, mark: &str) -> bool {
+        mark.split_once('-').is_some_and(|(_, kit)| kit == self.name())
+    }
+
+    fn select<T: Copy>(self, node: &[T], etcd: &[T], balancer: &[T]) -> Vec<T> {
+        let parts = [(self.node, node), (self.etcd, etcd), (self.balancer, balancer)];
+        parts.iter().filter(|(wanted, _)| *wanted).flat_map(|(_, part)| part.iter().copied()).collect()
+    }
+
+    fn name(self) -> String {
+        self.select(&["node"], &["etcd"], &["balancer"]).join("+")
+    }
+
+    fn packages(self) -> String {
+        self.select(packages::NODE, packages::ETCD, packages::BALANCER).join(" ")
+    }
+
+    /// Files of the machine that ours take the place of, from the root.
+    fn files(self) -> Vec<&'static str> {
+        self.select(NODE_FILES, ETCD_FILES, BALANCER_FILES)
+    }
+}
 
 /// What a machine said of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,21 +94,25 @@ struct Seen {
     mark: String,
 }
 
-/// Brings the software that a machine of this role needs; does nothing if it has it.
-pub async fn install(host: &dyn Host, role: &Role, cache_dir: &Path, report: Report<'_>) -> Result<()> {
+/// Brings the software that a machine needs; does nothing if it has it.
+pub async fn install(host: &dyn Host, kit: Kit, cache_dir: &Path, report: Report<'_>) -> Result<()> {
     let seen = parse(&host.run(&Script::new(LOOK)).await?.text());
     let suite = seen.suite(host.name())?;
     let spec = PackageSpec { suite: suite.to_owned(), mirror: None };
-    let mark = format!("{}-{}", spec.hash(), role.slug());
+    let mark = format!("{}-{}", spec.hash(), kit.name());
     if seen.mark == mark {
         return Ok(());
     }
     let listener = |progress| tell(progress, report);
     let set = packages::fetch(&spec, cache_dir, &listener).await;
     let set = set.with_context(|| format!("cannot fetch the software for {} ({suite})", host.name()))?;
-    bring(host, &set, role, report).await?;
-    report("configuring the machine".to_owned());
-    configure(host, role).await?;
+    // Before packages bring theirs.
+    keep(host, kit).await?;
+    bring(host, &set, kit, report).await?;
+    if kit.node {
+        report("configuring the machine".to_owned());
+        configure(host).await?;
+    }
     let done = format!(
         "printf '%s\\n' {} >/var/lib/provision/software.new
 mv /var/lib/provision/software.new /var/lib/provision/software",
@@ -80,19 +128,10 @@ pub async fn remove(host: &dyn Host) -> Result<()> {
     Ok(())
 }
 
-/// The packages that a machine of this role needs.
-fn wanted(role: &Role) -> &'static [&'static str] {
-    match role {
-        Role::ControlPlane | Role::Worker(_) => packages::NODE,
-        Role::Etcd => packages::ETCD,
-        Role::LoadBalancer => packages::BALANCER,
-    }
-}
-
-async fn bring(host: &dyn Host, set: &PackageSet, role: &Role, report: Report<'_>) -> Result<()> {
+async fn bring(host: &dyn Host, set: &PackageSet, kit: Kit, report: Report<'_>) -> Result<()> {
     let index = read(&set.index()).await?;
     host.upload(&[File::public(format!("{PACKAGES}/Packages"), index)]).await?;
-    let packages = format!("packages={}\n{APT}", quote(&wanted(role).join(" ")));
+    let packages = format!("packages={}\n{APT}", quote(&kit.packages()));
     let lacking = host.run(&Script::new(format!("{packages}{RESOLVE}"))).await?.text();
     let mut files = Vec::new();
     for name in lacking.lines() {
@@ -108,12 +147,9 @@ async fn bring(host: &dyn Host, set: &PackageSet, role: &Role, report: Report<'_
     Ok(())
 }
 
-async fn configure(host: &dyn Host, role: &Role) -> Result<()> {
-    if !role.is_node() {
-        return Ok(());
-    }
-    let ours: Vec<&RootFile> = files::FILES.iter().filter(|file| FILES.contains(&file.path)).collect();
-    let paths: Vec<String> = ours.iter().map(|file| format!("/{}", file.path)).collect();
+/// Puts files aside that ours will take the place of.
+async fn keep(host: &dyn Host, kit: Kit) -> Result<()> {
+    let paths: Vec<String> = kit.files().into_iter().map(|path| format!("/{path}")).collect();
     let keep = format!(
         "state=/var/lib/provision
 mkdir -p $state
@@ -126,7 +162,12 @@ done",
         paths.join(" ")
     );
     host.run(&Script::new(keep)).await?;
-    let rendered = ours.iter().zip(&paths).map(|(file, path)| File::public(path.clone(), file.rendered()));
+    Ok(())
+}
+
+async fn configure(host: &dyn Host) -> Result<()> {
+    let ours = files::FILES.iter().filter(|file| NODE_FILES.contains(&file.path));
+    let rendered = ours.map(|file: &RootFile| File::public(format!("/{}", file.path), file.rendered()));
     host.upload(&rendered.collect::<Vec<_>>()).await?;
     host.run(&Script::new(CONFIGURE)).await?;
     Ok(())

@@ -197,6 +197,10 @@ fn load_balancer(cluster: &Cluster, report: &mut Report) {
         return;
     };
     size(balancer.machine, "spec.loadBalancer.machine", report);
+    if cluster.spec.infrastructure.hosts.is_some() && balancer.address.is_none() {
+        let message = "is required for machines that exist: nobody here knows which address of their network is free";
+        report.add("spec.loadBalancer.address", message);
+    }
     let (Some(address), Some(net)) =
         (balancer.address, cluster.spec.infrastructure.libvirt.as_ref().and_then(|libvirt| libvirt.network))
     else {

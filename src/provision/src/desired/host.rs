@@ -27,6 +27,8 @@ pub const INITIAL_STATE: &str = "@initial-cluster-state@";
 pub const MANIFEST_MARK: &str = "provision.dev/manifest";
 /// Stands in a manifest for its own mark.
 const OWN_MARK: &str = "@manifest@";
+/// Stands for the network card that has the machine's address, where only the machine knows its name.
+pub const INTERFACE: &str = "@interface@";
 
 /// What a host is told.
 pub struct DesiredHost {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use topology::spec::EtcdMode;
 use topology::{Machine, Role, Topology};
 
+use super::host::INTERFACE;
 use super::{API_PORT, BALANCED_PORT, Components, ImageNames};
 use crate::allocate;
 use crate::state::Allocations;
@@ -37,6 +38,8 @@ pub(super) struct ClusterView {
     pub(super) stacked: bool,
     pub(super) balancer: Option<BalancerView>,
     pub(super) extra_sans: Vec<String>,
+    /// The network card that a virtual address is put on.
+    pub(super) interface: &'static str,
     /// How often etcd's leader is heard of, and how long it may be silent.
     pub(super) etcd_heartbeat_ms: u32,
     pub(super) etcd_election_ms: u32,
@@ -94,6 +97,7 @@ impl ClusterView {
             etcd: members(&roster, allocations, |role| topology.has_etcd(role))?,
             stacked: spec.etcd.mode == EtcdMode::Stacked,
             balancer,
+            interface: if allocations.hosts.is_some() { INTERFACE } else { "eth0" },
             extra_sans: spec.control_plane.extra_sans.clone(),
             etcd_heartbeat_ms: heartbeat,
             etcd_election_ms: heartbeat * 10,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures::future::BoxFuture;
-use ssh::{File, Script};
+use ssh::{File, Host, Script};
 use topology::Role;
 
 use super::{PATIENCE, connect_host, install_components, join_etcd, promote_etcd, start_control_plane};
 use crate::context::Context;
-use crate::desired::{DesiredHost, DesiredMachine, INITIAL_CLUSTER, INITIAL_STATE};
+use crate::desired::{DesiredHost, DesiredMachine, INITIAL_CLUSTER, INITIAL_STATE, INTERFACE};
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
@@ -63,7 +63,9 @@ impl Phase for ConfigureHost {
         Box::pin(async move {
             let desired = context.desired.machine(&step.subject)?;
             let host = context.hosts.connect(&step.subject, PATIENCE).await?;
-            host.upload(&files(context, &step.subject, &desired.host)?).await?;
+            let mut files = files(context, &step.subject, &desired.host)?;
+            name_interface(context, &step.subject, &mut files, &*host).await?;
+            host.upload(&files).await?;
             host.run(&Script::new(renew(&desired.host))).await?;
             context.timeline.mark("configure");
             match desired.machine.role {
@@ -138,6 +140,20 @@ fn files(context: &Context, name: &str, desired: &DesiredHost) -> Result<Vec<Fil
         }
     }
     Ok(files)
+}
+
+/// Fills in the name of the network card, which machines that are not made by us give their own.
+async fn name_interface(context: &Context, name: &str, files: &mut [File], host: &dyn Host) -> Result<()> {
+    let named = |file: &&mut File| String::from_utf8_lossy(&file.content).contains(INTERFACE);
+    for file in files.iter_mut().filter(named) {
+        let address = context.ledger.address(name).with_context(|| format!("{name} has no address"))?;
+        let script = format!("ip -o -4 address show to {address} | awk '{{ print $2; exit }}'");
+        let said = host.run(&Script::new(script)).await?.text();
+        let interface = said.trim();
+        ensure!(!interface.is_empty(), "no network card of {name} has the address {address}");
+        file.content = String::from_utf8_lossy(&file.content).replace(INTERFACE, interface).into();
+    }
+    Ok(())
 }
 
 /// Always renews: the run that brought the files may have been killed before it.

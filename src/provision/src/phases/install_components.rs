@@ -1,22 +1,25 @@
-//! Brings the node programs to a host: the kubelet as a file, everything else as container images.
+//! Brings the node programs to a host: the kubelet as a file, everything else as container images. Machines that come without
+//! a container runtime, etcd or a balancer get those first.
 
 use anyhow::{Context as _, Result};
 use futures::future::BoxFuture;
 use ssh::{LocalFile, Script};
+use topology::Role;
 
 use super::{PATIENCE, connect_host};
 use crate::context::{Context, Delivery};
+use crate::desired::DesiredMachine;
 use crate::image;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, SeenHost};
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
-use crate::software;
+use crate::software::{self, Kit};
 
 pub(crate) const NAME: &str = "install-components";
 
 const PROGRAM: &str = "/usr/local/lib/provision/hyperkube";
 
-/// One step for each node that has other programs than this release.
+/// One step for each node that has other programs than this release, and for each machine that lacks packages.
 pub(crate) struct InstallComponents;
 
 impl Phase for InstallComponents {
@@ -27,13 +30,25 @@ impl Phase for InstallComponents {
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let tag = &context.desired.components.tag;
         let mut steps = Vec::new();
-        for name in context.desired.names(topology::Role::is_node) {
-            let step = match seen.hosts.get(&name).map(|host| host.components.as_str()) {
-                Some(present) if present == tag => continue,
-                None | Some("-") => Step::new(NAME, &name, Action::Create, format!("{tag} is not installed")),
-                Some(present) => Step::new(NAME, &name, Action::InPlace, format!("it has {present}, not {tag}")),
+        for DesiredMachine { machine, .. } in &context.desired.machines {
+            let name = &machine.name;
+            let host = seen.hosts.get(name);
+            let lacks = lacks_software(context, &machine.role, host);
+            let step = match host.map_or("-", |host| host.components.as_str()) {
+                _ if !machine.role.is_node() => {
+                    if !lacks {
+                        continue;
+                    }
+                    Step::new(NAME, name, Action::Create, "its software is not installed")
+                }
+                "-" => Step::new(NAME, name, Action::Create, format!("{tag} is not installed")),
+                present if present != tag => {
+                    Step::new(NAME, name, Action::InPlace, format!("it has {present}, not {tag}"))
+                }
+                _ if lacks => Step::new(NAME, name, Action::InPlace, "it lacks packages"),
+                _ => continue,
             };
-            steps.push(step.after([Step::name(connect_host::NAME, &name)]));
+            steps.push(step.after([Step::name(connect_host::NAME, name)]));
         }
         steps
     }
@@ -41,12 +56,16 @@ impl Phase for InstallComponents {
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let components = &context.desired.components;
+            let role = &context.desired.machine(&step.subject)?.machine.role;
             let host = context.hosts.connect(&step.subject, PATIENCE).await?;
             if !context.infrastructure.has_node_software() {
-                let role = &context.desired.machine(&step.subject)?.machine.role;
+                let kit = Kit::of(&context.desired.topology, role);
                 let report = |detail: String| context.progress.detail(&step.subject, &detail);
-                software::install(&*host, role, &context.cache_dir, &report).await?;
+                software::install(&*host, kit, &context.cache_dir, &report).await?;
                 context.timeline.mark("software");
+            }
+            if !role.is_node() {
+                return Ok(());
             }
             let delivery = context.delivery.get_or_try_init(|| prepare(context)).await?;
             host.send(&delivery.program).await?;
@@ -64,6 +83,11 @@ mv /var/lib/provision/components.new /var/lib/provision/components",
             Ok(())
         })
     }
+}
+
+fn lacks_software(context: &Context, role: &Role, host: Option<&SeenHost>) -> bool {
+    let mark = host.map_or("-", |host| host.software.as_str());
+    !context.infrastructure.has_node_software() && !Kit::of(&context.desired.topology, role).is_marked(mark)
 }
 
 /// Makes ready what is sent to every node: once for a run, and the archive once for a binary and a node image.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::Role;
 
-use super::{configure_host, promote_etcd};
+use super::{configure_host, install_components, promote_etcd};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -33,8 +33,9 @@ impl Phase for StartControlPlane {
         let members = context.desired.etcd();
         let external = context.desired.names(|role| *role == Role::Etcd);
         let step = |name: String| {
-            let step = Step::new(NAME, &name, Action::Wait, "its API server does not answer yet")
-                .after([Step::name(configure_host::NAME, &name), Step::name(promote_etcd::NAME, &name)]);
+            let step = Step::new(NAME, &name, Action::Wait, "its API server does not answer yet").after(
+                [configure_host::NAME, install_components::NAME, promote_etcd::NAME].map(|it| Step::name(it, &name)),
+            );
             // Etcd begins with most of its members, wherever they are.
             let founders = members.iter().filter(|name| !context.ledger.founded() && context.ledger.is_founder(name));
             step.after(founders.map(|founder| Step::name(configure_host::NAME, founder)))

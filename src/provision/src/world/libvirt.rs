@@ -60,7 +60,6 @@ impl Libvirt {
     /// Connects only when asked something.
     pub fn new(desired: &Desired, state: &StateDir, config: &Config) -> Result<Self> {
         let allocations = desired.allocations.clone();
-        refuse_bare_cloud_machines(desired)?;
         let owner = Owner { cluster: allocations.name.clone(), id: allocations.id.clone() };
         Ok(Self {
             store: Store::of(&allocations, state, &owner),
@@ -318,21 +317,6 @@ impl Infrastructure for Libvirt {
 
     fn has_node_software(&self) -> bool {
         !self.boot.is_cloud()
-    }
-}
-
-/// A cloud image brings neither etcd nor haproxy, and only Nodes are given what they lack.
-fn refuse_bare_cloud_machines(desired: &Desired) -> Result<()> {
-    let bare = desired.machines.iter().find(|desired| !desired.machine.role.is_node());
-    let cloud = desired.topology.cluster().spec.image.cloud.is_some();
-    match bare {
-        Some(bare) if cloud => {
-            let message = format!("spec.image.cloud: {} would lack its software on a cloud image", bare.machine.name);
-            Err(Refusal::new(Exit::Host, message)
-                .hint("use the node image, or put etcd and the balancer on the control-plane machines")
-                .into())
-        }
-        _ => Ok(()),
     }
 }
 

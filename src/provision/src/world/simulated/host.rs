@@ -128,7 +128,8 @@ impl SimulatedHost {
                 |name: &str| if name == "kubelet" { disk.kubelet.is_some() } else { disk.running.contains_key(name) };
             let services = SERVICES.map(|name| if runs(name) { "active" } else { "inactive" });
             let member = if disk.etcd_file().is_some() { "member" } else { "-" };
-            Ok(format!("{}\n{}\n{}\n{member}\n", mark("components"), mark("configured"), services.join("\n")))
+            let marks = ["components", "configured", "software"].map(mark).join("\n");
+            Ok(format!("{marks}\n{}\n{member}\n", services.join("\n")))
         });
         let text = looked.await.map_err(|error| self.failed("look", &error))?;
         Ok(Output { stdout: text.into_bytes(), stderr: Vec::new() })
