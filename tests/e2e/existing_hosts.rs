@@ -86,18 +86,12 @@ fn plain_machine(lab: &Lab, daemon: &SystemDaemon) -> String {
     let known_hosts = daemon.file("known_hosts");
     let known = std::fs::read_to_string(&known_hosts).unwrap();
     std::fs::write(known_hosts, format!("{known}{ADDRESS} {key}\n")).unwrap();
-    // It listens a moment later than it says its key, and cloud-init still works on it then.
-    daemon.run(
-        "sh",
-        &[
-            "-c",
-            &format!(
-                "for _ in $(seq 120); do timeout 10 {} root@{ADDRESS} true && exit; sleep 1; done; exit 1",
-                daemon.file("ssh").display()
-            ),
-        ],
-    );
-    daemon.ssh(ADDRESS, "cloud-init status --wait >/dev/null; systemctl is-system-running --wait >/dev/null || true");
+    // It listens a moment later than it says its key, stops while cloud-init works on it, and is done when that is.
+    let ssh = daemon.file("ssh").display().to_string();
+    let settled = "cloud-init status --wait >/dev/null; systemctl is-system-running --wait >/dev/null || true";
+    let wait =
+        format!("for _ in $(seq 120); do timeout 240 {ssh} root@{ADDRESS} '{settled}' && exit; sleep 1; done; exit 1");
+    daemon.run("sh", &["-c", &wait]);
     key
 }
 

@@ -40,9 +40,10 @@ impl Machine {
         lab.write("facts", facts.as_bytes());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let dir = lab.path("");
+        // Its shell reads nobody's start-up files.
         let config = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {0}host\nAuthorizedKeysFile {0}user.pub\nStrictModes no\nUsePAM no\n\
-             PidFile none\nPermitRootLogin yes\nForceCommand cat {0}facts\n",
+             PidFile none\nPermitRootLogin yes\nSetEnv HOME={0}\nForceCommand cat {0}facts\n",
             dir.display()
         );
         let config = lab.write("sshd_config", config.as_bytes());

@@ -155,6 +155,7 @@ async fn keep(host: &dyn Host, kit: Kit) -> Result<()> {
 mkdir -p $state
 for path in {}; do
   if [ ! -e $state/files-brought ] || ! grep -qxF \"$path\" $state/files-brought; then
+    [ -d \"${{path%/*}}\" ] || printf '%s\\n' \"${{path%/*}}\" >>$state/folders-made
     if [ -e \"$path\" ]; then mkdir -p \"$state/before${{path%/*}}\"; cp -a \"$path\" \"$state/before$path\"; fi
     printf '%s\\n' \"$path\" >>$state/files-brought
   fi

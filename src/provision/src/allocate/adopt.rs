@@ -29,6 +29,7 @@ pub(super) fn adopt(allocations: &mut Allocations, hosts: &Hosts) -> Result<()> 
             host_key: Some(key),
             role: host.role.clone(),
             leaving: false,
+            chosen: None,
             etcd: None,
         };
         allocations.machines.insert(host.name.clone(), machine);

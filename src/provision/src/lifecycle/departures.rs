@@ -14,7 +14,8 @@ use crate::state::Allocations;
 pub async fn departures(context: &Context) -> Result<BTreeMap<String, String>> {
     let (topology, allocations) = (&context.desired.topology, &context.desired.allocations);
     let surpluses = surpluses(topology, allocations);
-    if surpluses.is_empty() {
+    // Of machines that exist already, the topology says which go.
+    if surpluses.is_empty() || allocations.hosts.is_some() {
         return Ok(BTreeMap::new());
     }
     let seen = observe(context).await?;

@@ -70,6 +70,7 @@ fn whole(context: &crate::context::Context) -> Inventory {
         let host = SeenHost {
             components: context.desired.components.tag.clone(),
             configured: desired.host.hash.clone(),
+            software: "-".to_owned(),
             services: desired.host.services.iter().map(|service| service.name.to_owned()).collect(),
             member: context.desired.topology.has_etcd(&desired.machine.role),
         };
