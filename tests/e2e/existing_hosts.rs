@@ -10,8 +10,9 @@ const NAME: &str = "e2e-existing";
 const ADDRESS: &str = "10.99.0.10";
 const MAC: &str = "52:54:00:99:00:10";
 const PATIENCE: Duration = Duration::from_mins(6);
+/// Machines have a way out, as real ones do: without one, a machine has no route to Services.
 const NETWORK: &str =
-    "<network><name>plain</name><bridge name='plain0'/><ip address='10.99.0.1' netmask='255.255.255.0'>
+    "<network><name>plain</name><bridge name='plain0'/><forward mode='open'/><ip address='10.99.0.1' netmask='255.255.255.0'>
 <dhcp><range start='10.99.0.2' end='10.99.0.9'/><host mac='52:54:00:99:00:10' ip='10.99.0.10'/></dhcp></ip></network>";
 
 #[test]
