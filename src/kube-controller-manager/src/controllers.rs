@@ -4,12 +4,14 @@ mod certificate_approver;
 mod certificate_cleaner;
 mod certificate_signer;
 mod clusterrole_aggregation;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
 mod endpointslice;
 mod endpointslice_mirroring;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -18,6 +20,7 @@ mod replicaset;
 mod resourcequota;
 mod root_ca;
 mod serviceaccount;
+mod statefulset;
 mod storage_protection;
 mod taint_eviction;
 mod token_cleaner;
@@ -35,6 +38,8 @@ use crate::identity::Identities;
 use crate::kinds::Kinds;
 use crate::scope::Scope;
 use crate::stores::Stores;
+
+pub(crate) use namespace::is_terminating;
 
 /// One controller.
 pub struct Controller {
@@ -75,7 +80,13 @@ pub const CONTROLLERS: &[Controller] = &[
     row("taint-eviction-controller", "taint-eviction", "node-controller", |scope| taint_eviction::run(scope).boxed()),
     row("deployment-controller", "deployment", "deployment-controller", |scope| deployment::run(scope).boxed()),
     row("replicaset-controller", "replicaset", "replicaset-controller", |scope| replicaset::run(scope).boxed()),
+    row("statefulset-controller", "statefulset", "statefulset-controller", |scope| statefulset::run(scope).boxed()),
     row("daemonset-controller", "daemonset", "daemon-set-controller", |scope| daemonset::run(scope).boxed()),
+    row("job-controller", "job", "job-controller", |scope| job::run(scope).boxed()),
+    row("cronjob-controller", "cronjob", "cronjob-controller", |scope| cronjob::run(scope).boxed()),
+    row("ttl-after-finished-controller", "ttl-after-finished", "ttl-after-finished-controller", |scope| {
+        job::run_ttl(scope).boxed()
+    }),
     row("disruption-controller", "disruption", "disruption-controller", |scope| disruption::run(scope).boxed()),
     row("endpointslice-controller", "endpointslice", "endpointslice-controller", |scope| {
         endpointslice::run(scope).boxed()
@@ -190,6 +201,18 @@ mod tests {
         assert!(chosen_names(&["*"]).contains(&"deployment"));
         assert!(!chosen_names(&["*"]).contains(&"tokencleaner"));
         assert!(chosen_names(&["*", "tokencleaner"]).contains(&"tokencleaner"));
+    }
+
+    /// A controller that is lost breaks clusters without a word, so what upstream runs and we have is written down here.
+    #[test]
+    fn no_controller_is_lost() {
+        let upstream = "clusterrole-aggregation cronjob csrapproving csrcleaner csrsigning daemonset deployment disruption \
+            endpointslice endpointslicemirroring garbagecollector job namespace nodeipam nodelifecycle podgc pv-protection \
+            pvc-protection replicaset resourcequota root-ca-cert-publisher serviceaccount statefulset taint-eviction \
+            ttl-after-finished";
+        let mut ours = chosen_names(&["*"]);
+        ours.sort_unstable();
+        assert_eq!(ours, upstream.split_whitespace().collect::<Vec<_>>());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use controller_runtime::{Informer, Store};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -38,6 +39,8 @@ pub(crate) struct Stores {
     pub(crate) daemon_sets: Store<DaemonSet>,
     pub(crate) stateful_sets: Store<StatefulSet>,
     pub(crate) budgets: Store<PodDisruptionBudget>,
+    pub(crate) jobs: Store<Job>,
+    pub(crate) cron_jobs: Store<CronJob>,
     pub(crate) revisions: Store<ControllerRevision>,
     pub(crate) services: Store<Service>,
     pub(crate) claims: Store<PersistentVolumeClaim>,
@@ -67,6 +70,8 @@ impl Stores {
             daemon_sets: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             stateful_sets: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             budgets: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
+            jobs: owned(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
+            cron_jobs: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             revisions: owned(Api::all(all())).start(run()),
             services: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             claims: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),

@@ -4,24 +4,22 @@ mod plan;
 
 use std::sync::Arc;
 
-use controller_runtime::{Event, EventType, ObjectKey, Requeue, WorkQueue};
+use controller_runtime::{Event, ObjectKey, Requeue, WorkQueue};
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
-use kube::Resource;
-use kube::api::{DeleteParams, PostParams, Preconditions};
-use serde_json::json;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, Pod, PodTemplateSpec};
+use kube::api::PostParams;
 
 use crate::freshness::Freshness;
-use crate::ownership::{claim, controller_of, is_deleting, labels, reference, selector, settle, uid};
-use crate::scope::{Scope, WORKERS, gone_is_fine};
-use crate::stores::{BY_NAMESPACE, BY_OWNER, ORPHANS};
+use crate::ownership::{claim, is_deleting, reference, selector, settle, uid};
+use crate::pod_control::{PodControl, feed_pods};
+use crate::revisions::{self, Kept};
+use crate::scope::{Scope, WORKERS};
+use crate::stores::{BY_OWNER, ORPHANS};
 use crate::template;
 
-use plan::{HASH, Observed};
+use plan::Observed;
 
 type Fresh = Arc<Freshness<ObjectKey>>;
 
@@ -37,34 +35,13 @@ pub(super) async fn run(scope: Scope) {
 }
 
 fn feed_pods_and_nodes(scope: &Scope, queue: &WorkQueue<ObjectKey>) {
-    let (by_pod, sets) = (queue.clone(), scope.stores.daemon_sets.clone());
-    scope.stores.pods.on_event(move |event: &Event<Pod>| {
-        for pod in event.states() {
-            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-            match controller_of(pod.as_ref()) {
-                Some(owner) if owner.kind == "DaemonSet" => by_pod.add(ObjectKey::new(namespace, &owner.name)),
-                Some(_) => {}
-                None => {
-                    let candidates = sets.by_index(BY_NAMESPACE, namespace);
-                    candidates
-                        .iter()
-                        .filter(|set| adopts(set, pod))
-                        .for_each(|set| by_pod.add(ObjectKey::of(set.as_ref())));
-                }
-            }
-        }
-    });
+    feed_pods(scope, queue, &scope.stores.daemon_sets, |set| set.spec.as_ref().map(|spec| &spec.selector));
     let (by_node, sets) = (queue.clone(), scope.stores.daemon_sets.clone());
     scope.stores.nodes.on_event(move |event: &Event<Node>| {
         if event.old().is_none_or(|old| plan::node_matters(old, event.object())) || matches!(event, Event::Deleted(_)) {
             sets.list().iter().for_each(|set| by_node.add(ObjectKey::of(set.as_ref())));
         }
     });
-}
-
-fn adopts(set: &DaemonSet, pod: &Pod) -> bool {
-    use kube::core::SelectorExt;
-    set.spec.as_ref().and_then(|spec| selector(&spec.selector)).is_some_and(|selector| selector.matches(labels(pod)))
 }
 
 async fn reconcile(scope: Scope, fresh: Fresh, key: ObjectKey) -> Result<Requeue, kube::Error> {
@@ -84,12 +61,20 @@ async fn reconcile(scope: Scope, fresh: Fresh, key: ObjectKey) -> Result<Requeue
         claim(set.as_ref(), &selector, owned, orphans),
     )
     .await?;
-    let hash = keep_history(&scope, &set).await?;
+    let Some(spec) = set.spec.as_ref() else { return Ok(Requeue::No) };
+    let kept = Kept {
+        template: &spec.template,
+        collisions: set.status.as_ref().and_then(|status| status.collision_count),
+        limit: spec.revision_history_limit,
+        in_use: &[],
+    };
+    let hash = revisions::keep(&scope, set.as_ref(), &kept).await?;
     let nodes = scope.stores.nodes.list();
     let plan = plan::plan(&Observed { set: &set, nodes: &nodes, pods: &pods, hash: &hash, now: Timestamp::now() });
-    let acting = Acting { scope: &scope, set: &set, fresh: (&fresh, &key) };
-    let removed = join_all(plan.delete.iter().map(|pod| acting.delete(pod))).await;
-    let made = join_all(plan.create_on.iter().map(|node| acting.create(node, &hash))).await;
+    let control = PodControl { scope: &scope, owner: set.as_ref(), fresh: &fresh, key: &key };
+    let removed = join_all(plan.delete.iter().map(|pod| control.delete(pod))).await;
+    let wanted: Vec<Pod> = plan.create_on.iter().map(|node| pod_for(&set, &spec.template, node, &hash)).collect();
+    let made = join_all(wanted.iter().map(|pod| control.create(pod))).await;
     if set.status.as_ref() != Some(&plan.status) {
         let mut changed = DaemonSet::clone(&set);
         changed.status = Some(plan.status);
@@ -99,108 +84,9 @@ async fn reconcile(scope: Scope, fresh: Fresh, key: ObjectKey) -> Result<Requeue
     Ok(plan.recheck.map_or(Requeue::No, Requeue::After))
 }
 
-struct Acting<'a> {
-    scope: &'a Scope,
-    set: &'a DaemonSet,
-    fresh: (&'a Fresh, &'a ObjectKey),
-}
-
-impl Acting<'_> {
-    async fn create(&self, node: &str, hash: &str) -> Result<(), kube::Error> {
-        let Some(spec) = self.set.spec.as_ref() else { return Ok(()) };
-        let generate = format!("{}-", self.set.metadata.name.as_deref().unwrap_or_default());
-        let mut pod =
-            template::pod(&spec.template, self.set.metadata.namespace.as_deref(), &generate, reference(self.set));
-        plan::fit(&mut pod, self.set, node, hash);
-        let about = self.set.object_ref(&());
-        match self.scope.api::<Pod>(&self.fresh.1.namespace).create(&PostParams::default(), &pod).await {
-            Ok(made) => {
-                self.fresh.0.wrote(self.fresh.1, &made);
-                let name = made.metadata.name.unwrap_or_default();
-                self.scope.recorder.event(
-                    &about,
-                    EventType::Normal,
-                    "SuccessfulCreate",
-                    format!("Created pod: {name}"),
-                );
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if super::namespace::is_terminating(&status) => Ok(()),
-            Err(error) => {
-                self.scope.recorder.event(
-                    &about,
-                    EventType::Warning,
-                    "FailedCreate",
-                    format!("Error creating: {error}"),
-                );
-                Err(error)
-            }
-        }
-    }
-
-    async fn delete(&self, pod: &Pod) -> Result<(), kube::Error> {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let preconditions = Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let outcome = self.scope.api::<Pod>(&self.fresh.1.namespace).delete(name, &params).await;
-        if let Ok(answer) = &outcome {
-            if let Some(pod) = answer.as_ref().left() {
-                self.fresh.0.wrote(self.fresh.1, pod);
-            }
-            self.scope.recorder.event(
-                &self.set.object_ref(&()),
-                EventType::Normal,
-                "SuccessfulDelete",
-                format!("Deleted pod: {name}"),
-            );
-        }
-        gone_is_fine(outcome)
-    }
-}
-
-/// Keeps the current template as a revision; returns its hash. Revisions beyond the limit go, oldest first.
-async fn keep_history(scope: &Scope, set: &DaemonSet) -> Result<String, kube::Error> {
-    let Some(spec) = set.spec.as_ref() else { return Ok(String::new()) };
-    let data = json!({"spec": {"template": template_patch(&spec.template)}});
-    let hash = template::hash(&data, set.status.as_ref().and_then(|status| status.collision_count));
-    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-    let api = scope.api::<ControllerRevision>(namespace);
-    let mut history = scope.stores.revisions.by_index(BY_OWNER, uid(set));
-    history.sort_by_key(|revision| revision.revision);
-    let latest = history.last().map_or(0, |revision| revision.revision);
-    let name = format!("{}-{hash}", set.metadata.name.as_deref().unwrap_or_default());
-    match history.iter().find(|revision| revision.metadata.name.as_deref() == Some(name.as_str())) {
-        Some(current) if current.revision == latest => {}
-        Some(current) => {
-            let raised = ControllerRevision { revision: latest + 1, ..ControllerRevision::clone(current) };
-            api.replace(&name, &PostParams::default(), &raised).await?;
-        }
-        None => {
-            let mut labels = spec.template.metadata.as_ref().and_then(|meta| meta.labels.clone()).unwrap_or_default();
-            labels.insert(HASH.to_owned(), hash.clone());
-            let metadata = ObjectMeta {
-                name: Some(name),
-                labels: Some(labels),
-                owner_references: Some(vec![reference(set)]),
-                ..ObjectMeta::default()
-            };
-            let revision = ControllerRevision { metadata, data: Some(RawExtension(data)), revision: latest + 1 };
-            match api.create(&PostParams::default(), &revision).await {
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
-                outcome => drop(outcome?),
-            }
-        }
-    }
-    let limit = usize::try_from(spec.revision_history_limit.unwrap_or(10)).unwrap_or(10) + 1;
-    for old in history.iter().take(history.len().saturating_sub(limit)) {
-        gone_is_fine(api.delete(old.metadata.name.as_deref().unwrap_or_default(), &DeleteParams::default()).await)?;
-    }
-    Ok(hash)
-}
-
-/// The template as `kubectl rollout undo` applies it: a patch that replaces the whole.
-fn template_patch(template: &k8s_openapi::api::core::v1::PodTemplateSpec) -> serde_json::Value {
-    let mut patch = json!(template);
-    patch["$patch"] = json!("replace");
-    patch
+fn pod_for(set: &DaemonSet, template: &PodTemplateSpec, node: &str, hash: &str) -> Pod {
+    let generate = format!("{}-", set.metadata.name.as_deref().unwrap_or_default());
+    let mut pod = template::pod(template, set.metadata.namespace.as_deref(), &generate, reference(set));
+    plan::fit(&mut pod, set, node, hash);
+    pod
 }

@@ -45,7 +45,7 @@ pub(super) fn is_active(namespace: &Namespace) -> bool {
 }
 
 /// Whether an answer says that the namespace is being deleted.
-pub(super) fn is_terminating(status: &Status) -> bool {
+pub(crate) fn is_terminating(status: &Status) -> bool {
     let told =
         status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == "NamespaceTerminating");
     told || (status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces"))

@@ -15,8 +15,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::controllers::taint_eviction::tolerates;
 use crate::ownership::{is_deleting, labels};
 use crate::pods::{self, Availability};
+use crate::revisions::HASH;
 
-pub(super) const HASH: &str = "controller-revision-hash";
 const GENERATION: &str = "pod-template-generation";
 
 /// What every daemon tolerates: it is there to mend what is wrong with a node.
