@@ -112,13 +112,16 @@ impl Registry {
         store.cacher.get(&store.key(namespace, name)).ok().flatten()
     }
 
-    /// An object as etcd knows it now: asks the cache first and waits for it to be fresh if that has nothing.
+    /// An object at least as new as this server has written it itself; etcd is asked only if the cache has none.
     pub async fn get_fresh(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Stored>> {
-        if let Some(found) = self.get(group, plural, namespace, name) {
+        let store = self.stored(group, plural)?.store.as_ref()?;
+        let key = store.key(namespace, name);
+        if let Ok(snapshot) = store.cacher.settled().await
+            && let Ok(Some(found)) = snapshot.get(&key)
+        {
             return Some(found);
         }
-        let store = self.stored(group, plural)?.store.as_ref()?;
-        store.cacher.latest(&store.key(namespace, name)).await.ok()?.0
+        store.cacher.latest(&key).await.ok()?.0
     }
 
     /// The objects of a namespace (all namespaces if empty) as the cache knows them now.

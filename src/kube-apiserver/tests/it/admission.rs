@@ -64,6 +64,20 @@ async fn a_namespace_says_how_hardened_its_pods_must_be() {
 }
 
 #[tokio::test]
+async fn what_a_namespace_says_counts_for_the_very_next_pod() {
+    let (_server, admin) = server().await;
+    let privileged = json!({"containers": [{"name": "c", "image": "i", "securityContext": {"privileged": true}}]});
+    for round in 0..30 {
+        for (level, code) in [("baseline", 403), ("privileged", 201)] {
+            let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
+            admin.patch("/api/v1/namespaces/default", "merge", &label).await.ok();
+            let answer = admin.create(&core("pods"), pod(&format!("p{round}"), &privileged)).await;
+            assert_eq!(answer.code, code, "{level} in round {round}: {}", answer.body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_quota_is_never_exceeded_by_writes_side_by_side() {
     let (_server, admin) = server().await;
     let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5", "requests.cpu": "1"}}});

@@ -4,11 +4,12 @@ use super::Cacher;
 use super::codec::Undecodable;
 use super::hub::{CacheEvent, Closed, Keyed};
 use super::snapshot::{Broken, Entry, State};
+use super::written::Written;
 use crate::{EtcdWatch, KeyValue, StorageError, WatchBatch, WatchEvent};
 use rpds::RedBlackTreeMapSync;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -227,6 +228,8 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             self.show(state, Changes::default());
         } else if revision < old.revision {
             tracing::error!(prefix = self.prefix, from = old.revision, to = revision, "etcd has lost history");
+            // What was written then is no longer on its way, and its revisions come again for something else.
+            *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Written::default();
             self.show(state, Changes::default());
             let mut hub = self.hub();
             hub.begin_at(revision);

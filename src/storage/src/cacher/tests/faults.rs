@@ -108,11 +108,15 @@ async fn a_store_that_lost_its_history_ends_all_watches() {
     let cache = world.cache().await;
     let begin = cache.revision();
     let mut watcher = cache.watch(&world.prefix, Since::Now).unwrap();
+    // A write whose event never comes.
+    let adopted: Result<_, DecodeError> = cache.adopt(&world.key("lost"), begin + 1000, || Ok(("x".to_owned(), 0)));
+    adopted.unwrap();
     world.server.restart_empty().await;
     assert!(next(&mut watcher).await.is_none());
     assert_eq!(watcher.closed(), Some(Closed::HistoryLost));
     assert!(cache.snapshot().is_empty());
     assert!(cache.revision() < begin);
+    assert!(cache.settled().await.is_ok(), "nobody waits for what is lost");
     let writer = world.server.connect().await;
     let mut fresh = cache.watch(&world.prefix, Since::Now).unwrap();
     let revision = writer.create(&world.key("a"), Bytes::from_static(b"a"), None).await.unwrap();
