@@ -21,6 +21,24 @@ spec:
   infrastructure: {libvirt: {uri: embedded}}
   controlPlane: {machine: {cpus: 2, memory: 2Gi}}
 ";
+const STATEFUL_SET: &str = "apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {clusterIP: None, selector: {app: db}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: db
+  replicas: 2
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: db, image: 'busybox:test', command: [sleep, '3600']}]
+";
 
 #[test]
 fn a_single_node_lives_from_nothing_to_nothing() {
@@ -35,6 +53,7 @@ fn a_single_node_lives_from_nothing_to_nothing() {
     the_node_describes_itself_as_people_expect(&lab);
     a_second_run_reports_no_change_and_writes_nothing(&lab, &topology);
     a_workload_lives_through_the_usual_commands(&lab);
+    jobs_end_and_stateful_sets_keep_their_names(&lab);
     a_namespace_leaves_nothing_behind(&lab);
     a_changed_host_key_is_refused(&lab, &topology);
     destroy_leaves_nothing(&lab);
@@ -173,6 +192,24 @@ fn a_workload_lives_through_the_usual_commands(lab: &Lab) {
     lab.eventually(PATIENCE, &["get", "pods", "-l", "app=web", "-o", "name"], |ran| {
         ran.code == 0 && ran.stdout.is_empty()
     });
+}
+
+/// A job that ends, one made from a cron job, and a set whose second member is asked for by its own name.
+fn jobs_end_and_stateful_sets_keep_their_names(lab: &Lab) {
+    lab.kubectl(&["create", "job", "once", "--image=busybox:test", "--", "echo", "done"]);
+    lab.kubectl(&["create", "cronjob", "yearly", "--image=busybox:test", "--schedule=0 0 1 1 *", "--", "true"]);
+    lab.kubectl(&["create", "job", "now", "--from=cronjob/yearly"]);
+    let file = lab.write("set.yaml", STATEFUL_SET.as_bytes()).display().to_string();
+    lab.kubectl(&["apply", "-f", &file]);
+    lab.kubectl(&["rollout", "status", "statefulset/db", "--timeout=240s"]);
+    lab.kubectl(&["wait", "--for=condition=complete", "job/once", "job/now", "--timeout=240s"]);
+    assert_eq!(lab.kubectl(&["logs", "job/once"]), "done\n");
+    let resolve = ["exec", "db-0", "--", "nslookup", "db-1.db.default.svc.cluster.local"];
+    let address = lab.kubectl(&["get", "pod", "db-1", "-o", "jsonpath={.status.podIP}"]);
+    lab.eventually(PATIENCE, &resolve, |ran| ran.code == 0 && ran.stdout.contains(&address));
+    lab.kubectl(&["delete", "-f", &file, "--timeout=240s"]);
+    lab.kubectl(&["delete", "cronjob/yearly", "job/once", "job/now", "--timeout=240s"]);
+    lab.eventually(PATIENCE, &["get", "pods", "-o", "name"], |ran| ran.code == 0 && ran.stdout.is_empty());
 }
 
 fn port_forward(lab: &Lab) {
