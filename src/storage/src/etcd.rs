@@ -1,6 +1,7 @@
 //! The client of etcd: connection, health and what the server can do.
 
 pub(crate) mod compact;
+pub(crate) mod create_many;
 mod failover;
 mod lease;
 mod members;

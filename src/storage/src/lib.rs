@@ -28,6 +28,7 @@ pub use cacher::snapshot::{Range, ReadError, Snapshot};
 pub use cacher::{CacheOptions, CacheStats, Cacher};
 pub use error::StorageError;
 pub use etcd::compact::COMPACT_REVISION_KEY;
+pub use etcd::create_many::Creation;
 pub use etcd::read::{KeyValue, ListOptions, Page};
 pub use etcd::watch::{EtcdWatch, WatchBatch, WatchEvent};
 pub use etcd::{Etcd, EtcdConfig};

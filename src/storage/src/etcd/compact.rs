@@ -56,7 +56,7 @@ impl Etcd {
             .when([Compare::version(key, CompareOp::Equal, last.version)])
             .and_then([TxnOp::put(key, last.revision.to_string(), None)])
             .or_else([TxnOp::get(key, None)]);
-        let response = self.transact(&txn).await?.value.0;
+        let response = self.transact(failover::SMALL, &txn).await?.value.0;
         let revision = response.header.map(|header| header.revision).ok_or(StorageError::Malformed("no header"))?;
         if response.succeeded {
             if last.revision > 0 {

@@ -90,7 +90,7 @@ impl Etcd {
 
     async fn guarded(&self, key: &str, guard: Compare, write: TxnOp) -> Result<Outcome, StorageError> {
         let txn = Txn::new().when([guard]).and_then([write]).or_else([TxnOp::get(key, None)]);
-        let Answer { value, repeated } = self.transact(&txn).await?;
+        let Answer { value, repeated } = self.transact(failover::SMALL, &txn).await?;
         let response = value.0;
         if response.succeeded {
             let header = response.header.ok_or(StorageError::Malformed("no header"))?;
@@ -104,11 +104,11 @@ impl Etcd {
         Ok(Outcome::Refused(Refused { current: current.map(Box::new), doubtful: repeated }))
     }
 
-    pub(super) async fn transact(&self, txn: &Txn) -> Result<Answer<TxnResponse>, StorageError> {
+    pub(super) async fn transact(&self, patience: Duration, txn: &Txn) -> Result<Answer<TxnResponse>, StorageError> {
         let transact = |member: &Member| {
             let (mut kv, txn) = (member.kv.clone(), txn.clone());
             async move { kv.txn(txn).await }
         };
-        self.call(failover::SMALL, transact).await
+        self.call(patience, transact).await
     }
 }
