@@ -13,6 +13,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use storage::{Etcd, EtcdConfig};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
@@ -25,6 +26,7 @@ use crate::data_store::DataStore;
 use crate::encryption::Encryption;
 use crate::fairness::{self, Fairness};
 use crate::filters::{self, InFlight};
+use crate::first_objects;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::service_plumbing::{self, Allocators, bootstrap, endpoints};
@@ -198,16 +200,23 @@ async fn start(app: Arc<App>) {
 async fn prepare(app: &Arc<App>) {
     app.registry.ready().await;
     app.authorizer.follow(&app.registry, &app.token).await;
-    if let Some(fairness) = app.fairness.clone() {
-        tokio::spawn(fairness::follow(fairness, Arc::clone(&app.registry), app.token.clone()));
-    }
-    while let Err(error) = first_objects(app).await {
+    first_objects::seed(app).await;
+    let fairness = app.fairness.clone().map(|fairness| {
+        let (complete, completed) = oneshot::channel();
+        tokio::spawn(fairness::follow(fairness, Arc::clone(&app.registry), app.token.clone(), complete));
+        completed
+    });
+    while let Err(error) = ensure_first_objects(app).await {
         tracing::warn!(%error, "the first objects cannot be made yet");
         tokio::time::sleep(FIRST_OBJECTS_RETRY).await;
     }
+    if let Some(fairness) = fairness {
+        // Upstream is not ready either before its flow schemas are.
+        let _ = fairness.await;
+    }
 }
 
-async fn first_objects(app: &Arc<App>) -> Result<(), apimachinery::Status> {
+async fn ensure_first_objects(app: &Arc<App>) -> Result<(), apimachinery::Status> {
     bootstrap::ensure(app).await?;
     authz::feed::ensure_policy(&app.registry).await?;
     app.allocators.adopt(app).await;

@@ -24,7 +24,7 @@ use crate::user::User;
 use schema::Schema;
 use seats::{Entry, Seats};
 
-pub use feed::follow;
+pub use feed::{first, follow};
 
 /// The group of both kinds.
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";

@@ -49,6 +49,7 @@ pub mod table;
 pub mod app;
 pub mod config;
 pub mod data_store;
+pub mod first_objects;
 pub mod metrics;
 
 use std::ffi::OsString;

@@ -9,6 +9,7 @@ use apimachinery::{Map, Object, Value};
 
 use super::rbac::{self, GROUP};
 use super::rules::PolicyRule;
+use crate::first_objects::First;
 
 const POLICY: &str = include_str!("policy/bootstrap.txt");
 const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
@@ -26,6 +27,17 @@ pub fn objects() -> Vec<Object> {
     let mut objects = reader.finish();
     fill_aggregated(&mut objects);
     objects
+}
+
+/// [`objects`] for a new cluster.
+pub fn first() -> Vec<First> {
+    let plural = |object: &Object| match object.kind() {
+        "ClusterRole" => "clusterroles",
+        "ClusterRoleBinding" => "clusterrolebindings",
+        "Role" => "roles",
+        _ => "rolebindings",
+    };
+    objects().into_iter().map(|object| (GROUP, plural(&object), object)).collect()
 }
 
 #[derive(Default)]

@@ -8,10 +8,11 @@ use storage::StorageError;
 use super::cluster_ips::nth;
 use crate::app::App;
 use crate::error;
+use crate::first_objects::First;
 use crate::registry::Resource;
 
 /// The namespaces of the system.
-const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+const NAMESPACES: &[&str] = &["default", "kube-public", "kube-node-lease", "kube-system"];
 
 /// The priority classes of the system: name, value, what for.
 const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
@@ -27,28 +28,39 @@ const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
     ),
 ];
 
+/// The objects for a new cluster but for the `kubernetes` Service, whose address has to be taken; namespaces come last.
+pub fn first() -> Vec<First> {
+    let classes = PRIORITY_CLASSES.iter().map(|of| ("scheduling.k8s.io", "priorityclasses", priority_class(*of)));
+    classes.chain(NAMESPACES.iter().map(|name| ("", "namespaces", namespace(name)))).collect()
+}
+
 /// Makes what is missing.
 ///
 /// # Errors
 /// If etcd fails.
 pub async fn ensure(app: &Arc<App>) -> Result<(), Status> {
-    for name in NAMESPACES {
-        let mut namespace = Object::new("v1", "Namespace");
-        namespace.set_name(name);
-        namespace.set_label("kubernetes.io/metadata.name", name);
-        namespace.set_at(&["spec", "finalizers"], value!(["kubernetes"]));
-        namespace.set_at(&["status", "phase"], "Active");
-        create(app, ("", "namespaces"), namespace).await?;
-    }
-    for (name, priority, about) in PRIORITY_CLASSES {
-        let mut class = Object::new("scheduling.k8s.io/v1", "PriorityClass");
-        class.set_name(name);
-        class.set_at(&["value"], *priority);
-        class.set_at(&["description"], *about);
-        class.set_at(&["preemptionPolicy"], "PreemptLowerPriority");
-        create(app, ("scheduling.k8s.io", "priorityclasses"), class).await?;
+    for (group, plural, object) in first() {
+        create(app, (group, plural), object).await?;
     }
     create(app, ("", "services"), kubernetes_service(app)).await
+}
+
+fn namespace(name: &str) -> Object {
+    let mut namespace = Object::new("v1", "Namespace");
+    namespace.set_name(name);
+    namespace.set_label("kubernetes.io/metadata.name", name);
+    namespace.set_at(&["spec", "finalizers"], value!(["kubernetes"]));
+    namespace.set_at(&["status", "phase"], "Active");
+    namespace
+}
+
+fn priority_class((name, priority, about): (&str, i64, &str)) -> Object {
+    let mut class = Object::new("scheduling.k8s.io/v1", "PriorityClass");
+    class.set_name(name);
+    class.set_at(&["value"], priority);
+    class.set_at(&["description"], about);
+    class.set_at(&["preemptionPolicy"], "PreemptLowerPriority");
+    class
 }
 
 fn kubernetes_service(app: &App) -> Object {

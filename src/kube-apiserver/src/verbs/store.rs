@@ -23,6 +23,14 @@ impl Store {
         self.written(key, &value, revision)
     }
 
+    /// An object as it goes into etcd, for writes of several at once.
+    ///
+    /// # Errors
+    /// If it cannot be sealed.
+    pub fn sealed(&self, key: &str, object: &Object) -> Result<Bytes, StorageError> {
+        self.seal(key, &encode(object))
+    }
+
     /// The object made of bytes that were written just now; the cache takes it over.
     fn written(&self, key: &str, value: &Bytes, revision: i64) -> Result<Arc<Stored>, StorageError> {
         readable(self.cacher.adopt(key, revision, || self.codec.stored(value, revision)), revision)

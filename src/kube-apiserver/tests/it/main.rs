@@ -11,6 +11,8 @@ mod encryption;
 #[cfg(test)]
 mod fairness;
 #[cfg(test)]
+mod first_objects;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod lists;
