@@ -21,6 +21,8 @@ use crate::network::enter;
 
 /// An emulated machine takes a minute to boot, and the cluster a while to see it.
 const PATIENCE: Duration = Duration::from_mins(6);
+/// Longer than the controllers' patience with a node that is silent.
+const GIVEN_UP: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 const READ_EVERY: Duration = Duration::from_millis(20);
 const WRITE_EVERY: Duration = Duration::from_millis(500);
@@ -29,18 +31,22 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// So many answers in a row are no accident.
 const STEADY: usize = 50;
 
-/// Pulls the plug of machines in turn: of those that lead something, then of all others.
-pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str) {
+/// Pulls the plug of etcd's leader, and if `whole` of everybody else in turn: of those that lead something, then of all
+/// others, and last of all balancers at once.
+pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str, whole: bool) {
     let probe = Probe::start(crate::network::namespace(lab), lab);
     let mut left: BTreeSet<String> = machines(lab, cluster).into_iter().collect();
-    for (what, find) in LEADERS {
+    for (what, find) in &LEADERS[..if whole { LEADERS.len() } else { 1 }] {
         let machine = find(lab, cluster).unwrap_or_else(|| panic!("nobody is the {what}"));
         println!("{machine} is the {what}");
         fails_and_comes_back(lab, &machine, topology, &probe);
         left.remove(&machine);
     }
-    for machine in left {
-        fails_and_comes_back(lab, &machine, topology, &probe);
+    if whole {
+        for machine in left {
+            fails_and_comes_back(lab, &machine, topology, &probe);
+        }
+        nodes_do_without_balancers(lab, cluster, topology);
     }
     probe.nothing_acknowledged_is_lost();
 }
@@ -51,6 +57,7 @@ const LEADERS: [(&str, Find); 3] =
 
 fn fails_and_comes_back(lab: &Lab, machine: &str, topology: &str, probe: &Probe) {
     let before = workload(lab, machine);
+    assert!(!before.is_empty(), "the whole workload runs on {machine}");
     probe.forget();
     virsh(lab, &["destroy", machine]);
     probe.wait_until_steady(machine);
@@ -61,6 +68,10 @@ fn fails_and_comes_back(lab: &Lab, machine: &str, topology: &str, probe: &Probe)
     lab.eventually(PATIENCE, &["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=10s"], |ran| {
         ran.code == 0
     });
+    wait_until_whole(lab, topology);
+}
+
+fn wait_until_whole(lab: &Lab, topology: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let plan = lab.provision(&["plan", topology]);
@@ -73,6 +84,25 @@ fn fails_and_comes_back(lab: &Lab, machine: &str, topology: &str, probe: &Probe)
     }
 }
 
+/// With no balancer at all nodes go on telling that they live: they know every API server themselves.
+fn nodes_do_without_balancers(lab: &Lab, cluster: &str, topology: &str) {
+    let since = "jsonpath={range .items[*]}{.status.conditions[?(@.type=='Ready')].lastTransitionTime} {end}";
+    let before = lab.kubectl(&["get", "nodes", "-o", since]);
+    let balancers: Vec<_> =
+        machines(lab, cluster).into_iter().filter(|machine| machine.contains("load-balancer")).collect();
+    for balancer in &balancers {
+        virsh(lab, &["destroy", balancer]);
+    }
+    std::thread::sleep(GIVEN_UP);
+    for balancer in &balancers {
+        virsh(lab, &["start", balancer]);
+    }
+    let after = lab.eventually(PATIENCE, &["get", "nodes", "-o", since], |ran| ran.code == 0).stdout;
+    assert_eq!(after, before, "a node was given up while there was no balancer");
+    wait_until_whole(lab, topology);
+    println!("{} balancers were off for {} s, and no node was given up", balancers.len(), GIVEN_UP.as_secs());
+}
+
 /// The workload's pods on other machines than `machine`, with how often their containers were restarted.
 fn workload(lab: &Lab, machine: &str) -> BTreeSet<String> {
     let each = "{.spec.nodeName} {.metadata.name} {.status.containerStatuses[0].restartCount}";
@@ -81,7 +111,7 @@ fn workload(lab: &Lab, machine: &str) -> BTreeSet<String> {
     text.lines().filter(|line| !line.starts_with(machine) && line.ends_with(" 0")).map(str::to_owned).collect()
 }
 
-fn machines(lab: &Lab, cluster: &str) -> Vec<String> {
+pub(crate) fn machines(lab: &Lab, cluster: &str) -> Vec<String> {
     let prefix = format!("{cluster}-");
     virsh(lab, &["list", "--all", "--name"])
         .lines()
@@ -142,9 +172,18 @@ struct Seen {
     longest_silence: Duration,
     acknowledged: BTreeSet<String>,
     writes_since: usize,
+    last_write: Instant,
+    longest_write_silence: Duration,
 }
 
 impl Seen {
+    fn wrote(&mut self, name: String) {
+        self.acknowledged.insert(name);
+        self.writes_since += 1;
+        self.longest_write_silence = self.longest_write_silence.max(self.last_write.elapsed());
+        self.last_write = Instant::now();
+    }
+
     fn take(&mut self, answered: bool) {
         self.asked += 1;
         if !answered {
@@ -180,6 +219,8 @@ impl Probe {
             longest_silence: Duration::ZERO,
             acknowledged: BTreeSet::new(),
             writes_since: 0,
+            last_write: Instant::now(),
+            longest_write_silence: Duration::ZERO,
         };
         let (over, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(seen)));
         let (told, shared) = (Arc::clone(&over), Arc::clone(&seen));
@@ -196,6 +237,7 @@ impl Probe {
         let mut seen = self.seen.lock().unwrap();
         (seen.asked, seen.answered, seen.in_a_row, seen.writes_since) = (0, 0, 0, 0);
         (seen.last_answer, seen.longest_silence) = (Instant::now(), Duration::ZERO);
+        (seen.last_write, seen.longest_write_silence) = (Instant::now(), Duration::ZERO);
     }
 
     /// Waits until reads are answered one after the other and writes are again; a dead machine is noticed by then.
@@ -215,9 +257,9 @@ impl Probe {
 
     fn told(&self) -> String {
         let seen = self.seen.lock().unwrap();
-        let silence = seen.longest_silence.as_secs_f64();
+        let (read, write) = (seen.longest_silence.as_secs_f64(), seen.longest_write_silence.as_secs_f64());
         format!(
-            "{} of {} reads answered, {} writes, silent for at most {silence:.1} s",
+            "{} of {} reads answered, silent for at most {read:.1} s; {} writes, silent for at most {write:.1} s",
             seen.answered, seen.asked, seen.writes_since
         )
     }
@@ -299,11 +341,7 @@ async fn write(kubeconfig: &Kubeconfig, over: &AtomicBool, seen: &Mutex<Seen>) {
         };
         let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
         match tokio::time::timeout(ANSWER * 5, maps.create(&PostParams::default(), &map)).await {
-            Ok(Ok(_)) => {
-                let mut seen = seen.lock().unwrap();
-                seen.acknowledged.insert(name);
-                seen.writes_since += 1;
-            }
+            Ok(Ok(_)) => seen.lock().unwrap().wrote(name),
             // Unanswered: it may have happened or not, and nobody was told that it did.
             _ => client = connect(kubeconfig).await,
         }

@@ -9,9 +9,11 @@
 )]
 
 mod cloud_image;
+mod crashes;
 mod existing_hosts;
 mod failover;
 mod network;
 mod shapes;
 mod single_node;
 mod system_daemon;
+mod traces;

@@ -4,11 +4,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use harness::{Lab, Ran, busybox_archive, skip_reason};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+
+use crate::traces::{destroy_leaves_nothing, end_run_at};
 
 const NAME: &str = "e2e-single";
 const NODE: &str = "e2e-single-control-plane-1";
@@ -56,7 +57,7 @@ fn a_single_node_lives_from_nothing_to_nothing() {
     jobs_end_and_stateful_sets_keep_their_names(&lab);
     a_namespace_leaves_nothing_behind(&lab);
     a_changed_host_key_is_refused(&lab, &topology);
-    destroy_leaves_nothing(&lab);
+    destroy_leaves_nothing(&lab, NAME);
 }
 
 /// The port for the API was given to the cluster once and is now held by somebody else.
@@ -78,17 +79,7 @@ fn a_taken_port_is_named_and_the_next_run_goes_on(lab: &Lab, topology: &str) {
 /// Interrupts one run when the machine is made and kills one when components are installed; the third makes the cluster.
 fn runs_killed_at_a_step_are_finished_by_the_next(lab: &Lab, topology: &str) {
     for (step, signal) in [("create-machine", Signal::SIGINT), ("install-components", Signal::SIGKILL)] {
-        let mut run = lab.start(&["apply", topology]);
-        let started = format!("\"{step}/{NODE}\",\"happened\":\"started\"");
-        let journal = lab.state().join("journal.jsonl");
-        let deadline = Instant::now() + 2 * PATIENCE;
-        while !std::fs::read_to_string(&journal).is_ok_and(|text| text.contains(&started)) {
-            assert!(Instant::now() < deadline, "the run never came to {step}");
-            assert!(run.try_wait().unwrap().is_none(), "the run ended before {step}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        kill(Pid::from_raw(run.id().cast_signed()), signal).unwrap();
-        let code = run.wait().unwrap().code();
+        let code = end_run_at(lab, &["apply", topology], &format!("\"{step}/{NODE}\""), signal);
         assert_eq!(code, (signal == Signal::SIGINT).then_some(130), "Ctrl-C has an exit code of its own");
     }
     let timings = lab.path("timings.json");
@@ -265,30 +256,6 @@ fn a_changed_host_key_is_refused(lab: &Lab, topology: &str) {
     let ran = lab.provision(&["apply", topology]);
     std::fs::write(&path, right).unwrap();
     assert_eq!((ran.code, ran.stderr.contains("shows the SSH host key")), (5, true), "{ran:?}");
-}
-
-fn destroy_leaves_nothing(lab: &Lab) {
-    let ours = lab.path("").display().to_string();
-    assert_ne!(processes_naming(&ours), Vec::<String>::new(), "the machine runs until it is destroyed");
-    assert_eq!(lab.provision(&["destroy", NAME, "--yes"]).code, 0);
-    assert!(!lab.state().exists());
-    assert_eq!(processes_naming(&ours), Vec::<String>::new());
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-    assert!(!mounts.contains(&ours), "{mounts}");
-    assert_eq!(lab.provision(&["status", NAME]).code, 7);
-}
-
-/// Command lines of processes in which the directory occurs.
-fn processes_naming(dir: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(dir) {
-            found.push(line);
-        }
-    }
-    found
 }
 
 /// What a person would look at first.

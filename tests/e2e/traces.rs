@@ -1,0 +1,53 @@
+//! What a cluster leaves on this machine, and runs that are ended at a step.
+
+use std::time::{Duration, Instant};
+
+use harness::Lab;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Destroys the cluster: no state, process, mount or network namespace of it is left, and it is not known any more.
+pub(crate) fn destroy_leaves_nothing(lab: &Lab, cluster: &str) {
+    let ours = lab.path("").display().to_string();
+    assert_ne!(processes_naming(&ours), Vec::<String>::new(), "the machines run until they are destroyed");
+    let ran = lab.provision(&["destroy", cluster, "--yes"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!lab.state().exists(), "the state directory is left");
+    assert_eq!(processes_naming(&ours), Vec::<String>::new());
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(&ours), "{mounts}");
+    assert_eq!(lab.provision(&["status", cluster]).code, 7);
+}
+
+/// Command lines of processes in which the directory occurs.
+fn processes_naming(dir: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(dir) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+/// Starts `provision` and sends it a signal as soon as its journal says that it has begun a step; gives its exit code,
+/// or none if the signal ended it.
+pub(crate) fn end_run_at(lab: &Lab, args: &[&str], step: &str, signal: Signal) -> Option<i32> {
+    let journal = lab.state().join("journal.jsonl");
+    let begun = |text: &str| text.lines().filter(|line| line.contains("\"started\"") && line.contains(step)).count();
+    let seen = || std::fs::read_to_string(&journal).map_or(0, |text| begun(&text));
+    let before = seen();
+    let mut run = lab.start(args);
+    let deadline = Instant::now() + crate::shapes::PATIENCE;
+    while seen() <= before {
+        assert!(Instant::now() < deadline, "the run never came to {step}");
+        assert!(run.try_wait().unwrap().is_none(), "the run ended before {step}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+    kill(Pid::from_raw(run.id().cast_signed()), signal).unwrap();
+    run.wait().unwrap().code()
+}
