@@ -6,6 +6,7 @@
 pub(super) mod plan;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use controller_runtime::{EventType, ObjectKey, Requeue, WorkQueue};
 use futures::future::join_all;
@@ -24,15 +25,31 @@ use crate::stores::{BY_OWNER, ORPHANS};
 
 use plan::{Observed, Plan};
 
-type Fresh = Arc<Freshness<ObjectKey>>;
+/// What was written last, for each store by itself: a store that has nothing to tell does not move on, so the revision
+/// of a job's status must never be waited for among pods, nor the other way round.
+struct Written {
+    pods: Freshness<ObjectKey>,
+    status: Freshness<ObjectKey>,
+}
+
+impl Written {
+    fn new() -> Self {
+        Self { pods: Freshness::new(), status: Freshness::new() }
+    }
+
+    /// How long to wait at most for stores at these revisions to show what was written for a job.
+    fn wait(&self, key: &ObjectKey, pods: u64, jobs: u64) -> Option<Duration> {
+        self.pods.wait(key, pods).max(self.status.wait(key, jobs))
+    }
+}
 
 pub(super) async fn run(scope: Scope) {
     let queue = WorkQueue::new("job");
     Scope::feed(&scope.stores.jobs, &queue);
     feed_pods(&scope, &queue, &scope.stores.jobs, |job| job.spec.as_ref().and_then(|spec| spec.selector.as_ref()));
     scope.stores.pods.synced().await;
-    let (reconciling, fresh) = (scope.clone(), Fresh::new(Freshness::new()));
-    scope.work(queue, WORKERS, move |key| reconcile(reconciling.clone(), Arc::clone(&fresh), key)).await;
+    let (reconciling, written) = (scope.clone(), Arc::new(Written::new()));
+    scope.work(queue, WORKERS, move |key| reconcile(reconciling.clone(), Arc::clone(&written), key)).await;
 }
 
 /// Removes jobs that have ended and were to stay for a time only.
@@ -62,8 +79,8 @@ async fn expire(scope: Scope, key: ObjectKey) -> Result<Requeue, kube::Error> {
     }
 }
 
-async fn reconcile(scope: Scope, fresh: Fresh, key: ObjectKey) -> Result<Requeue, kube::Error> {
-    if let Some(wait) = fresh.wait(&key, scope.stores.pods.revision().min(scope.stores.jobs.revision())) {
+async fn reconcile(scope: Scope, written: Arc<Written>, key: ObjectKey) -> Result<Requeue, kube::Error> {
+    if let Some(wait) = written.wait(&key, scope.stores.pods.revision(), scope.stores.jobs.revision()) {
         return Ok(Requeue::After(wait));
     }
     let Some(job) = scope.stores.jobs.get(&key) else { return Ok(Requeue::No) };
@@ -83,13 +100,13 @@ async fn reconcile(scope: Scope, fresh: Fresh, key: ObjectKey) -> Result<Requeue
     let pods = settle(job.as_ref(), &scope.api(&key.namespace), &scope.api(&key.namespace), claim).await?;
     let Plan { create, delete, counted, status, recheck, ended } =
         plan::plan(&Observed { job: &job, pods: &pods, now: Timestamp::now() });
-    let control = PodControl { scope: &scope, owner: job.as_ref(), fresh: &fresh, key: &key };
+    let control = PodControl { scope: &scope, owner: job.as_ref(), fresh: &written.pods, key: &key };
     if job.status.as_ref() != Some(&status) {
         let mut changed = Job::clone(&job);
         changed.status = Some(status);
-        let written =
+        let taken =
             scope.api::<Job>(&key.namespace).replace_status(&key.name, &PostParams::default(), &changed).await?;
-        fresh.wrote(&key, &written);
+        written.status.wrote(&key, &taken);
     }
     // What is counted is written down by now.
     release(&scope, counted.iter()).await?;
@@ -121,4 +138,24 @@ async fn release<'a>(scope: &Scope, pods: impl Iterator<Item = &'a Arc<Pod>>) ->
     }))
     .await;
     released.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_that_stay_as_they_are_hold_up_no_job() {
+        let (written, key) = (Written::new(), ObjectKey { namespace: "a".into(), name: "b".into() });
+        let at = |revision: &str| kube::api::ObjectMeta {
+            resource_version: Some(revision.into()),
+            ..kube::api::ObjectMeta::default()
+        };
+        written.pods.wrote(&key, &Pod { metadata: at("5"), ..Pod::default() });
+        written.status.wrote(&key, &Job { metadata: at("9"), ..Job::default() });
+        assert!(written.wait(&key, 5, 8).is_some(), "the status is not seen yet");
+        written.pods.wrote(&key, &Pod { metadata: at("5"), ..Pod::default() });
+        assert!(written.wait(&key, 4, 9).is_some(), "the pod is not seen yet");
+        assert_eq!(written.wait(&key, 5, 9), None);
+    }
 }
