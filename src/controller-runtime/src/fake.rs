@@ -39,6 +39,8 @@ struct State {
     /// How many requests to come stay without an answer.
     hangs: usize,
     down: bool,
+    /// Whether lists and watches are refused.
+    unwatched: bool,
     revision: u64,
 }
 
@@ -106,6 +108,13 @@ impl FakeApi {
         state.watchers.clear();
     }
 
+    /// Refuses lists and watches, as to those who may only read single objects, and ends those there are.
+    pub fn refuse_watches(&self, refuse: bool) {
+        let mut state = self.lock();
+        state.unwatched = refuse;
+        state.watchers.clear();
+    }
+
     /// Does not answer the next requests, as many as said.
     pub fn hang_next(&self, requests: usize) {
         self.lock().hangs = requests;
@@ -146,6 +155,7 @@ impl FakeApi {
             Method::GET if state.documents.contains_key(head.uri.path()) => {
                 answer(StatusCode::OK, &state.documents[head.uri.path()])
             }
+            Method::GET if target.collection && state.unwatched => failure(StatusCode::FORBIDDEN, "no lists"),
             Method::GET if target.watch => state.watch(target),
             Method::GET if target.collection => state.list(&target),
             Method::GET => {

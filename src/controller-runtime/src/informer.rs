@@ -11,14 +11,11 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::Store;
 use crate::store::IndexFn;
+use crate::{Retry, Store};
 
-/// First wait after a failed request: an API server that is just starting must not cost a second.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-
-/// Longest wait between two tries.
-const LAST_RETRY: Duration = Duration::from_millis(500);
+/// Longest rest between two tries once there were objects.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// A description of what to follow; [`Informer::start`] makes it run.
 pub struct Informer<K> {
@@ -86,19 +83,18 @@ where
     }
 
     async fn follow(&self, store: &Store<K>) {
-        let mut wait = FIRST_RETRY;
+        let mut retry = Retry::new(LONGEST_REST);
         loop {
             let mut events = pin!(watcher(self.api.clone(), self.config.clone()));
             let mut listed = Vec::new();
             while let Some(event) = events.next().await {
                 // Every try begins with `Init`, also one that then fails.
                 if event.as_ref().is_ok_and(|event| !matches!(event, watcher::Event::Init)) {
-                    wait = FIRST_RETRY;
+                    retry.answered();
                 }
                 let Err(error) = event.map(|event| self.take(store, event, &mut listed)) else { continue };
                 tracing::debug!(resource = self.api.resource_url(), ?error, "watch failed");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LAST_RETRY);
+                retry.sleep().await;
                 if is_gone(&error) {
                     // The library would ask for the same revision again.
                     break;

@@ -14,6 +14,8 @@ use kube::{Api, Client};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Retry;
+
 /// The times of an election, named as upstream's flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTimes {
@@ -21,7 +23,7 @@ pub struct LeaseTimes {
     pub lease_duration: Duration,
     /// A leader that could not renew for this long stops.
     pub renew_deadline: Duration,
-    /// Between two tries.
+    /// Between two renewals, and the longest rest of a candidate that cannot watch the lease.
     pub retry_period: Duration,
 }
 
@@ -121,15 +123,19 @@ impl LeaderElector {
         Ok(())
     }
 
-    /// Returns when the lease is held. The lease is watched, so that a release is followed at once.
+    /// Returns when the lease is held.
+    ///
+    /// Upstream's candidates look every retry period. Here the lease is watched, so that its release or removal is
+    /// followed at once; if somebody holds it, the next try is due exactly when it ends.
     async fn acquire(&self, observed: &mut Observed) {
         let mut changes = Box::pin(watch_object(self.leases.clone(), &self.name));
+        let mut retry = Retry::new(self.times.retry_period);
         let mut look = true;
         loop {
             let patience = match self.waits(observed).filter(|_| !look) {
                 None if self.try_lease(observed).await => return,
-                // At the start of a cluster everybody waits for the first leader: soon again.
-                None => self.waits(observed).unwrap_or(self.times.retry_period / 4),
+                // At the start of a cluster everybody waits for the first leader.
+                None => self.waits(observed).inspect(|_| retry.there()).unwrap_or_else(|| retry.rest()),
                 Some(left) => left,
             };
             let mut nap = pin!(tokio::time::sleep(patience));
@@ -139,13 +145,13 @@ impl LeaderElector {
                     () = &mut nap => break,
                     change = changes.next(), if !look => {
                         if let Some(Ok(lease)) = change {
+                            retry.answered();
                             observed.hear(lease);
                             break;
                         }
                         // Whoever cannot watch looks from time to time.
                         look = true;
-                        let soon = Instant::now() + self.times.retry_period;
-                        let deadline = nap.deadline().min(soon);
+                        let deadline = nap.deadline().min(Instant::now() + retry.rest());
                         nap.as_mut().reset(deadline);
                     }
                 }

@@ -85,3 +85,15 @@ async fn a_revision_that_is_gone_leads_to_a_new_list() {
     assert!(matches!(events.recv().await, Some(Event::Deleted(_))));
     assert!(store.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_list_comes_as_soon_as_the_server_answers() {
+    let api = FakeApi::new();
+    api.put(A, json!({}));
+    api.set_down(true);
+    let store = start(&api, &CancellationToken::new());
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    api.set_down(false);
+    tokio::time::sleep(std::time::Duration::from_millis(101)).await;
+    assert!(store.is_synced());
+}

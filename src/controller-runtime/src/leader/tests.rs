@@ -176,3 +176,46 @@ impl Drop for Turn {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_leader_begins_as_soon_as_the_server_answers() {
+    // As on emulated machines.
+    let times = LeaseTimes {
+        lease_duration: Duration::from_mins(1),
+        renew_deadline: Duration::from_secs(40),
+        retry_period: Duration::from_secs(5),
+    };
+    let api = FakeApi::new();
+    api.set_down(true);
+    let _task = tokio::spawn(lead(candidate(&api, "one").times(times), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    api.set_down(false);
+    tokio::time::sleep(Duration::from_millis(101)).await;
+    assert_eq!(holder_of(&api), "one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_removed_is_taken_at_once() {
+    let api = FakeApi::new();
+    let dead = tokio::spawn(lead(candidate(&api, "dead"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    dead.abort();
+    let _two = tokio::spawn(lead(candidate(&api, "two"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    api.remove(LEASE);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(holder_of(&api), "two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_may_not_watch_looks_no_oftener_than_the_retry_period_asks() {
+    let api = FakeApi::new();
+    let _one = tokio::spawn(lead(candidate(&api, "one"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    api.refuse_watches(true);
+    let before = reads(&api);
+    let _two = tokio::spawn(lead(candidate(&api, "two"), CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let reads = reads(&api) - before;
+    assert!((50..350).contains(&reads), "{reads}");
+}
