@@ -15,10 +15,12 @@
 //! ```
 //!
 //! Other clients ignore the extension. Read [`servers`] for which server is asked first, `connector` for how a
-//! connection is made, `failover` for what an answer tells about its server, `liveness` for how one that hangs is left.
+//! connection is made, `failover` for what an answer tells about its server, `liveness` for how one that hangs is left,
+//! `first_answer` for what is different while a cluster starts.
 
 mod connector;
 mod failover;
+mod first_answer;
 mod liveness;
 pub mod servers;
 mod stream;
@@ -40,6 +42,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use connector::Connector;
 use failover::Failover;
+use first_answer::Retries;
 use servers::Servers;
 
 /// Why there is no client.
@@ -126,7 +129,7 @@ impl Settings {
         let wire = HttpClient::builder(TokioExecutor::new()).build::<_, Body>(connector);
         let stack = ServiceBuilder::new()
             .layer(self.config.base_uri_layer())
-            .layer(RetryLayer::new(retries()))
+            .layer(RetryLayer::new(Retries::new(retries(), Arc::clone(&self.servers))))
             .option_layer(self.config.auth_layer()?)
             .layer(self.config.extra_headers_layer()?)
             .map_err(BoxError::from)

@@ -47,13 +47,16 @@ impl Service<Request<Body>> for Failover {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let connection = capture_connection(&mut request);
         let servers = Arc::clone(&self.servers);
-        let answer = self.wire.call(request);
+        let mut wire = self.wire.clone();
         Box::pin(async move {
+            servers.first_answer.turn().await;
+            let answer = wire.call(request);
             let response = tokio::select! {
                 biased;
                 response = answer => response?,
                 never = doubt(&servers, &connection) => match never {},
             };
+            servers.first_answer.note(response.status());
             let ailing = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT].contains(&response.status());
             if ailing
                 && servers.has_alternatives()

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use kube::config::{Cluster, Kubeconfig};
 use serde::Deserialize;
 
+use super::first_answer::FirstAnswer;
 use super::liveness::{Patience, Peers};
 
 /// The name of the extension of a kubeconfig's cluster that lists the servers.
@@ -36,6 +37,7 @@ pub(super) struct Servers {
     state: Mutex<State>,
     pub(super) peers: Peers,
     pub(super) patience: Patience,
+    pub(super) first_answer: FirstAnswer,
 }
 
 #[derive(Default)]
@@ -56,7 +58,13 @@ impl Servers {
     }
 
     fn from(kubeconfig: Option<PathBuf>) -> Self {
-        Self { kubeconfig, state: Mutex::default(), peers: Peers::default(), patience: Patience::default() }
+        Self {
+            kubeconfig,
+            state: Mutex::default(),
+            peers: Peers::default(),
+            patience: Patience::default(),
+            first_answer: FirstAnswer::awaited(),
+        }
     }
 
     /// The servers in the order to ask them.
