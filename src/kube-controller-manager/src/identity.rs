@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use component_base::client::{ClientError, Settings};
+use controller_runtime::Retry;
 use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -20,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 /// How long a token is asked to live.
 const LIFETIME: Duration = Duration::from_hours(1);
 
-/// First wait after a failed request.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// The longest rest after failed requests.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 const NAMESPACE: &str = "kube-system";
 
@@ -49,14 +50,17 @@ pub(crate) enum IdentityError {
 impl Identities {
     /// A client that acts as an account, once the server has given a token; waits for that as long as it takes.
     pub(crate) async fn client(&self, account: &str) -> Result<Client, ClientError> {
-        let mut wait = FIRST_RETRY;
+        let mut retry = Retry::new(LONGEST_REST);
         let header = loop {
             match self.request(account).await {
                 Ok(header) => break Arc::new(ArcSwap::from_pointee(header)),
                 Err(error) => {
                     tracing::debug!(account, %error, "waiting for a token");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(10));
+                    // Who is refused for good is one of many: the server must not hear of it ten times a second.
+                    if matches!(&error, IdentityError::Request(kube::Error::Api(status)) if status.code == 403) {
+                        retry.there();
+                    }
+                    retry.sleep().await;
                 }
             }
         };
@@ -88,7 +92,7 @@ impl Identities {
                 }
                 Err(error) => {
                     tracing::warn!(account, %error, "the token was not renewed");
-                    wait = Duration::from_secs(10);
+                    wait = LONGEST_REST;
                 }
             }
         }

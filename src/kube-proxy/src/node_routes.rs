@@ -21,7 +21,7 @@ use crate::node::pod_networks;
 /// How long changes are gathered: many come at once when nodes join or a link comes up.
 const WINDOW: Duration = Duration::from_millis(50);
 /// First and longest wait before a route the kernel refused is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// A pod network that gets no route, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

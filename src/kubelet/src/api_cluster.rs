@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use controller_runtime::Store;
+use controller_runtime::{Retry, Store};
 use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
@@ -23,8 +23,8 @@ use crate::volumes;
 const STALE: u64 = 80;
 /// And never later than this.
 const LONGEST: Duration = Duration::from_hours(24);
-/// The rest between two tries of a watch that fails.
-const RETRY: Duration = Duration::from_secs(1);
+/// The longest rest between two tries of a watch that fails.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind {
@@ -74,12 +74,16 @@ impl ApiCluster {
     fn watch(&self, key: Key) -> JoinHandle<()> {
         let (client, state, wake) = (self.client.clone(), Arc::clone(&self.state), self.wake.clone());
         tokio::spawn(async move {
+            let mut retry = Retry::new(LONGEST_REST);
             loop {
-                match key.0 {
+                let heard = match key.0 {
                     Kind::ConfigMap => follow(&client, &key, &state, &wake, keep_config_map).await,
                     Kind::Secret => follow(&client, &key, &state, &wake, keep_secret).await,
+                };
+                if heard {
+                    retry.answered();
                 }
-                tokio::time::sleep(RETRY).await;
+                retry.sleep().await;
             }
         })
     }
@@ -118,13 +122,15 @@ fn keep_secret(state: &mut State, key: Key, object: Option<Arc<Secret>>) {
     state.secrets.insert(key, object);
 }
 
+/// Follows one object until its watch fails; whether anything was heard.
 async fn follow<K>(
     client: &Client,
     key: &Key,
     state: &Mutex<State>,
     wake: &mpsc::UnboundedSender<String>,
     keep: fn(&mut State, Key, Option<Arc<K>>),
-) where
+) -> bool
+where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + Clone
         + serde::de::DeserializeOwned
@@ -134,16 +140,18 @@ async fn follow<K>(
 {
     let api: Api<K> = Api::namespaced(client.clone(), &key.1);
     let mut objects = std::pin::pin!(watch_object(api, &key.2));
+    let mut heard = false;
     while let Some(object) = objects.next().await {
         let object = match object {
             Ok(object) => object,
             Err(error) => {
                 tracing::debug!(namespace = key.1, name = key.2, %error, "the watch failed");
-                return;
+                return heard;
             }
         };
+        heard = true;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pods) = state.watched.get(key).map(|watched| watched.pods.clone()) else { return };
+        let Some(pods) = state.watched.get(key).map(|watched| watched.pods.clone()) else { return heard };
         keep(&mut state, key.clone(), object.map(Arc::new));
         drop(state);
         for pod in pods {
@@ -151,6 +159,7 @@ async fn follow<K>(
             let _ = wake.send(pod);
         }
     }
+    heard
 }
 
 fn refusal(error: &kube::Error) -> ClusterError {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use controller_runtime::{EventType, Informer, Recorder, Store};
+use controller_runtime::{EventType, Informer, Recorder, Retry, Store};
 use cri::Runtime;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use kube::{Api, Client};
@@ -25,7 +25,7 @@ use crate::image_gc::ImageCollector;
 use crate::log_rotation;
 use crate::node::network::{self, RuntimeState};
 use crate::node::registration::Registration;
-use crate::node::{addresses, facts, status};
+use crate::node::{addresses, facts, runtime_socket, status};
 use crate::node_context::{Ledger, NodeContext, Reporter};
 use crate::paths::Paths;
 use crate::pod::dns::{self, DnsSettings};
@@ -37,8 +37,8 @@ use crate::sources::files::{self, StaticPods};
 
 /// Where runtimes look for network plugins.
 const CNI: &str = "/etc/cni/net.d";
-/// The rest between two calls to a runtime that does not answer yet.
-const RUNTIME_RETRY: Duration = Duration::from_millis(200);
+/// The longest rest between two calls to a runtime that fails.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 /// The root of control groups.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -75,7 +75,7 @@ pub async fn run(config: Config, token: CancellationToken) -> anyhow::Result<()>
 
 async fn live(config: Arc<Config>, token: CancellationToken) -> anyhow::Result<()> {
     let runtime: Arc<dyn Runtime> = Arc::new(cri::Client::new(&config.runtime_endpoint)?);
-    let version = runtime_version(runtime.as_ref()).await;
+    let version = runtime_version(runtime.as_ref(), &runtime_socket::path(&config.runtime_endpoint)).await;
     let client = connect(&config).await?;
     let ips = addresses::node_ips(&config.identity.ips);
     let (wake, woken) = mpsc::unbounded_channel();
@@ -157,8 +157,9 @@ fn static_pods(config: &Config) -> watch::Receiver<StaticPods> {
     }
 }
 
-async fn runtime_version(runtime: &dyn Runtime) -> cri::api::VersionResponse {
+async fn runtime_version(runtime: &dyn Runtime, socket: &Path) -> cri::api::VersionResponse {
     let mut told = false;
+    let mut retry = Retry::new(LONGEST_REST);
     loop {
         match runtime.version().await {
             Ok(version) => return version,
@@ -168,7 +169,11 @@ async fn runtime_version(runtime: &dyn Runtime) -> cri::api::VersionResponse {
             }
             Err(_) => {}
         }
-        tokio::time::sleep(RUNTIME_RETRY).await;
+        // A runtime without its socket has not started; one with it may still be loading what answers.
+        if !socket.exists() && runtime_socket::appears(socket).await.is_ok() {
+            continue;
+        }
+        retry.sleep().await;
     }
 }
 

@@ -4,8 +4,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
+use controller_runtime::Retry;
 use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
@@ -14,6 +16,9 @@ use kube::config::{AuthInfo, Kubeconfig, NamedAuthInfo};
 use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
 use pki::{KeyPair, SubjectAltName};
+
+/// The longest rest between two tries.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// Gets a client certificate with the bootstrap credentials, and writes it and the kubeconfig that uses it.
 pub async fn client_certificate(
@@ -83,6 +88,7 @@ async fn sign(client: &Client, request: String, signer: &str, usages: &[&str]) -
         ..CertificateSigningRequest::default()
     };
     object.metadata.generate_name = Some("csr-".to_owned());
+    let mut retry = Retry::new(LONGEST_REST);
     let created = loop {
         match api.create(&PostParams::default(), &object).await {
             Ok(created) => break created,
@@ -91,12 +97,21 @@ async fn sign(client: &Client, request: String, signer: &str, usages: &[&str]) -
             }
             Err(error) => tracing::debug!(%error, "the API server does not answer yet"),
         }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        retry.sleep().await;
     };
     let name = created.metadata.name.unwrap_or_default();
     let mut objects = std::pin::pin!(watch_object(api, &name));
     while let Some(object) = objects.next().await {
-        let Ok(Some(object)) = object else { continue };
+        let object = match object {
+            Ok(object) => object,
+            Err(error) => {
+                tracing::debug!(%error, "the certificate request cannot be followed");
+                retry.sleep().await;
+                continue;
+            }
+        };
+        retry.answered();
+        let Some(object) = object else { continue };
         let status = object.status.unwrap_or_default();
         if let Some(refused) = status
             .conditions

@@ -5,4 +5,5 @@ pub mod facts;
 pub mod lease;
 pub mod network;
 pub mod registration;
+pub mod runtime_socket;
 pub mod status;

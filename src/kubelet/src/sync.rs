@@ -232,7 +232,7 @@ impl PodLoop {
 
     /// Notes a failure outside containers, tells of it, and answers when to try again: soon, then less and less soon.
     pub(crate) fn trouble(&mut self, reason: &str, message: &str) -> Flow {
-        let delay = Duration::from_secs(1 << self.troubles.min(4)).min(Duration::from_secs(10));
+        let delay = Duration::from_millis(100 << self.troubles.min(7)).min(Duration::from_secs(10));
         self.troubles += 1;
         let pod = &self.desired.pod;
         tracing::warn!(pod = identity::full_name(pod), reason, message, "the pod does not get on");

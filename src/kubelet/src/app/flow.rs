@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use controller_runtime::{Event, ObjectKey, Store};
+use controller_runtime::{Event, ObjectKey, Retry, Store};
 use cri::Runtime;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Followed, RUNTIME_RETRY};
+use super::{Followed, LONGEST_REST};
 use crate::config::Config;
 use crate::node_context::{NodeContext, StatusUpdate};
 use crate::pod::identity;
@@ -26,9 +26,10 @@ pub(super) async fn give_pod_cidr(
     again: Arc<Notify>,
 ) {
     let give = async |cidr: String| {
+        let mut retry = Retry::new(LONGEST_REST);
         while let Err(error) = runtime.update_pod_cidr(cidr.clone()).await {
             tracing::warn!(cidr, %error, "the runtime was not told the range of pods");
-            tokio::time::sleep(RUNTIME_RETRY).await;
+            retry.sleep().await;
         }
         tracing::info!(cidr, "the runtime knows the range of pods");
         again.notify_one();

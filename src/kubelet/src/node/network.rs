@@ -2,7 +2,7 @@
 //!
 //! Asked when something happened that may have changed the answer: a range for pods was given to the runtime, a file
 //! appeared where network plugins are configured, the runtime came back. Right after such an event the runtime may
-//! still be reading the same file, so the question is repeated a few times, quickly and not for long.
+//! still be reading the same file, so the question is repeated, quickly and not for long.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::status::Readiness;
 
-/// Quick questions after an event.
+/// Quick questions at the start, and after an event: a busy machine may need a while to read a small file.
 const QUICK: Duration = Duration::from_millis(50);
-const QUICK_TRIES: u32 = 40;
+const FIRST_TRIES: u32 = 40;
+const TRIES_AFTER_EVENT: u32 = 400;
 /// Questions to a runtime that does not answer: nothing else would tell that it is back.
 const UNREACHABLE: Duration = Duration::from_secs(1);
 /// Questions to a runtime whose network stays down, in case an event was missed.
@@ -79,7 +80,7 @@ pub async fn follow(
 ) {
     let files = watch_folder(plugins, again.clone());
     let questions = async {
-        let mut quick = QUICK_TRIES;
+        let mut quick = FIRST_TRIES;
         loop {
             let now = ask(runtime.as_ref()).await;
             let well = now.runtime && now.network;
@@ -96,7 +97,7 @@ pub async fn follow(
                 changed
             });
             tokio::select! {
-                () = again.notified() => quick = QUICK_TRIES,
+                () = again.notified() => quick = TRIES_AFTER_EVENT,
                 () = async { match pause { Some(pause) => tokio::time::sleep(pause).await, None => std::future::pending().await } } => {}
             }
         }

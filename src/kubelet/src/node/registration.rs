@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use controller_runtime::{ObjectKey, Store};
+use controller_runtime::{ObjectKey, Retry, Store};
 use cri::Runtime;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -23,14 +23,10 @@ use super::{facts, lease};
 use crate::config::Config;
 use crate::eviction::Pressure;
 
-/// The rest between two tries to renew the lease.
-const RENEWAL_RETRY: Duration = Duration::from_secs(1);
+/// The longest rest between two tries to tell the API something: a node must be heard of soon after a server is back.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
-/// First wait after a failed registration.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-/// Longest wait after a failed registration.
-const LAST_RETRY: Duration = Duration::from_millis(500);
 
 /// The node as its own kubelet tells it.
 pub struct Registration {
@@ -63,8 +59,11 @@ impl Registration {
 
     async fn live(&mut self) {
         let info = facts::system_info(&self.runtime_version);
-        let mut told = self.register(&info).await;
+        let [mut registering, mut renewing, mut telling] = std::array::from_fn(|_| Retry::new(LONGEST_REST));
+        let mut told = self.register(&info, &mut registering).await;
         let mut told_at = Instant::now();
+        // When to say again what nobody heard.
+        let mut again = None;
         let period = self.config.lease_duration / 4;
         let mut beat = tokio::time::interval(period);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -72,10 +71,13 @@ impl Registration {
         loop {
             let mut deleted = false;
             tokio::select! {
-                _ = beat.tick() => if !self.renew(period).await {
+                _ = beat.tick() => if self.renew(period).await {
+                    renewing.answered();
+                } else {
                     // The cluster must not wait a whole period for word of a node that found a server again.
-                    beat.reset_after(RENEWAL_RETRY);
+                    beat.reset_after(renewing.rest());
                 },
+                () = at(again) => {}
                 changed = self.state.changed() => if changed.is_err() { return },
                 changed = self.pressure.changed() => if changed.is_err() { return },
                 event = events.recv() => match event {
@@ -86,19 +88,32 @@ impl Registration {
             }
             if deleted {
                 tracing::warn!(node = self.config.identity.name, "the node was deleted from the API; registering anew");
-                told = self.register(&info).await;
+                told = self.register(&info, &mut registering).await;
+                again = None;
                 continue;
             }
             let now = self.picture(&info, &told).await;
             let due = told_at.elapsed() >= self.config.status_report;
+            again = None;
             if due || status::differs(&told, &now) {
-                match tokio::time::timeout(ANSWER, self.patch(&now)).await {
-                    Ok(Ok(())) => (told, told_at) = (now, Instant::now()),
-                    Ok(Err(error)) => tracing::debug!(%error, "the status of the node was not told"),
-                    Err(_) => tracing::debug!("the status of the node was not told: no answer"),
+                if self.tell(&now).await {
+                    telling.answered();
+                    (told, told_at) = (now, Instant::now());
+                } else {
+                    again = Some(Instant::now() + telling.rest());
                 }
             }
         }
+    }
+
+    /// Whether the API has taken a status.
+    async fn tell(&self, status: &NodeStatus) -> bool {
+        match tokio::time::timeout(ANSWER, self.patch(status)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => tracing::debug!(%error, "the status of the node was not told"),
+            Err(_) => tracing::debug!("the status of the node was not told: no answer"),
+        }
+        false
     }
 
     /// Whether the lease was renewed. A server that says nothing is given up: the next try may reach another one.
@@ -120,8 +135,7 @@ impl Registration {
     }
 
     /// Tries until the API has the node; answers the status it has.
-    async fn register(&mut self, info: &NodeSystemInfo) -> NodeStatus {
-        let mut wait = FIRST_RETRY;
+    async fn register(&mut self, info: &NodeSystemInfo, retry: &mut Retry) -> NodeStatus {
         loop {
             let status = self.picture(info, &NodeStatus::default()).await;
             let registered = async {
@@ -133,13 +147,13 @@ impl Registration {
             match tokio::time::timeout(ANSWER, registered).await {
                 Ok(Ok(())) => {
                     tracing::info!(node = self.config.identity.name, "registered");
+                    retry.answered();
                     return status;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "not registered yet"),
                 Err(_) => tracing::debug!("not registered yet: no answer"),
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LAST_RETRY);
+            retry.sleep().await;
         }
     }
 
@@ -216,5 +230,73 @@ impl Registration {
         }
         let patch = json!({"status": wanted});
         api.patch_status(&self.config.identity.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use controller_runtime::Informer;
+    use controller_runtime::fake::FakeApi;
+    use cri::fake::FakeRuntime;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::config::Args;
+    use crate::node::status::Readiness;
+
+    const NODE: &str = "/api/v1/nodes/n1";
+
+    type Senders = (watch::Sender<RuntimeState>, watch::Sender<Pressure>);
+
+    fn registration(api: &FakeApi, token: &CancellationToken) -> (Registration, Senders) {
+        let args = Args::parse_from(["kubelet", "--hostname-override=n1", "--node-ip=192.0.2.1"]);
+        let (states, state) = watch::channel(RuntimeState::unknown());
+        let (shortages, pressure) = watch::channel(Pressure::new());
+        let registration = Registration {
+            client: api.client(),
+            config: Arc::new(Config::try_from(args).unwrap()),
+            ips: vec!["192.0.2.1".parse().unwrap()],
+            runtime: Arc::new(FakeRuntime::new()),
+            runtime_version: "fake://1".to_owned(),
+            state,
+            pressure,
+            node: Informer::new(Api::all(api.client())).start(token.clone()),
+        };
+        (registration, (states, shortages))
+    }
+
+    fn is_ready(api: &FakeApi) -> bool {
+        let node = api.get(NODE).unwrap_or_default();
+        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_registers_and_becomes_ready_as_soon_as_the_server_takes_its_word() {
+        let (api, token) = (FakeApi::new(), CancellationToken::new());
+        api.set_down(true);
+        let (registration, (state, _shortages)) = registration(&api, &token);
+        tokio::spawn(registration.run(token.clone()));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        api.set_down(false);
+        tokio::time::sleep(Duration::from_millis(101)).await;
+        assert!(api.get(NODE).is_some() && !is_ready(&api));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        for _ in 0..3 {
+            api.fail_next(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        let well = RuntimeState { runtime: true, network: true, readiness: Readiness { problems: Vec::new() } };
+        state.send(well).unwrap();
+        tokio::time::sleep(Duration::from_millis(301)).await;
+        assert!(is_ready(&api), "what was not heard is said again, not only with the next heartbeat");
+        token.cancel();
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use controller_runtime::{ObjectKey, Store};
+use controller_runtime::{ObjectKey, Retry, Store};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::files::StaticPods;
 use crate::pod::identity;
 
-/// How long to wait after the API refused.
-const RETRY: Duration = Duration::from_millis(500);
+/// The longest rest after the API refused.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// Keeps the mirrors of static pods.
 pub struct Mirrors {
@@ -38,15 +38,37 @@ enum Change {
     Delete { namespace: String, name: String, uid: Option<String> },
 }
 
+/// How a pass over all mirrors ended.
+#[derive(Debug, PartialEq)]
+enum Pass {
+    Done,
+    /// The node is not known yet; it owns the mirrors.
+    Early,
+    Failed,
+}
+
 impl Mirrors {
     /// Runs until the token is cancelled.
     pub async fn run(mut self, token: CancellationToken) {
         let mut events = self.pods.subscribe();
         self.pods.synced().await;
         let mut node = self.node.subscribe();
+        let mut retry = Retry::new(LONGEST_REST);
         loop {
-            let done = self.pass().await;
-            let pause = async { if done { std::future::pending().await } else { tokio::time::sleep(RETRY).await } };
+            let again = match self.pass().await {
+                Pass::Done => {
+                    retry.answered();
+                    None
+                }
+                Pass::Early => None,
+                Pass::Failed => Some(retry.rest()),
+            };
+            let pause = async {
+                match again {
+                    Some(rest) => tokio::time::sleep(rest).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = token.cancelled() => return,
                 () = pause => {}
@@ -54,23 +76,23 @@ impl Mirrors {
                 // Only deletions of mirrors call for something; everything else is read from the store anyway.
                 event = events.recv() => if event.is_none() { return },
                 // The first sight of the node lets mirrors be made.
-                event = node.recv(), if !done => if event.is_none() { return },
+                event = node.recv() => if event.is_none() { return },
             }
         }
     }
 
-    async fn pass(&mut self) -> bool {
-        let Some(node) = self.node.get(&ObjectKey::cluster(&self.node_name)) else { return false };
+    async fn pass(&mut self) -> Pass {
+        let Some(node) = self.node.get(&ObjectKey::cluster(&self.node_name)) else { return Pass::Early };
         let wanted = self.wanted.borrow_and_update().clone();
-        let mut done = true;
+        let mut pass = Pass::Done;
         for change in changes(&wanted, &self.pods.list(), &node) {
             let result = self.apply(&change).await;
             if let Err(error) = result {
                 tracing::debug!(%error, "a mirror pod was not brought up to date");
-                done = false;
+                pass = Pass::Failed;
             }
         }
-        done
+        pass
     }
 
     async fn apply(&self, change: &Change) -> Result<(), kube::Error> {
@@ -139,6 +161,10 @@ fn mirror(pod: &Pod, node: &Node) -> Pod {
 
 #[cfg(test)]
 mod tests {
+    use controller_runtime::Informer;
+    use controller_runtime::fake::FakeApi;
+    use serde_json::json;
+
     use super::*;
     use crate::sources::files::parse;
 
@@ -170,5 +196,27 @@ mod tests {
         };
         assert_eq!(changes(&StaticPods::new(), &present, &node), [delete]);
         assert!(matches!(changes(&wanted(&static_pod("i:2")), &present, &node)[..], [Change::Delete { .. }]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mirrors_are_made_when_the_node_appears_and_soon_after_the_api_refused() {
+        let (api, token) = (FakeApi::new(), CancellationToken::new());
+        let pod = static_pod("i:1");
+        let (_wanted, receiver) = watch::channel(wanted(&pod));
+        let pods = Informer::<Pod>::new(Api::all(api.client())).start(token.clone());
+        let node = Informer::<Node>::new(Api::all(api.client())).start(token.clone());
+        pods.synced().await;
+        let mirrors = Mirrors { client: api.client(), wanted: receiver, pods, node, node_name: "n1".to_owned() };
+        tokio::spawn(mirrors.run(token.clone()));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let tries = || api.requests().iter().filter(|request| request.starts_with("POST")).count();
+        assert_eq!(tries(), 0, "without a node nothing is tried");
+        for _ in 0..5 {
+            api.fail_next(http::StatusCode::NOT_FOUND);
+        }
+        api.put("/api/v1/nodes/n1", json!({"metadata": {"uid": "node-uid"}}));
+        tokio::time::sleep(Duration::from_millis(550)).await;
+        assert!(api.get("/api/v1/namespaces/kube-system/pods/a-n1").is_some(), "{:?}", api.requests());
+        token.cancel();
     }
 }
