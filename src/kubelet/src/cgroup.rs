@@ -31,12 +31,14 @@ pub struct Cgroups {
     root: PathBuf,
     /// The weights that were given to the groups above pods, by path.
     weights: Arc<Mutex<BTreeMap<String, i64>>>,
+    /// Held by the one who weighs; those who come meanwhile then mostly find nothing left to do.
+    weighing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Cgroups {
     /// Groups kept by `driver` below the file system at `root`.
     pub fn new(driver: Driver, root: impl Into<PathBuf>) -> Self {
-        Self { driver, root: root.into(), weights: Arc::default() }
+        Self { driver, root: root.into(), weights: Arc::default(), weighing: Arc::default() }
     }
 
     /// The group of a pod, as the runtime is told.
@@ -83,8 +85,10 @@ impl Cgroups {
     }
 
     /// Weighs the groups above pods: all pods by what the node offers them, the burstable ones by what they ask for
-    /// together, and the rest as little as the kernel allows. Both in thousandths of a CPU.
-    pub async fn weigh(&self, offered: i64, burstable: i64) -> io::Result<()> {
+    /// together, and the rest as little as the kernel allows. Both in thousandths of a CPU; the latter is asked for
+    /// when it is this call's turn.
+    pub async fn weigh(&self, offered: i64, burstable: impl Fn() -> i64) -> io::Result<()> {
+        let _turn = self.weighing.lock().await;
         let (all, middle, least) = match self.driver {
             Driver::Systemd => (
                 "/kubepods.slice",
@@ -93,7 +97,7 @@ impl Cgroups {
             ),
             Driver::Cgroupfs => ("/kubepods", "/kubepods/burstable", "/kubepods/besteffort"),
         };
-        for (path, amount) in [(all, offered), (middle, burstable), (least, 0)] {
+        for (path, amount) in [(all, offered), (middle, burstable()), (least, 0)] {
             let weight = resources::weight(resources::shares(amount));
             if self.weight_of(path) == Some(weight) || !self.root.join(path.trim_start_matches('/')).is_dir() {
                 continue;
@@ -247,21 +251,40 @@ mod tests {
         fs::write(root.path().join("cgroup.controllers"), "cpu").unwrap();
         let groups = Cgroups::new(Driver::Cgroupfs, root.path());
         let weight = |path: &str| fs::read_to_string(root.path().join(path).join("cpu.weight")).ok();
-        groups.weigh(2000, 500).await.unwrap();
+        groups.weigh(2000, || 500).await.unwrap();
         assert_eq!(weight("kubepods/burstable"), None, "there is no pod of this class yet");
         fs::create_dir_all(root.path().join("kubepods/burstable")).unwrap();
         fs::create_dir_all(root.path().join("kubepods/besteffort")).unwrap();
-        groups.weigh(2000, 500).await.unwrap();
+        groups.weigh(2000, || 500).await.unwrap();
         assert_eq!(weight("kubepods").as_deref(), Some("79"));
         assert_eq!(weight("kubepods/burstable").as_deref(), Some("20"));
         assert_eq!(weight("kubepods/besteffort").as_deref(), Some("1"));
         fs::remove_file(root.path().join("kubepods/cpu.weight")).unwrap();
-        groups.weigh(2000, 1000).await.unwrap();
+        groups.weigh(2000, || 1000).await.unwrap();
         assert_eq!((weight("kubepods"), weight("kubepods/burstable").as_deref()), (None, Some("39")));
         assert_eq!(
             weight_arguments("kubepods-burstable.slice", 20).join(" "),
             "SetUnitProperties sba(sv) kubepods-burstable.slice true 1 CPUWeight t 20"
         );
+    }
+
+    #[tokio::test]
+    async fn who_waits_to_weigh_takes_the_amount_of_the_moment_it_begins() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "cpu").unwrap();
+        fs::create_dir_all(root.path().join("kubepods/burstable")).unwrap();
+        let groups = Cgroups::new(Driver::Cgroupfs, root.path());
+        let amount = std::sync::atomic::AtomicI64::new(500);
+        let busy = groups.weighing.clone().lock_owned().await;
+        let admit = async {
+            tokio::task::yield_now().await;
+            amount.store(1000, std::sync::atomic::Ordering::Relaxed);
+            drop(busy);
+        };
+        let (weighed, ()) =
+            tokio::join!(groups.weigh(2000, || amount.load(std::sync::atomic::Ordering::Relaxed)), admit);
+        weighed.unwrap();
+        assert_eq!(fs::read_to_string(root.path().join("kubepods/burstable/cpu.weight")).unwrap(), "39");
     }
 
     #[test]

@@ -83,11 +83,14 @@ pub struct NodeContext {
 }
 
 impl NodeContext {
-    /// Shares the CPUs between the classes of pods as the admitted ones ask for them.
-    pub async fn weigh_classes(&self) {
-        if let Err(error) = self.cgroups.weigh(self.offer.cpu, self.ledger.burstable_cpu()).await {
-            tracing::warn!(%error, "the classes of pods were not weighed");
-        }
+    /// Shares the CPUs between the classes of pods as the admitted ones ask for them; no pod waits for it.
+    pub fn weigh_classes(self: &Arc<Self>) {
+        let node = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = node.cgroups.weigh(node.offer.cpu, || node.ledger.burstable_cpu()).await {
+                tracing::warn!(%error, "the classes of pods were not weighed");
+            }
+        });
     }
 }
 

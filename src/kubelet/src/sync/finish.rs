@@ -97,7 +97,7 @@ async fn leave_node(pod: &mut PodLoop) -> Option<Flow> {
         tracing::debug!(pod = identity::full_name(&wanted), %error, "the control group was not removed");
     }
     pod.node.ledger.release(uid);
-    pod.node.weigh_classes().await;
+    pod.node.weigh_classes();
     pod.node.cluster.release(uid);
     None
 }

@@ -52,7 +52,7 @@ pub(super) async fn ground(pod: &mut PodLoop) -> Flow {
     if let Err(error) = pod.node.cgroups.ensure(&wanted).await {
         return pod.trouble("FailedToCreatePodContainer", &format!("unable to ensure pod container exists: {error}"));
     }
-    pod.node.weigh_classes().await;
+    pod.node.weigh_classes();
     Flow::Next
 }
 
