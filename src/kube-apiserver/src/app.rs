@@ -33,7 +33,7 @@ use crate::service_plumbing::{self, Allocators, bootstrap, endpoints};
 use crate::token::issuer::Issuer;
 
 /// The rest after a failure to make the first objects, for which etcd has failed or another server was in the way.
-const FIRST_OBJECTS_RETRY: Duration = Duration::from_millis(500);
+const FIRST_OBJECTS_RETRY: Duration = Duration::from_millis(100);
 
 /// Everything a request may need; shared by all connections.
 pub struct App {

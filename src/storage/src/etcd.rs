@@ -67,6 +67,8 @@ struct Inner {
     timeout: Duration,
     /// Whether a progress response never overtakes events (etcd 3.4.31, 3.5.13 and later).
     dependable_progress: AtomicBool,
+    /// Whether a request was ever answered.
+    answered: AtomicBool,
     arrivals: AtomicU64,
     freshest: tokio::sync::Mutex<Freshest>,
     asked: newest::Asked,
@@ -119,6 +121,7 @@ impl Etcd {
             leases: lease::Leases::default(),
             timeout: config.request_timeout,
             dependable_progress: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             arrivals: AtomicU64::new(0),
             freshest: tokio::sync::Mutex::default(),
             asked: newest::Asked::default(),

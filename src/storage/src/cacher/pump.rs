@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 /// The pauses between attempts to reach etcd again.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause before the first fill: a server that starts is waited for.
+const LONGEST_FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 type Entries<T> = RedBlackTreeMapSync<Arc<str>, Entry<T>>;
 type BrokenEntries<T> = BTreeMap<Arc<str>, Broken<T>>;
@@ -52,7 +54,7 @@ impl<T: Send + Sync + 'static> Cacher<T> {
             }
             tracing::debug!(prefix = self.prefix, %error, fill, "watch on etcd broke");
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(if self.is_ready() { LONGEST_PAUSE } else { LONGEST_FIRST_PAUSE });
         }
     }
 
@@ -62,6 +64,8 @@ impl<T: Send + Sync + 'static> Cacher<T> {
         progress: &mut mpsc::Receiver<()>,
     ) -> Result<std::convert::Infallible, StorageError> {
         if fill {
+            // All caches wait for an etcd that is not there yet by one read they share, not by a list each.
+            self.etcd.current_revision().await?;
             self.fill().await?;
         }
         let mut watch = self.etcd.watch(&self.prefix, self.revision() + 1).await?;

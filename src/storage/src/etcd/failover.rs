@@ -5,6 +5,7 @@ use super::members::Member;
 use crate::StorageError;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -18,6 +19,8 @@ const AT_ONCE: usize = 3;
 /// The pauses between tries when no member answers.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The same before the first answer of any member.
+const LONGEST_FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a failed try means for the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,7 @@ struct Course {
     next: usize,
     tries: usize,
     pause: Duration,
+    longest_pause: Duration,
     unclear: bool,
     failure: StorageError,
 }
@@ -68,6 +72,7 @@ impl Etcd {
             next: began_with,
             tries: 0,
             pause: FIRST_PAUSE,
+            longest_pause: longest_pause(self.inner.answered.load(Ordering::Relaxed)),
             unclear: false,
             failure: StorageError::Timeout,
         };
@@ -87,6 +92,7 @@ impl Etcd {
                 Some((index, answer)) = running.next() => match answer {
                     Ok(value) => {
                         members.replace(course.began_with, index);
+                        self.inner.answered.store(true, Ordering::Relaxed);
                         return Ok(Answer { value, repeated: course.unclear || !running.is_empty() });
                     }
                     Err(error) => next_try = course.after(error, running.is_empty())?,
@@ -130,9 +136,13 @@ impl Course {
             return Ok(Instant::now());
         }
         let rest = self.pause;
-        self.pause = (rest * 2).min(LONGEST_PAUSE);
+        self.pause = (rest * 2).min(self.longest_pause);
         Ok(Instant::now() + rest)
     }
+}
+
+fn longest_pause(answered: bool) -> Duration {
+    if answered { LONGEST_PAUSE } else { LONGEST_FIRST_PAUSE }
 }
 
 fn fate(error: &etcd_client::Error) -> Fate {

@@ -62,18 +62,17 @@ pub(super) async fn ask(inner: &Inner) -> Result<Progress, StorageError> {
 
 /// Asks again and again until every member has said what it is, or nobody uses the client any more.
 pub(super) async fn ask_until_known(inner: Weak<Inner>) {
-    let mut pause = SOON;
     loop {
-        {
+        let pause = {
             let Some(inner) = inner.upgrade() else { return };
             match ask(&inner).await {
                 Ok(Progress::Dependable | Progress::Broken) => return,
-                Ok(Progress::Unknown) => pause = AGAIN,
-                Err(_) => {}
+                Ok(Progress::Unknown) => AGAIN,
+                // Nobody is there yet.
+                Err(_) => SOON,
             }
-        }
+        };
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(AGAIN);
     }
 }
 
