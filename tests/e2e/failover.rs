@@ -74,7 +74,7 @@ fn fails_and_comes_back(lab: &Lab, machine: &str, topology: &str, probe: &Probe)
 fn wait_until_whole(lab: &Lab, topology: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let plan = lab.provision(&["plan", topology]);
+        let plan = lab.provision(&["-v", "plan", topology]);
         if plan.code == 0 {
             break;
         }

@@ -19,6 +19,8 @@ use kube::api::{
 };
 use kube::{Client, ResourceExt as _};
 
+use tokio::time::Instant;
+
 use retry::patiently;
 use wait::{
     daemon_is_available, deployment_is_available, is_ready, wait_all, wait_for_first_pod, wait_for_node,
@@ -31,8 +33,11 @@ use crate::desired::{API_PORT, Addons};
 
 /// How often an API that does not listen yet is asked: there is no event to wait for.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a server may take to say that it is ready, and how long one that does may take to say what there is.
+/// How long a server that answers may go on saying that it is not ready.
 const GLANCE: Duration = Duration::from_secs(5);
+/// How long a server may take to answer once it is connected to: an emulated machine that has just come back, and is asked
+/// by everybody at once, needs seconds for a handshake. One that is off is found out when it is dialled.
+const ANSWER: Duration = Duration::from_secs(20);
 /// How long an emulated machine may take to start a control plane, or a Node to become Ready.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Names the add-ons that were installed last, and those that were seen at work.
@@ -63,20 +68,35 @@ impl KubeApi {
         Dialer::new(&self.infrastructure, API_PORT, vec![machine.to_owned()]).client(&self.kubeconfig).await
     }
 
-    /// The machines whose API server is ready. None of them is waited for longer than [`GLANCE`]: one may be off.
+    /// The machines whose API server is ready. None of them is waited for longer than [`ANSWER`]: one may hang.
     async fn servers(&self) -> BTreeSet<String> {
         let ask = async |machine: &String| {
-            let client = self.client_of(machine).await.ok()?;
-            let ready = tokio::time::timeout(GLANCE, async {
-                // A server that is busy may fail a check that it passes a moment later; one that is not there is not asked again.
-                while !Self::ready(&client).await? {
-                    tokio::time::sleep(RETRY).await;
+            let asked = async { self.becomes_ready(&self.client_of(machine).await?).await };
+            match tokio::time::timeout(ANSWER, asked).await {
+                Ok(Ok(ready)) => ready.then(|| machine.clone()),
+                Ok(Err(error)) => {
+                    tracing::debug!(machine, "its API server cannot be asked: {error:#}");
+                    None
                 }
-                Ok::<_, kube::Error>(())
-            });
-            matches!(ready.await, Ok(Ok(()))).then(|| machine.clone())
+                Err(_) => {
+                    tracing::debug!(machine, "its API server has not answered within {ANSWER:?}");
+                    None
+                }
+            }
         };
         join_all(self.control_planes.iter().map(ask)).await.into_iter().flatten().collect()
+    }
+
+    /// Whether a server is ready within [`GLANCE`]: one that is busy may fail a check that it passes a moment later.
+    async fn becomes_ready(&self, client: &Client) -> Result<bool> {
+        let since = Instant::now();
+        while !Self::ready(client).await? {
+            if since.elapsed() > GLANCE {
+                return Ok(false);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        Ok(true)
     }
 
     /// Whether a server says that it is ready; an error if there is none to ask.
@@ -121,20 +141,23 @@ impl ClusterApi for KubeApi {
         if servers.is_empty() {
             return SeenCluster::default();
         }
-        match tokio::time::timeout(GLANCE, self.look(servers)).await {
+        match tokio::time::timeout(ANSWER, self.look(servers)).await {
             Ok(Ok(seen)) => seen,
             Ok(Err(error)) => {
                 tracing::debug!("the API does not answer: {error:#}");
                 SeenCluster::default()
             }
-            Err(_) => SeenCluster::default(),
+            Err(_) => {
+                tracing::debug!("the API has not said what there is within {ANSWER:?}");
+                SeenCluster::default()
+            }
         }
     }
 
     async fn wait_server(&self, machine: &str) -> Result<()> {
         let client = self.client_of(machine).await?;
         let poll = async {
-            while !matches!(tokio::time::timeout(GLANCE, Self::ready(&client)).await, Ok(Ok(true))) {
+            while !matches!(tokio::time::timeout(ANSWER, Self::ready(&client)).await, Ok(Ok(true))) {
                 tokio::time::sleep(RETRY).await;
             }
         };
@@ -193,7 +216,7 @@ impl ClusterApi for KubeApi {
 
     async fn burdens(&self) -> BTreeMap<String, Burden> {
         let look = async { burden::burdens(&self.client().await?).await };
-        match tokio::time::timeout(GLANCE, look).await {
+        match tokio::time::timeout(ANSWER, look).await {
             Ok(Ok(burdens)) => burdens,
             Ok(Err(error)) => {
                 tracing::debug!("what Nodes carry cannot be told: {error:#}");

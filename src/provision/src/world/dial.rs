@@ -3,8 +3,9 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use futures::future::BoxFuture;
 use http::Uri;
 use hyper_util::client::legacy::Client as HyperClient;
@@ -17,6 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::{Layer as _, Service};
 
 use super::{Infrastructure, Stream};
+
+/// How long a machine may take to accept a connection: its kernel does, however busy its programs are.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Opens connections to a port of the first of these machines that lets us.
 #[derive(Clone)]
@@ -52,7 +56,8 @@ impl Dialer {
         let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut last = None;
         for machine in machines {
-            match self.infrastructure.dial(&machine, self.port).await {
+            let dialled = tokio::time::timeout(CONNECT, self.infrastructure.dial(&machine, self.port)).await;
+            match dialled.unwrap_or_else(|_| Err(anyhow!("{machine} does not take a connection within {CONNECT:?}"))) {
                 Ok(stream) => {
                     self.prefer(&machine);
                     return Ok(Dialed(stream));
