@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
-use ssh::LocalFile;
 use tokio::sync::OnceCell;
 
 use crate::desired::{Desired, Leaver};
@@ -46,9 +45,9 @@ pub struct Context {
 
 /// The node programs as they are sent to every node.
 pub struct Delivery {
-    /// The one binary.
-    pub program: LocalFile,
-    /// The archive with the images of all components.
+    /// The SHA-256 of the one binary, in hexadecimal.
+    pub sha256: String,
+    /// The archive with the images of all components; the binary is in them.
     pub images: PathBuf,
 }
 

@@ -10,7 +10,7 @@ use russh::{ChannelMsg, ChannelWriteHalf, Disconnect, Sig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use crate::error::SshError;
-use crate::host::{File, Host, Input, LocalFile, Output, Script, Uploaded, quote};
+use crate::host::{File, Host, Input, Output, Script, Uploaded, quote};
 use crate::keys::{HostKey, Identity};
 use crate::upload;
 
@@ -193,10 +193,6 @@ impl Host for Connection {
 
     fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>> {
         Box::pin(upload::upload(self, files))
-    }
-
-    fn send<'a>(&'a self, file: &'a LocalFile) -> BoxFuture<'a, Result<bool, SshError>> {
-        Box::pin(upload::send(self, file))
     }
 }
 

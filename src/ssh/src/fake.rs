@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::future::BoxFuture;
 
 use crate::error::SshError;
-use crate::host::{File, Host, LocalFile, Output, Script, Uploaded};
+use crate::host::{File, Host, Output, Script, Uploaded};
 
 /// Answers a script; `None` means success without output.
 pub type Answer = Box<dyn Fn(&Script) -> Option<Result<Output, SshError>> + Send + Sync>;
@@ -75,16 +75,6 @@ impl Host for FakeHost {
                 }
             }
             Ok(uploaded)
-        })
-    }
-
-    fn send<'a>(&'a self, file: &'a LocalFile) -> BoxFuture<'a, Result<bool, SshError>> {
-        Box::pin(async move {
-            let content = std::fs::read(&file.source);
-            let content =
-                content.map_err(|error| SshError::Transport { host: self.name.clone(), source: error.into() })?;
-            let sent = File { path: file.path.clone(), mode: file.mode, content: content.into() };
-            Ok(self.upload(&[sent]).await?.unchanged == 0)
         })
     }
 }

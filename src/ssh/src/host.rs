@@ -21,9 +21,6 @@ pub trait Host: Send + Sync {
 
     /// Puts files in place, each at once and complete; those that are there already are left alone.
     fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>>;
-
-    /// Puts a large file in place, at once and complete; returns whether it was not there already.
-    fn send<'a>(&'a self, file: &'a LocalFile) -> BoxFuture<'a, Result<bool, SshError>>;
 }
 
 /// A POSIX shell script; it runs with `set -eu`.
@@ -64,19 +61,6 @@ pub struct File {
     pub mode: u32,
     /// The content.
     pub content: Bytes,
-}
-
-/// A large file of ours that a host shall have: it is sent piece by piece.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalFile {
-    /// Where it is here.
-    pub source: PathBuf,
-    /// Its SHA-256, in hexadecimal.
-    pub sha256: String,
-    /// Absolute path on the host; missing directories are made.
-    pub path: String,
-    /// Permission bits, such as 0o755.
-    pub mode: u32,
 }
 
 /// What an upload did.

@@ -18,7 +18,7 @@ pub mod fake;
 
 pub use connection::{Connection, Endpoint};
 pub use error::SshError;
-pub use host::{File, Host, Input, LocalFile, Output, Script, Uploaded, quote};
+pub use host::{File, Host, Input, Output, Script, Uploaded, quote};
 pub use keys::{HostKey, Identity};
 
 #[cfg(test)]

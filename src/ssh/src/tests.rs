@@ -104,26 +104,16 @@ async fn large_input_and_output_flow_both_ways() {
 }
 
 #[tokio::test]
-async fn a_large_file_is_sent_once_and_put_in_place_whole() {
+async fn a_script_reads_a_file_of_ours_piece_by_piece() {
     let Some(sshd) = sshd().await else { return };
     let connection = sshd.open(&sshd.endpoint()).await.unwrap();
     let content: Vec<u8> = (0..5_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let source = sshd.dir.path().join("program");
+    let source = sshd.dir.path().join("archive");
     std::fs::write(&source, &content).unwrap();
-    let path = sshd.dir.path().join("new dir/program");
-    let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&content));
-    let file = LocalFile { source: source.clone(), sha256, path: path.display().to_string(), mode: 0o755 };
-    assert!(connection.send(&file).await.unwrap());
-    assert!(std::fs::read(&path).unwrap() == content);
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777, 0o755);
-    assert!(!connection.send(&file).await.unwrap(), "it is there");
-    // A file that is not what it was said to be, or that cannot be read, changes nothing.
-    std::fs::write(&source, "another").unwrap();
-    let other = LocalFile { sha256: "0".repeat(64), ..file.clone() };
-    assert!(matches!(connection.send(&other).await, Err(SshError::Corrupt { .. })));
-    let missing = LocalFile { source: "/nonexistent".into(), ..other };
-    assert!(matches!(connection.send(&missing).await, Err(SshError::Transport { .. })));
-    assert!(std::fs::read(&path).unwrap() == content);
+    let output = connection.run(&Script::new("cat").with_file(&source)).await.unwrap();
+    assert!(output.stdout == content);
+    let missing = Script::new("cat").with_file(std::path::Path::new("/nonexistent"));
+    assert!(matches!(connection.run(&missing).await, Err(SshError::Transport { .. })));
     assert_eq!(connection.run(&Script::new("echo alive")).await.unwrap().text(), "alive");
 }
 

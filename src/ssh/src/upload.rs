@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::error::SshError;
-use crate::host::{File, Host, LocalFile, Script, Uploaded, quote};
+use crate::host::{File, Host, Script, Uploaded, quote};
 
 /// What a new file is called until its content has been checked.
 const SUFFIX: &str = ".provision-new";
@@ -31,24 +31,6 @@ pub(crate) async fn upload(host: &dyn Host, files: &[File]) -> Result<Uploaded, 
     let script = Script::new(install(&differing)).with_stdin(archive(differing.iter().map(|(file, _)| *file)));
     host.run(&script).await.map_err(|error| corrupt(host.name(), error))?;
     Ok(Uploaded { written: differing.iter().map(|(file, _)| file.path.clone()).collect(), unchanged })
-}
-
-/// Brings one large file, unless it is there.
-pub(crate) async fn send(host: &dyn Host, file: &LocalFile) -> Result<bool, SshError> {
-    let path = quote(&file.path);
-    let present = host.run(&Script::new(survey([file.path.as_str()]))).await?.text();
-    if parse(&present).get(file.path.as_str()) == Some(&(format!("{:o}", file.mode), file.sha256.clone())) {
-        return Ok(false);
-    }
-    let draft = quote(&format!("{}{SUFFIX}", file.path));
-    let script = format!(
-        "umask 022\nmkdir -p \"$(dirname {path})\"\numask 077\ncat >{draft}\nsha256sum --quiet -c - <<'SUMS'\n{}  {}{SUFFIX}\nSUMS\n\
-         chmod {:o} {draft}\nmv -f {draft} {path}\n",
-        file.sha256, file.path, file.mode
-    );
-    let script = Script::new(script).with_file(&file.source);
-    host.run(&script).await.map_err(|error| corrupt(host.name(), error))?;
-    Ok(true)
 }
 
 /// Prints `mode hash path` for every file that exists.

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result};
 use futures::future::BoxFuture;
-use ssh::{LocalFile, Script};
+use ssh::Script;
 use topology::Role;
 
 use super::{PATIENCE, connect_host};
@@ -17,6 +17,8 @@ use crate::software::{self, Kit};
 
 pub(crate) const NAME: &str = "install-components";
 
+/// Where an image is seen while the program is taken out of it. A run that was killed may have left it mounted.
+const MOUNT: &str = "/run/provision/image";
 const PROGRAM: &str = "/usr/local/lib/provision/hyperkube";
 
 /// One step for each node that has other programs than this release, and for each machine that lacks packages.
@@ -68,21 +70,35 @@ impl Phase for InstallComponents {
                 return Ok(());
             }
             let delivery = context.delivery.get_or_try_init(|| prepare(context)).await?;
-            host.send(&delivery.program).await?;
-            let import = format!(
-                "ln -sfn {PROGRAM} /usr/bin/kubelet
-ctr -n k8s.io images import - >/dev/null
-if systemctl is-active --quiet kubelet; then systemctl restart kubelet; fi
-mkdir -p /var/lib/provision
-printf '%s\\n' {} >/var/lib/provision/components.new
-mv /var/lib/provision/components.new /var/lib/provision/components",
-                ssh::quote(&components.tag)
-            );
-            host.run(&Script::new(import).with_file(&delivery.images)).await?;
+            host.run(&Script::new(import(delivery, &components.tag)).with_file(&delivery.images)).await?;
             context.timeline.mark("copy");
             Ok(())
         })
     }
+}
+
+/// Imports the images and takes the program out of one of them: it is most of what is in them, and must not be sent twice.
+/// What is half installed bears no mark: whatever is asked for next, it is installed.
+fn import(Delivery { sha256, .. }: &Delivery, tag: &str) -> String {
+    let (image, tag) = (ssh::quote(&image::oci::image_name("pause", tag)), ssh::quote(tag));
+    format!(
+        "rm -f /var/lib/provision/components
+ctr -n k8s.io images import - >/dev/null
+ctr -n k8s.io images unmount {MOUNT} >/dev/null 2>&1 || true
+ctr -n k8s.io snapshots rm {MOUNT} 2>/dev/null || true
+mkdir -p {MOUNT} \"$(dirname {PROGRAM})\"
+ctr -n k8s.io images mount {image} {MOUNT} >/dev/null
+cp {MOUNT}/usr/local/bin/hyperkube {PROGRAM}.provision-new
+ctr -n k8s.io images unmount --rm {MOUNT} >/dev/null
+echo '{sha256}  {PROGRAM}.provision-new' | sha256sum --quiet -c -
+chmod 755 {PROGRAM}.provision-new
+mv -f {PROGRAM}.provision-new {PROGRAM}
+ln -sfn {PROGRAM} /usr/bin/kubelet
+if systemctl is-active --quiet kubelet; then systemctl restart kubelet; fi
+mkdir -p /var/lib/provision
+printf '%s\\n' {tag} >/var/lib/provision/components.new
+mv /var/lib/provision/components.new /var/lib/provision/components"
+    )
 }
 
 fn lacks_software(context: &Context, role: &Role, host: Option<&SeenHost>) -> bool {
@@ -96,13 +112,11 @@ async fn prepare(context: &Context) -> Result<Delivery> {
     let (hyperkube, tag) = (components.hyperkube.clone(), components.tag.clone());
     let programs = context.infrastructure.container_programs().context("the image is not in the cache")?;
     let cache_dir = context.cache_dir.clone();
-    let source = hyperkube.clone();
     let make = move || -> Result<_> {
         let sha256 = image::file_hash(&hyperkube);
         let sha256 = sha256.with_context(|| format!("cannot read {}", hyperkube.display()))?;
         Ok((sha256, image::component_images(&hyperkube, &programs, &tag, &cache_dir)?))
     };
     let (sha256, bundle) = tokio::task::spawn_blocking(make).await??;
-    let program = LocalFile { source, sha256, path: PROGRAM.to_owned(), mode: 0o755 };
-    Ok(Delivery { program, images: bundle.path })
+    Ok(Delivery { sha256, images: bundle.path })
 }

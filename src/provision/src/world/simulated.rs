@@ -103,6 +103,8 @@ struct Disk {
     host_key: String,
     files: BTreeMap<String, (u32, Bytes)>,
     images: BTreeSet<String>,
+    /// The image whose files can be seen.
+    mounted: Option<String>,
     loaded_unit: Bytes,
     enabled: BTreeSet<String>,
     /// Services besides the kubelet that run, each with the files that it read.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use ssh::{File, Host, Input, LocalFile, Output, Script, SshError, Uploaded};
+use ssh::{File, Host, Input, Output, Script, SshError, Uploaded};
 
 use super::{Disk, Kubelet, State, World};
 use crate::context::Ledger;
@@ -73,18 +73,14 @@ impl SimulatedHost {
                 let target = Bytes::from(format!("-> {target}"));
                 self.on_disk("link", |disk| disk.put(name, 0o777, target)).await
             }
-            ["ctr", "-n", "k8s.io", "images", "import", "-", ..] => {
-                let archive = match stdin {
-                    Input::Bytes(bytes) => bytes.to_vec(),
-                    Input::File(path) => std::fs::read(path).unwrap_or_default(),
-                };
-                self.on_disk("import images", |disk| disk.import(&archive)).await
-            }
+            ["ctr" | "rm" | "cp" | "chmod" | "echo", ..] => self.install(&words, stdin).await,
             ["printf", "%s\\n", word, file] if file.starts_with('>') => {
                 let content = Bytes::from(format!("{word}\n"));
                 self.on_disk("write a mark", |disk| disk.put(&file[1..], 0o644, content)).await
             }
-            ["mv", from, to] => self.on_disk("move a mark", |disk| disk.rename(from, to)).await,
+            ["mv", "-f", from, to] | ["mv", from, to] => {
+                self.on_disk("move a mark", |disk| disk.rename(from, to)).await
+            }
             ["systemctl", "daemon-reload"] => self.on_disk("reload units", Disk::reload_units).await,
             ["systemctl", "enable", "--quiet", service] => {
                 self.on_disk(&format!("enable {service}"), |disk| {
@@ -114,6 +110,46 @@ impl SimulatedHost {
                 Ok(())
             }
             _ => Err(self.failed(line, &anyhow::anyhow!("the simulated host does not know this command"))),
+        }
+    }
+
+    /// What brings images, and the program that is one file of them: it is known by its image's name.
+    async fn install(&self, words: &[&str], stdin: &Input) -> Result<(), SshError> {
+        match words {
+            ["ctr", "-n", "k8s.io", "images", "import", "-", ..] => {
+                let archive = match stdin {
+                    Input::Bytes(bytes) => bytes.to_vec(),
+                    Input::File(path) => std::fs::read(path).unwrap_or_default(),
+                };
+                self.on_disk("import images", |disk| disk.import(&archive)).await
+            }
+            ["chmod", ..] => Ok(()),
+            ["rm", "-f", path] => {
+                self.on_disk("take a mark away", |disk| {
+                    disk.files.remove(*path);
+                    Ok(())
+                })
+                .await
+            }
+            ["ctr", "-n", "k8s.io", "images", "mount", image, _, ..] => {
+                self.on_disk("mount an image", |disk| disk.mount(image)).await
+            }
+            ["ctr", "-n", "k8s.io", .., "||", "true"] => {
+                self.on_disk("tidy up after a run that was killed", |disk| {
+                    disk.mounted = None;
+                    Ok(())
+                })
+                .await
+            }
+            ["ctr", "-n", "k8s.io", "images", "unmount", "--rm", ..] => {
+                self.on_disk("unmount the image", Disk::unmount).await
+            }
+            ["cp", _, path] => self.on_disk("copy the program", |disk| disk.copy_program(path)).await,
+            ["echo", _, path, "|", "sha256sum", "--quiet", "-c", "-"] => {
+                let path = path.trim_matches('\'').to_owned();
+                self.on_disk("check the program", |disk| disk.holds(&path)).await
+            }
+            _ => Err(self.failed(&words.join(" "), &anyhow::anyhow!("the simulated host does not know this command"))),
         }
     }
 
@@ -179,14 +215,6 @@ impl Host for SimulatedHost {
             Ok(Uploaded { written: differing.iter().map(|file| file.path.clone()).collect(), unchanged })
         })
     }
-
-    fn send<'a>(&'a self, file: &'a LocalFile) -> BoxFuture<'a, Result<bool, SshError>> {
-        Box::pin(async move {
-            // Its hash stands for what is in it: nobody looks inside.
-            let sent = File { path: file.path.clone(), mode: file.mode, content: file.sha256.clone().into() };
-            Ok(self.upload(&[sent]).await?.unchanged == 0)
-        })
-    }
 }
 
 impl Disk {
@@ -207,6 +235,27 @@ impl Disk {
         let text = String::from_utf8_lossy(archive);
         let names = text.split("\"io.containerd.image.name\":\"").skip(1);
         self.images.extend(names.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        Ok(())
+    }
+
+    fn mount(&mut self, image: &str) -> Result<()> {
+        ensure!(self.images.contains(image), "image {image} not found");
+        ensure!(self.mounted.is_none(), "something is mounted already");
+        self.mounted = Some(image.to_owned());
+        Ok(())
+    }
+
+    fn unmount(&mut self) -> Result<()> {
+        self.mounted.take().map(drop).context("nothing is mounted")
+    }
+
+    fn copy_program(&mut self, path: &str) -> Result<()> {
+        let image = self.mounted.clone().context("nothing is mounted")?;
+        self.put(path, 0o755, image.into())
+    }
+
+    fn holds(&mut self, path: &str) -> Result<()> {
+        ensure!(self.files.contains_key(path), "{path} does not exist");
         Ok(())
     }
 
