@@ -257,8 +257,13 @@ pub trait EtcdMembers: Send + Sync {
     /// come up.
     async fn look(&self, machine: &str) -> Result<EtcdLook>;
 
-    /// Adds a member without a vote.
-    async fn add_learner(&self, via: &str, peer: &str) -> Result<()>;
+    /// Adds a member without a vote, as soon as etcd trusts the voters that it has.
+    async fn add_learner(&self, via: &str, peer: &str) -> Result<()> {
+        etcd::until_settled(self.pause(), || self.try_add_learner(via, peer)).await
+    }
+
+    /// Asks once for a member without a vote.
+    async fn try_add_learner(&self, via: &str, peer: &str) -> Result<()>;
 
     /// Waits until a learner knows what the others know, and gives it a vote.
     async fn promote(&self, via: &str, id: u64) -> Result<()>;
@@ -266,6 +271,16 @@ pub trait EtcdMembers: Send + Sync {
     /// Passes leadership on; `via` must lead.
     async fn move_leader(&self, via: &str, to: u64) -> Result<()>;
 
-    /// Removes a member.
-    async fn remove(&self, via: &str, id: u64) -> Result<()>;
+    /// Removes a member, as soon as etcd trusts the voters that stay.
+    async fn remove(&self, via: &str, id: u64) -> Result<()> {
+        etcd::until_settled(self.pause(), || self.try_remove(via, id)).await
+    }
+
+    /// Asks once for a member to be removed.
+    async fn try_remove(&self, via: &str, id: u64) -> Result<()>;
+
+    /// Between two times that etcd is asked for the same: it has no event for what it waits for.
+    fn pause(&self) -> Duration {
+        etcd::RETRY
+    }
 }

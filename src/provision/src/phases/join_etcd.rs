@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use futures::future::BoxFuture;
 
-use super::{connect_host, leave_etcd, promote_etcd, start_control_plane};
+use super::{configure_host, connect_host, leave_etcd, promote_etcd, start_control_plane};
 use crate::context::Context;
 use crate::exit::{Exit, Refusal};
 use crate::inventory::Inventory;
@@ -71,7 +71,8 @@ impl Phase for JoinEtcd {
                 let step = Step::new(NAME, &name, Action::Create, "it is not a member of etcd")
                     .after([Step::name(connect_host::NAME, &name)])
                     .after(founders.map(|founder| Step::name(start_control_plane::NAME, founder)))
-                    .after(leave_etcd::room_for_learners(context))
+                    .after(leave_etcd::room_for_learners(context, seen))
+                    .after(voters_first(context, seen))
                     .after(earlier);
                 steps.push(step);
             }
@@ -84,6 +85,9 @@ impl Phase for JoinEtcd {
             let name = &step.subject;
             let peer = peer(context, name)?;
             let (via, members) = voter(context, name).await?;
+            for lost in lost_members(context, name, &members)? {
+                context.etcd.remove(&via, lost.id).await?;
+            }
             match members.iter().find(|member| member.peer == peer) {
                 // What it knew went with its disk: it may not come back under its old identity.
                 Some(lost) if !lost.name.is_empty() => {
@@ -100,6 +104,35 @@ impl Phase for JoinEtcd {
             context.ledger.take_seat(name, seat)
         })
     }
+}
+
+/// The steps after which every voter runs that can, as etcd takes no learner before: those that were off come back, and those
+/// that lost their disks are known to have.
+fn voters_first(context: &Context, seen: &Inventory) -> Vec<String> {
+    let idle = |name: &String| !seen.hosts.get(name).is_some_and(|host| host.member);
+    let members = context.desired.etcd().into_iter().filter(|name| is_voter(context, name) && idle(name));
+    let steps = members.flat_map(|name| {
+        let phases: &[&str] = if loses_disk(context, seen, &name) {
+            &[connect_host::NAME]
+        } else {
+            &[configure_host::NAME, start_control_plane::NAME]
+        };
+        phases.iter().map(|phase| Step::name(phase, &name)).collect::<Vec<_>>()
+    });
+    steps.collect()
+}
+
+/// Voters of other machines that nobody will start again: their disks were lost, and their machines have yet to join.
+fn lost_members(context: &Context, than: &str, members: &[EtcdMember]) -> Result<Vec<EtcdMember>> {
+    let mut lost = Vec::new();
+    for name in context.desired.etcd() {
+        if name == than || context.ledger.is_founder(&name) || context.ledger.seat(&name).is_some() {
+            continue;
+        }
+        let peer = peer(context, &name)?;
+        lost.extend(members.iter().find(|member| member.peer == peer && !member.name.is_empty()).cloned());
+    }
+    Ok(lost)
 }
 
 /// As long as nobody knows whether etcd has begun, it may have, and those who began it have to be there.

@@ -26,12 +26,12 @@ impl Phase for LeaveEtcd {
         let (mut voters, others): (Vec<String>, Vec<String>) =
             leavers(context).into_iter().partition(|name| join_etcd::is_voter(context, name));
         // Those that do not run first: as long as they have a vote, the others are needed for a majority.
-        voters.sort_by_key(|name| seen.hosts.get(name).is_some_and(|host| host.member));
-        // Etcd takes one learner at a time: one that nobody wants any more makes room for the next.
+        voters.sort_by_key(|name| runs(seen, name));
+        // Etcd takes one learner at a time, and none while a voter does not run: those that nobody wants any more make room.
         for (name, votes) in others.iter().map(|name| (name, false)).chain(voters.iter().map(|name| (name, true))) {
             let earlier = steps.last().map(|step| step.id.clone());
             let mut step = Step::new(NAME, name, Action::Destroy, "its member is asked for no more").after(earlier);
-            if votes {
+            if votes && runs(seen, name) {
                 // Those that ask it must ask others before it goes, and those that follow it must be there.
                 let clients = context.desired.control_planes();
                 step = step
@@ -73,10 +73,14 @@ fn leavers(context: &Context) -> Vec<String> {
     members.map(|leaver| leaver.name.clone()).collect()
 }
 
-/// The steps after which no learner is left that nobody wants.
-pub(crate) fn room_for_learners(context: &Context) -> Vec<String> {
-    let others = leavers(context).into_iter().filter(|name| !join_etcd::is_voter(context, name));
+/// The steps after which no learner is left that nobody wants, nor a voter that does not run: etcd takes no other before.
+pub(crate) fn room_for_learners(context: &Context, seen: &Inventory) -> Vec<String> {
+    let others = leavers(context).into_iter().filter(|name| !join_etcd::is_voter(context, name) || !runs(seen, name));
     others.map(|name| Step::name(NAME, &name)).collect()
+}
+
+fn runs(seen: &Inventory, name: &str) -> bool {
+    seen.hosts.get(name).is_some_and(|host| host.member)
 }
 
 /// What is left must be able to decide without the member that goes.

@@ -1,6 +1,7 @@
 //! The members of etcd, each asked by its own machine over HTTPS with a certificate that is made for the occasion.
 
 mod gateway;
+mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use self::gateway::{Gateway, Patience};
+pub(super) use self::settle::until_settled;
 use super::{EtcdLook, EtcdMember, EtcdMembers, Infrastructure};
 
 /// Who works with a member tries again for a while: its machine may be busy, or it may be starting. Etcd gives up by itself
@@ -22,8 +24,11 @@ const WORK: Patience = Patience { connect: Duration::from_secs(10), answer: Dura
 const GLANCE: Patience = Patience { connect: Duration::ZERO, ..WORK };
 /// How long a learner may take to catch up.
 const CATCH_UP: Duration = Duration::from_mins(5);
-/// How often a learner is looked at: etcd has no event for it.
-const RETRY: Duration = Duration::from_millis(200);
+/// Between two times that etcd is asked for the same: it has no event for what it waits for.
+pub(super) const RETRY: Duration = Duration::from_millis(100);
+
+/// Etcd's words for voters that are not, or not for long enough, connected.
+pub(super) const UNSETTLED: &str = "etcdserver: unhealthy cluster";
 
 const LIST: &str = "/v3/cluster/member/list";
 const ADD: &str = "/v3/cluster/member/add";
@@ -93,9 +98,9 @@ impl EtcdError {
     /// What to do about it, where that is known.
     pub fn cure(&self) -> Option<String> {
         match self {
-            Self::Unreachable { machine, .. } | Self::Late { machine, .. } => Some(format!(
-                "`provision ssh CLUSTER {machine} -- journalctl -u kubelet -u etcd` tells whether its member runs"
-            )),
+            Self::Unreachable { machine, .. } | Self::Late { machine, .. } => {
+                Some(format!("`provision logs {machine} etcd` tells whether its member runs"))
+            }
             Self::Stranger { machine, .. } => Some(format!(
                 "compare the clock of {machine} with this host's; if both are right, find out who answers, or whether \
                  pki/etcd in the state directory is another cluster's"
@@ -104,6 +109,11 @@ impl EtcdError {
             Self::Refused { message, .. } if message.contains("not enough started members") => {
                 Some("start the members that do not run, then try again".to_owned())
             }
+            Self::Refused { .. } if self.is_unsettled() => Some(
+                "etcd lets members come and go only while every voter has been connected to the others for 5 s: start \
+                 those that do not run, look at the network between their machines, then try again"
+                    .to_owned(),
+            ),
             Self::Refused { .. } | Self::Garbled { .. } => None,
         }
     }
@@ -111,7 +121,12 @@ impl EtcdError {
     /// The learner needs more time, or has not even started.
     fn is_behind(&self) -> bool {
         let Self::Refused { message, .. } = self else { return false };
-        ["in sync with leader", "learner is not ready", "unhealthy cluster"].iter().any(|why| message.contains(why))
+        self.is_unsettled() || ["in sync with leader", "learner is not ready"].iter().any(|why| message.contains(why))
+    }
+
+    /// Some voter is not connected, or has not been for long enough.
+    fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains(UNSETTLED))
     }
 }
 
@@ -221,7 +236,7 @@ impl EtcdMembers for GatewayMembers {
         })
     }
 
-    async fn add_learner(&self, via: &str, peer: &str) -> Result<()> {
+    async fn try_add_learner(&self, via: &str, peer: &str) -> Result<()> {
         self.order(via, ADD, &json!({ "peerURLs": [peer], "isLearner": true })).await
     }
 
@@ -245,7 +260,7 @@ impl EtcdMembers for GatewayMembers {
         self.order(via, TRANSFER, &json!({ "targetID": to.to_string() })).await
     }
 
-    async fn remove(&self, via: &str, id: u64) -> Result<()> {
+    async fn try_remove(&self, via: &str, id: u64) -> Result<()> {
         self.order(via, REMOVE, &json!({ "ID": id.to_string() })).await
     }
 }

@@ -129,6 +129,8 @@ struct Cluster {
     members: BTreeMap<u64, Member>,
     leader: u64,
     next: u64,
+    /// Voters that were seen to run when a change of members was last asked for.
+    connected: BTreeSet<u64>,
     content: Content,
 }
 

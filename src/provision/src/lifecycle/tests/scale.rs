@@ -94,6 +94,17 @@ async fn external_members_three_to_one() {
 }
 
 #[tokio::test]
+async fn members_join_an_etcd_that_is_not_sure_of_its_voters_yet() {
+    let mut lab = Lab::new(ONE);
+    arrive(&mut lab, ONE).await;
+    lab.ask_for(HA, TAG);
+    lab.up(Faults::None, 1).await.plan();
+    let asked = lab.world.points().iter().filter(|point| point.ends_with("add a learner to etcd")).count();
+    assert!(asked > 2, "two members joined, and after the first of them etcd was not sure of its new voter");
+    arrive(&mut lab, HA).await;
+}
+
+#[tokio::test]
 async fn workers_two_to_three_to_one() {
     let workers = |n: u32| format!("{{workers: [{{name: w, replicas: {n}}}]}}");
     any_fault_on_the_way_is_healed(&workers(2), &workers(3)).await;
@@ -217,6 +228,25 @@ async fn a_member_joins_wherever_the_run_that_replaces_it_breaks() {
             arrive(&mut lab, &format!("{fault:?} at {at} ({point})")).await;
         }
     }
+}
+
+#[tokio::test]
+async fn two_members_that_lost_their_disks_at_once_come_back() {
+    let mut lab = Lab::new(FIVE);
+    arrive(&mut lab, FIVE).await;
+    for name in ["demo-control-plane-2", "demo-control-plane-4"] {
+        lab.world.lose_machine(name);
+    }
+    arrive(&mut lab, "two lost members").await;
+}
+
+#[tokio::test]
+async fn a_member_that_was_switched_off_comes_back_before_others_join() {
+    let mut lab = Lab::new(HA);
+    arrive(&mut lab, HA).await;
+    lab.world.switch_off("demo-control-plane-3");
+    lab.ask_for(FIVE, TAG);
+    arrive(&mut lab, "a member that was off").await;
 }
 
 #[tokio::test]

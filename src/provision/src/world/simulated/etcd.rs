@@ -1,12 +1,14 @@
 //! The simulated etcd: members with disks, votes and a majority, which refuse to begin twice.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Cluster, Content, Disk, Member, State, World};
+use super::{Cluster, Disk, Member, State, World};
+use crate::world::etcd::{EtcdError, UNSETTLED};
 use crate::world::{EtcdLook, EtcdMember, EtcdMembers};
 
 const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
@@ -31,6 +33,7 @@ impl Cluster {
         members.sort_by(|a, b| a.name.cmp(&b.name));
         self.members = (0..).zip(members).collect();
         (self.leader, self.next) = (0, 0);
+        self.connected.clear();
         self.founded_as.clear();
     }
 
@@ -61,6 +64,10 @@ impl Disk {
         }
         self.running.values_mut().filter_map(|files| files.get_mut(UNIT)).for_each(mask);
     }
+}
+
+fn unsettled(via: &str) -> anyhow::Error {
+    EtcdError::Refused { machine: via.to_owned(), message: UNSETTLED.to_owned() }.into()
 }
 
 impl State {
@@ -100,8 +107,8 @@ impl State {
                 };
                 let members = (1..).zip(named.iter().map(member)).collect();
                 let next = u64::try_from(named.len())? + 1;
-                self.etcd =
-                    Some(Cluster { founded_as: list.clone(), members, leader: 1, next, content: Content::default() });
+                let founded_as = list.clone();
+                self.etcd = Some(Cluster { founded_as, members, leader: 1, next, ..Cluster::default() });
             }
             (Some(cluster), "new") => {
                 assert!(
@@ -145,6 +152,19 @@ impl State {
         Ok(cluster)
     }
 
+    /// How many voters there are, and how many of them the member on `via` has seen for a while, itself among them. Who
+    /// runs now has been seen for a while when it is asked again.
+    fn connected(&mut self, via: &str) -> Result<(usize, usize)> {
+        let live = self.live_members();
+        let own = super::host::disk(self, via)?.member;
+        let cluster = self.through(via)?;
+        let voters: BTreeSet<u64> = cluster.voters().map(|(id, _)| *id).collect();
+        let seen = |id: &&u64| Some(**id) == own || (cluster.connected.contains(id) && live.contains(id));
+        let connected = voters.iter().filter(seen).count();
+        cluster.connected = voters.intersection(&live).copied().collect();
+        Ok((voters.len(), connected))
+    }
+
     /// A majority, asked through the member on one machine, which has a vote.
     fn through(&mut self, via: &str) -> Result<&mut Cluster> {
         self.start_members()?;
@@ -175,12 +195,21 @@ impl EtcdMembers for World {
         .await
     }
 
-    async fn add_learner(&self, via: &str, peer: &str) -> Result<()> {
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn try_add_learner(&self, via: &str, peer: &str) -> Result<()> {
         self.change(format!("{via}: add a learner to etcd"), |state| {
             let cluster = state.through(via)?;
             ensure!(!cluster.members.values().any(|member| member.peer == peer), "Peer URLs already exists");
             let learners = cluster.members.values().filter(|member| member.learner).count();
             ensure!(learners == 0, "too many learner members in cluster");
+            let (voters, connected) = state.connected(via)?;
+            if connected < voters {
+                return Err(unsettled(via));
+            }
+            let cluster = state.through(via)?;
             let member = Member { peer: peer.to_owned(), learner: true, ..Member::default() };
             cluster.members.insert(cluster.next, member);
             cluster.next += 1;
@@ -212,18 +241,20 @@ impl EtcdMembers for World {
         .await
     }
 
-    async fn remove(&self, via: &str, id: u64) -> Result<()> {
+    async fn try_remove(&self, via: &str, id: u64) -> Result<()> {
         self.change(format!("{via}: remove a member of etcd"), |state| {
             state.through(via)?;
             let live = state.live_members();
             let cluster = state.through(via)?;
-            let removed = cluster.members.remove(&id).context("member not found")?;
-            let (voters, running) =
-                (cluster.voters().count(), cluster.voters().filter(|(id, _)| live.contains(id)).count());
-            if running * 2 <= voters {
-                cluster.members.insert(id, removed);
-                bail!("re-configuration failed due to not enough started members");
+            let leaver = cluster.members.get(&id).context("member not found")?;
+            ensure!(leaver.learner || cluster.voters().count() > 1, "nothing would be left");
+            if !leaver.learner && live.contains(&id) {
+                let (voters, connected) = state.connected(via)?;
+                if connected - 1 < voters.div_ceil(2) {
+                    return Err(unsettled(via));
+                }
             }
+            state.through(via)?.members.remove(&id);
             Ok(())
         })
         .await
