@@ -12,11 +12,23 @@ const NOT_THERE: i32 = 7;
 
 /// Finds the component, and shows its log. Containers come first: etcd may be one, or a unit.
 ///
-/// A line of a container's log is `time stream P|F text`. Times are compared as text, in UTC, by the machine's own clock.
+/// A container has a folder of its own name, in it a log for each time that it was started, `0.log` the first, and beside each
+/// what the kubelet put aside, `0.log.<time>`. A line is `time stream P|F text`. Times are compared as text, in UTC, by the
+/// machine's own clock.
 const SCRIPT: &str = r#"set -u
-logs=$(ls -d /var/log/pods/*_"$component"-*/"$component" /var/log/pods/*_"$component"-*/* 2>/dev/null | sort -u)
+logs=$(ls -d /var/log/pods/kube-system_*/"$component" 2>/dev/null)
 if [ -n "$logs" ]; then
-  files=$(for dir in $logs; do ls "$dir"/*.log; done 2>/dev/null)
+  older=
+  current=
+  for dir in $logs; do
+    last=
+    for log in $(ls "$dir"/*.log 2>/dev/null | sort -V); do
+      older="$older $last $(ls "$log".* 2>/dev/null | sort)"
+      last=$log
+    done
+    current="$current $last"
+  done
+  files="$older $current"
   if [ -n "$since" ]; then
     from=$(date -u -d "@$(($(date +%s) - since))" +%Y-%m-%dT%H:%M:%S)
   else
@@ -24,11 +36,12 @@ if [ -n "$logs" ]; then
   fi
   strip='{ if ($1 >= from) { sub(/^[^ ]+ (stdout|stderr) [PF] /, ""); print; fflush() } }'
   if [ -n "$follow" ]; then
-    exec tail -q -n "${tail:-+1}" -F $files | awk -v from="$from" "$strip"
+    [ -n "$tail" ] || cat /dev/null $older | awk -v from="$from" "$strip"
+    exec tail -q -n "${tail:-+1}" -F $current | awk -v from="$from" "$strip"
   elif [ -n "$tail" ]; then
-    cat $files | awk -v from="$from" "$strip" | tail -n "$tail"
+    cat /dev/null $files | awk -v from="$from" "$strip" | tail -n "$tail"
   else
-    cat $files | awk -v from="$from" "$strip"
+    cat /dev/null $files | awk -v from="$from" "$strip"
   fi
 elif systemctl cat "$component" >/dev/null 2>&1; then
   exec journalctl --no-pager -o cat -u "$component" ${follow:+-f} ${since:+--since "-${since}s"} ${tail:+-n "$tail"}
@@ -84,13 +97,13 @@ fn find(machine: &str, cluster: Option<&str>, config: &Config) -> Result<(StateD
     }
     match found.len() {
         0 => Err(Refusal::new(Exit::NotFound, format!("no cluster has a machine {machine}"))
-            .hint("`provision list` shows the clusters, `provision status CLUSTER` their machines")
+            .hint("`provision list` shows the clusters, `provision status` the machines of one")
             .into()),
         1 => Ok((found.remove(0).1, machine.to_owned())),
         _ => {
             let names: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
             let message = format!("several clusters have a machine {machine}: {}", names.join(", "));
-            Err(Refusal::new(Exit::Usage, message).hint("say which with --cluster CLUSTER").into())
+            Err(Refusal::new(Exit::Usage, message).hint("say which with --cluster").into())
         }
     }
 }

@@ -22,11 +22,11 @@ const GLOBAL: &str = "Everywhere";
     version,
     about = "Kubernetes clusters on virtual machines, from one topology file",
     after_help = "Examples:
-  provision topologies/single-node.yaml      make the cluster, or bring it to what the file says
-  provision plan topologies/single-node.yaml show what that would change
-  provision status single-node               machines, components and their health
+  provision topologies/single-node.yaml       make the cluster, or bring it to what the file says
+  provision plan topologies/single-node.yaml  show what that would change
+  provision status single-node                machines, components and their health
   kubectl --kubeconfig \"$(provision kubeconfig single-node --path)\" get nodes
-  provision destroy single-node              take everything away again
+  provision destroy single-node               take everything away again
 
 Exit codes:
   0 done                    1 a step failed           2 plan: there is something to do

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use super::*;
 use crate::world::Drain;
@@ -84,4 +84,71 @@ fn nodes_are_emptied_within_five_minutes_and_nothing_is_lost_unless_that_is_aske
     check("provision scale lab --workers 1 --drain-timeout 30m --force", minutes(30, true));
     check("provision scale lab --workers 1 --drain-timeout 0s", minutes(0, false));
     assert_eq!((minutes(0, false).limit(), minutes(2, false).limit()), (None, Some(Duration::from_mins(2))));
+}
+
+/// Source files below a folder, tests left out.
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_test = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
+        if path.is_dir() {
+            sources(&path, into);
+        } else if !is_test && path.extension().is_some_and(|end| end == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// Command lines in backticks that messages and hints hold, with every placeholder filled in.
+fn commands_in(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap().lines().filter(|line| !line.trim_start().starts_with("//"));
+    let joined = code.map(str::trim).collect::<Vec<_>>().join("\n").replace("\\\n", "");
+    let quoted = joined.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("provision "));
+    let fill = |quoted: &str| {
+        let mut pieces = quoted.split('{');
+        let first = pieces.next().unwrap_or_default().to_owned();
+        pieces.fold(first, |line, piece| line + "x" + piece.split_once('}').map_or(piece, |(_, rest)| rest))
+    };
+    // One that is a placeholder from its verb on is what somebody typed.
+    quoted.map(fill).filter(|line| line != "provision x").collect()
+}
+
+#[test]
+fn every_command_line_that_a_message_names_can_be_typed() {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let mut seen = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for line in commands_in(&text) {
+            seen += 1;
+            assert!(!line.contains("CLUSTER"), "{}: `{line}` has a name to fill in", file.display());
+            let words: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+            // A verb alone names the verb.
+            let is_verb = words.len() == 2 && Cli::command().find_subcommand(&words[1]).is_some();
+            let wrong = Cli::try_parse_from(with_implied_apply(words)).err().filter(|error| error.exit_code() != 0);
+            assert!(is_verb || wrong.is_none(), "{}: `{line}`: {}", file.display(), wrong.unwrap());
+        }
+    }
+    assert!(seen > 15, "only {seen} found");
+}
+
+#[test]
+fn every_example_in_the_help_can_be_typed() {
+    fn examples(command: &clap::Command, into: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        into.extend(help.lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned));
+        command.get_subcommands().for_each(|below| examples(below, into));
+    }
+    let mut lines = Vec::new();
+    examples(&Cli::command(), &mut lines);
+    let mut seen = 0;
+    for line in lines.iter().filter(|line| line.starts_with("provision ")) {
+        seen += 1;
+        let typed = line.split("  ").next().unwrap().split([';', '|', '>', '<', '&']).next().unwrap();
+        let words: Vec<_> = typed.split_whitespace().map(OsString::from).collect();
+        let parsed = Cli::try_parse_from(with_implied_apply(words)).map(drop);
+        assert!(parsed.is_ok(), "{typed}: {}", parsed.unwrap_err());
+    }
+    assert!(seen > 20, "only {seen} found");
 }

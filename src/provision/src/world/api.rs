@@ -162,7 +162,7 @@ impl ClusterApi for KubeApi {
             }
         };
         tokio::time::timeout(PATIENCE, poll).await.with_context(|| {
-            format!("the API server of {machine} is not ready after {PATIENCE:?}; `provision ssh CLUSTER {machine} -- journalctl -u kubelet` says more")
+            format!("the API server of {machine} is not ready after {PATIENCE:?}; `provision logs {machine} kubelet` says more")
         })
     }
 

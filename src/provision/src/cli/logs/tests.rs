@@ -38,6 +38,34 @@ fn the_lines_of_a_container_are_shown_without_what_the_runtime_puts_before_them(
 }
 
 #[test]
+fn one_component_is_not_another_whose_name_is_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["kube-proxy", "kube-scheduler"] {
+        let folder = dir.path().join(format!("kube-system_{name}-lab-control-plane-1_uid/{name}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("0.log"), format!("2020-01-01T00:00:00Z stdout F {name}\n")).unwrap();
+    }
+    for (wanted, shown) in [("kube-proxy", (Some(0), "kube-proxy\n")), ("kube", (Some(NOT_THERE), ""))] {
+        assert_eq!(run(dir.path(), &args(wanted)), (shown.0, shown.1.to_owned()), "{wanted}");
+    }
+}
+
+#[test]
+fn what_was_put_aside_comes_before_what_is_written_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("kube-system_etcd-lab-control-plane-1_uid/etcd");
+    std::fs::create_dir_all(&folder).unwrap();
+    let files = ["0.log.20200101-000000", "0.log.20200102-000000", "0.log", "2.log.20200104-000000", "2.log", "10.log"];
+    for (hour, name) in files.iter().enumerate() {
+        std::fs::write(folder.join(name), format!("2020-01-05T0{hour}:00:00Z stdout F {name}\n")).unwrap();
+    }
+    let mut wanted = args("etcd");
+    assert_eq!(run(dir.path(), &wanted).1, format!("{}\n", files.join("\n")));
+    wanted.tail = Some(2);
+    assert_eq!(run(dir.path(), &wanted).1, "2.log\n10.log\n");
+}
+
+#[test]
 fn a_component_that_is_not_there_has_its_own_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(run(dir.path(), &args("no-such-component")).0, Some(NOT_THERE));

@@ -63,7 +63,7 @@ pub(super) async fn wait_for_static_pods(
         let names = missing.into_keys().collect::<Vec<_>>().join(", ");
         anyhow::bail!(
             "{names} of {machine} did not take up the new configuration within {PATIENCE:?}; the machines after it were \
-             not touched, and `provision logs CLUSTER {machine} kubelet` says more"
+             not touched, and `provision logs {machine} kubelet` says more"
         );
     };
     ended
