@@ -6,29 +6,28 @@ use tokio::time::Instant;
 
 /// How long one request is tried again: longer than any election.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Not the server's `retryAfterSeconds`, which is a whole second at least: a leader is elected sooner.
-const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(3);
+/// Not the server's `retryAfterSeconds`, which is a whole second at least: a leader is elected sooner, and a cluster that comes
+/// to be waits for this. It does not grow: one client that asks ten times a second is no burden.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Makes a request that may be made twice, until it is answered by something else than "not now".
 pub(super) async fn patiently<T, R>(request: impl FnMut() -> R) -> Result<T, kube::Error>
 where
     R: Future<Output = Result<T, kube::Error>>,
 {
-    within(PATIENCE, FIRST, request).await
+    within(PATIENCE, PAUSE, request).await
 }
 
-async fn within<T, R>(patience: Duration, first: Duration, mut request: impl FnMut() -> R) -> Result<T, kube::Error>
+async fn within<T, R>(patience: Duration, pause: Duration, mut request: impl FnMut() -> R) -> Result<T, kube::Error>
 where
     R: Future<Output = Result<T, kube::Error>>,
 {
-    let (end, mut pause) = (Instant::now() + patience, first);
+    let end = Instant::now() + patience;
     loop {
         match request().await {
             Err(error) if passes(&error) && Instant::now() + pause < end => {
                 tracing::debug!("the API is asked again in {pause:?}: {error}");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST);
             }
             answer => return answer,
         }

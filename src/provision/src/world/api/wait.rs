@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use futures::TryStreamExt as _;
+use futures::{Stream, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
@@ -15,17 +15,10 @@ use crate::desired::MANIFEST_MARK;
 
 /// Waits until a pod runs that no kubelet made from a file.
 pub(super) async fn wait_for_first_pod(pods: Api<Pod>) -> Result<()> {
-    let stream = watcher(pods, watcher::Config::default()).default_backoff().applied_objects();
-    let mut stream = std::pin::pin!(stream);
+    let mut stream = std::pin::pin!(watcher(pods, watcher::Config::default()).applied_objects());
     let wait = async {
-        loop {
-            match stream.try_next().await {
-                Ok(Some(pod)) if is_ordinary_and_runs(&pod) => return Ok(()),
-                Ok(Some(_)) => {}
-                Ok(None) => anyhow::bail!("the watch on pods ended"),
-                Err(error) => tracing::debug!("the watch on pods is restarted: {error}"),
-            }
-        }
+        while !is_ordinary_and_runs(&next(&mut stream, "pods").await?) {}
+        anyhow::Ok(())
     };
     tokio::time::timeout(PATIENCE, wait).await.with_context(|| {
         format!("no pod runs after {PATIENCE:?}; `kubectl get pods -A` and `kubectl get events -A` say more")
@@ -43,18 +36,10 @@ pub(super) async fn wait_for_static_pods(
     let mut missing = marks.clone();
     let wait = async {
         while !missing.is_empty() {
-            match stream.try_next().await {
-                Ok(Some(pod)) => {
-                    let mark = pod.annotations().get(MANIFEST_MARK);
-                    if mark.is_some() && missing.get(&pod.name_any()) == mark && pod_is_ready(&pod) {
-                        missing.remove(&pod.name_any());
-                    }
-                }
-                Ok(None) => anyhow::bail!("the watch on the pods of {machine} ended"),
-                Err(error) => {
-                    tracing::debug!("the watch on the pods of {machine} is restarted: {error}");
-                    tokio::time::sleep(RETRY).await;
-                }
+            let pod = next(&mut stream, "the pods of a machine").await?;
+            let mark = pod.annotations().get(MANIFEST_MARK);
+            if mark.is_some() && missing.get(&pod.name_any()) == mark && pod_is_ready(&pod) {
+                missing.remove(&pod.name_any());
             }
         }
         Ok(())
@@ -71,17 +56,10 @@ pub(super) async fn wait_for_static_pods(
 
 pub(super) async fn wait_for_node(nodes: &Api<Node>, name: &str, wanted: fn(&Node) -> bool) -> Result<()> {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let stream = watcher(nodes.clone(), config).default_backoff().applied_objects();
-    let mut stream = std::pin::pin!(stream);
+    let mut stream = std::pin::pin!(watcher(nodes.clone(), config).applied_objects());
     let wait = async {
-        loop {
-            match stream.try_next().await {
-                Ok(Some(node)) if wanted(&node) => return Ok(()),
-                Ok(Some(_)) => {}
-                Ok(None) => anyhow::bail!("the watch on Node {name} ended"),
-                Err(error) => tracing::debug!("the watch on Node {name} is restarted: {error}"),
-            }
-        }
+        while !wanted(&next(&mut stream, "a Node").await?) {}
+        anyhow::Ok(())
     };
     tokio::time::timeout(PATIENCE, wait).await.with_context(|| {
         format!("Node {name} is not as wanted after {PATIENCE:?}; `kubectl describe node {name}` says why")
@@ -93,28 +71,40 @@ where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     let config = watcher::Config::default();
-    let mut stream = std::pin::pin!(watcher(api.clone(), config).default_backoff());
+    let mut stream = std::pin::pin!(watcher(api.clone(), config));
     let mut waiting = std::collections::BTreeSet::new();
     let mut listed = false;
     loop {
-        match stream.try_next().await {
-            Ok(Some(watcher::Event::Apply(object) | watcher::Event::InitApply(object))) => {
+        match next(&mut stream, "the add-ons").await? {
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
                 if available(&object) {
                     waiting.remove(&object.name_any());
                 } else {
                     waiting.insert(object.name_any());
                 }
             }
-            Ok(Some(watcher::Event::Delete(object))) => {
+            watcher::Event::Delete(object) => {
                 waiting.remove(&object.name_any());
             }
-            Ok(Some(watcher::Event::InitDone)) => listed = true,
-            Ok(Some(watcher::Event::Init)) => {}
-            Ok(None) => anyhow::bail!("the watch on the add-ons ended"),
-            Err(error) => tracing::debug!("the watch on the add-ons is restarted: {error}"),
+            watcher::Event::InitDone => listed = true,
+            watcher::Event::Init => {}
         }
         if listed && waiting.is_empty() {
             return Ok(());
+        }
+    }
+}
+
+/// What a watch brings next. One that breaks is begun anew at once: servers come and go while a cluster comes to be.
+async fn next<T>(stream: &mut (impl Stream<Item = watcher::Result<T>> + Unpin), what: &str) -> Result<T> {
+    loop {
+        match stream.try_next().await {
+            Ok(Some(item)) => return Ok(item),
+            Ok(None) => anyhow::bail!("the watch on {what} ended"),
+            Err(error) => {
+                tracing::debug!("the watch on {what} is restarted: {error}");
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 }
@@ -155,6 +145,14 @@ pub(super) fn deployment_is_available(deployment: &Deployment) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_watch_that_breaks_is_begun_anew_and_one_that_ends_is_an_error() {
+        let items = [Err(watcher::Error::NoResourceVersion), Err(watcher::Error::NoResourceVersion), Ok(7)];
+        let mut stream = futures::stream::iter(items);
+        assert_eq!(next(&mut stream, "pods").await.unwrap(), 7);
+        assert_eq!(next(&mut stream, "pods").await.unwrap_err().to_string(), "the watch on pods ended");
+    }
 
     #[test]
     fn mirrors_of_static_pods_and_pods_that_only_wait_do_not_count() {
