@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ::topology::{Role, Topology};
+use ::topology::Topology;
 use anyhow::{Context as _, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use ssh::Script;
 use tokio_util::sync::CancellationToken;
 
@@ -23,9 +23,11 @@ use crate::world::Drain;
 
 /// How long a machine that has just been worked on may take to answer.
 const GLANCE: Duration = Duration::from_secs(5);
-/// Prints the time, and when the first line on an election was written, both as RFC 3339.
+/// Prints the time, and when the first line on an election was written, both as RFC 3339. A member is a pod or a unit.
 const ETCD_LEADER: &str = "date -u +%Y-%m-%dT%H:%M:%S.%NZ
-grep -h -m 1 'elected leader' /var/log/pods/kube-system_etcd-*/etcd/*.log | head -n 1 | cut -d ' ' -f 1";
+at=$(cat /dev/null /var/log/pods/kube-system_etcd-*/etcd/*.log* 2>/dev/null | grep 'elected leader' | sort | head -n 1 | cut -d ' ' -f 1)
+[ -n \"$at\" ] || at=$(journalctl --no-pager -u etcd -o short-unix | grep -m 1 'elected leader' | cut -d ' ' -f 1 | sed 's/^/@/')
+[ -z \"$at\" ] || date -u -d \"$at\" +%Y-%m-%dT%H:%M:%S.%NZ";
 
 /// How a cluster is brought to its topology.
 #[derive(Default)]
@@ -112,16 +114,21 @@ pub(super) async fn bring(
     Ok(Exit::Done)
 }
 
-/// Asks a control plane when its etcd had a leader: etcd writes it down, and nothing of ours waits for it.
+/// Asks a machine that runs a member when etcd had a leader: etcd writes it down, and nothing of ours waits for it.
 async fn etcd_leader(context: &Context) -> Result<()> {
-    let control_planes = context.desired.names(|role| *role == Role::ControlPlane);
-    let host = context.hosts.connect(control_planes.first().context("a control plane")?, GLANCE).await?;
-    let text = host.run(&Script::new(ETCD_LEADER)).await?.text();
-    let (now, elected) = text.split_once('\n').context("etcd has elected no leader")?;
-    let (now, elected): (Timestamp, Timestamp) = (now.parse()?, elected.parse()?);
+    let members = context.desired.etcd();
+    let host = context.hosts.connect(members.first().context("a member of etcd")?, GLANCE).await?;
+    let ago = since_election(&host.run(&Script::new(ETCD_LEADER)).await?.text())?;
     // The clocks of host and machine differ; both have just been read.
-    context.timeline.mark_at("etcdLeader", Timestamp::now() - now.duration_until(elected).abs());
+    context.timeline.mark_at("etcdLeader", Timestamp::now() - ago);
     Ok(())
+}
+
+/// How long ago it was, from what the script above prints.
+fn since_election(text: &str) -> Result<SignedDuration> {
+    let (now, elected) = text.trim_end().split_once('\n').context("etcd has elected no leader")?;
+    let (now, elected): (Timestamp, Timestamp) = (now.parse()?, elected.parse()?);
+    Ok(now.duration_until(elected).abs())
 }
 
 fn summary(context: &Context, config: &Config, unchanged: bool) -> Result<()> {
@@ -139,4 +146,36 @@ fn summary(context: &Context, config: &Config, unchanged: bool) -> Result<()> {
     }
     print(&format!("  kubectl --kubeconfig {} get nodes", kubeconfig.display()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    const JOURNAL: &str = r#"journalctl() { echo '1577840400.250000 lab-etcd-1 etcd[7]: {"msg":"raft.node: 1 elected leader 1 at term 2"}'; }"#;
+
+    /// What the script prints on a machine with these log folders, and with or without a unit.
+    fn elected(pods: &Path, journal: &str) -> Result<Timestamp> {
+        let script = ETCD_LEADER.replace("/var/log/pods", &pods.display().to_string());
+        let output = Command::new("sh").args(["-c", &format!("{journal}\n{script}")]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        since_election(&text)?;
+        Ok(text.lines().last().unwrap().parse()?)
+    }
+
+    #[test]
+    fn the_first_election_is_found_in_a_pod_and_in_a_unit() {
+        let pods = tempfile::tempdir().unwrap();
+        let unit = elected(pods.path(), JOURNAL).unwrap();
+        assert_eq!(unit, "2020-01-01T01:00:00.25Z".parse().unwrap());
+        assert!(elected(pods.path(), "journalctl() { :; }").unwrap_err().to_string().contains("no leader"));
+        let folder = pods.path().join("kube-system_etcd-lab-control-plane-1_uid/etcd");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("1.log"), "2020-01-03T00:00:00Z stderr F 1 elected leader 2\n").unwrap();
+        std::fs::write(folder.join("0.log"), "2020-01-02T00:00:00.5Z stderr F 1 elected leader 1\n").unwrap();
+        assert_eq!(elected(pods.path(), JOURNAL).unwrap(), "2020-01-02T00:00:00.5Z".parse().unwrap());
+    }
 }
