@@ -5,3 +5,7 @@ ip -o addr show | while read -r _ _ _ address _; do echo "address $address"; don
 for file in /etc/kubernetes/kubelet.conf /etc/kubernetes/manifests /var/lib/kubelet/config.yaml /var/lib/etcd/member /etc/rancher/k3s; do
     [ ! -e "$file" ] || echo "kubernetes $file"
 done
+ss -Hltnp 2>/dev/null | while read -r _ _ _ local _ users; do
+    program=${users#*\"}
+    echo "listener ${local##*:} ${program%%\"*}"
+done

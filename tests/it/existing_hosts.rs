@@ -129,6 +129,17 @@ fn a_machine_that_shows_another_key_is_refused_with_both_fingerprints() {
 }
 
 #[test]
+fn a_machine_on_which_a_port_is_taken_is_refused_with_the_port_and_who_has_it() {
+    let facts = "mark \nmachine m\naddress 127.0.0.1/8\nlistener 22 sshd\nlistener 10250 nginx\n";
+    let Some(machine) = Machine::saying(facts) else { return };
+    machine.is_refused(
+        &machine.key("host.pub"),
+        4,
+        &["nginx listens on port 10250 of one, which the kubelet needs", "hint: end it or let it listen elsewhere"],
+    );
+}
+
+#[test]
 fn a_machine_that_nobody_has_is_claimed_also_behind_a_bastion() {
     let Some(machine) = Machine::saying("mark \nmachine m\naddress 127.0.0.1/8\n") else { return };
     for bastion in [false, true] {

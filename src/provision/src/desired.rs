@@ -3,6 +3,7 @@
 
 mod addons;
 mod host;
+mod ports;
 mod view;
 
 use std::net::Ipv4Addr;
@@ -15,6 +16,7 @@ use topology::{Machine, Role, Topology};
 
 pub use addons::Addons;
 pub use host::{DesiredHost, INITIAL_CLUSTER, INITIAL_STATE, INTERFACE, MANIFEST_MARK, Service};
+pub use ports::ports;
 
 use crate::allocate;
 use crate::image::file_hash;

@@ -26,7 +26,7 @@ use super::tunnel::{self, Forward};
 use super::{Infrastructure, Power, Report, Stream, Survey};
 use crate::allocate::Site;
 use crate::config::Config;
-use crate::desired::{API_PORT, Desired};
+use crate::desired::{API_PORT, Desired, ports};
 use crate::exit::{Exit, Refusal, classify};
 use crate::image::packages::{self, PackageSpec};
 use crate::image::{ContainerPrograms, tell};
@@ -42,8 +42,8 @@ pub struct Existing {
     /// What a claimed machine keeps: the cluster's id and its name.
     mark: String,
     ways: Arc<Ways>,
-    /// Machines that the topology names; the others are on their way out.
-    named: BTreeSet<String>,
+    /// Machines that the topology names, each with the ports that it needs; the others are on their way out.
+    named: BTreeMap<String, Vec<(u16, &'static str)>>,
     /// Machines that are given up as they are.
     abandoned: Mutex<BTreeSet<String>>,
     state: StateDir,
@@ -106,7 +106,11 @@ impl Existing {
         Ok(Self {
             mark: format!("{} {}", allocations.id, allocations.name),
             ways: Arc::new(Ways::new(hosts, state)?),
-            named: desired.machines.iter().map(|desired| desired.machine.name.clone()).collect(),
+            named: desired
+                .machines
+                .iter()
+                .map(|it| (it.machine.name.clone(), ports(&desired.topology, &it.machine.role)))
+                .collect(),
             abandoned: Mutex::default(),
             state: state.clone(),
             cache_dir: config.cache_dir.clone(),
@@ -160,7 +164,7 @@ impl Existing {
 #[async_trait]
 impl Infrastructure for Existing {
     async fn preflight(&self) -> Result<()> {
-        let hosts = self.ways.machines().iter().filter(|host| self.named.contains(&host.name));
+        let hosts = self.ways.machines().iter().filter(|host| self.named.contains_key(&host.name));
         let hosts: Vec<_> = hosts.collect();
         let said = join_all(hosts.iter().map(|host| self.facts(&host.name))).await;
         let mut seen = Vec::new();
@@ -168,6 +172,9 @@ impl Infrastructure for Existing {
             match facts {
                 Ok(facts) => {
                     facts.check(host, &self.mark)?;
+                    if facts.mark != self.mark {
+                        facts.check_ports(&host.name, &self.named[&host.name])?;
+                    }
                     seen.push((host, facts));
                 }
                 // A machine of ours that is down now is a matter for the plan.
@@ -228,7 +235,7 @@ impl Infrastructure for Existing {
             // It is nobody's, or somebody else's by now.
             Ok(_) => {}
             // Who takes a machine that is lost out of the topology wants the cluster to go on without it.
-            Err(error) if !self.named.contains(name) && classify(&error) != Exit::Identity => {
+            Err(error) if !self.named.contains_key(name) && classify(&error) != Exit::Identity => {
                 tracing::warn!("{name} is given up as it is: {error:#}");
             }
             Err(error) => {

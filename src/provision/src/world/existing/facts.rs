@@ -18,6 +18,8 @@ pub(super) struct Facts {
     pub(super) addresses: Vec<IpNet>,
     /// Files that a Kubernetes leaves on its machines.
     pub(super) kubernetes: Vec<String>,
+    /// Ports that something listens on, each with the name of the program if it was told.
+    pub(super) listeners: Vec<(u16, String)>,
 }
 
 impl Facts {
@@ -31,6 +33,10 @@ impl Facts {
                 "machine" => facts.machine = value,
                 "address" => facts.addresses.extend(value.parse::<IpNet>()),
                 "kubernetes" => facts.kubernetes.push(value),
+                "listener" => {
+                    let (port, program) = value.split_once(' ').unwrap_or((&value, ""));
+                    facts.listeners.extend(port.parse().map(|port| (port, program.to_owned())));
+                }
                 _ => {}
             }
         }
@@ -69,6 +75,18 @@ impl Facts {
             return Err(Refusal::new(Exit::Identity, message).hint(hint).into());
         }
         Ok(())
+    }
+
+    /// Refuses a machine on which somebody else has a port that is needed.
+    pub(super) fn check_ports(&self, name: &str, needed: &[(u16, &str)]) -> Result<()> {
+        let taken = needed.iter().find_map(|need| Some((need, self.listeners.iter().find(|taken| taken.0 == need.0)?)));
+        let Some(((port, wants), (_, program))) = taken else { return Ok(()) };
+        let program = if program.is_empty() { "another program" } else { program };
+        let message =
+            format!("spec.infrastructure.hosts: {program} listens on port {port} of {name}, which {wants} needs");
+        let hint =
+            format!("end it or let it listen elsewhere (`ss -ltnp` on {name} shows it), or choose another machine");
+        Err(Refusal::new(Exit::Host, message).hint(hint).into())
     }
 
     fn own(&self) -> impl Iterator<Item = &IpNet> {
@@ -144,6 +162,31 @@ mod tests {
         check("mark id-2 other\naddress 192.168.1.2/24\n", Some("one belongs to the cluster other"));
         check("mark id-2 demo\naddress 192.168.1.2/24\n", Some("one belongs to the cluster demo"));
         check("mark \naddress 192.168.1.2/24\nkubernetes /etc/rancher/k3s\n", Some("it has /etc/rancher/k3s"));
+    }
+
+    #[test]
+    fn a_port_that_somebody_else_has_is_named_with_who_has_it_and_who_needs_it() {
+        let check = |said: &str, expected: &str| {
+            let checked = Facts::parse(said).check_ports("one", &[(6443, "kube-apiserver"), (10250, "the kubelet")]);
+            let error = checked.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(expected) && error.is_empty() == expected.is_empty(), "{said}: {error}");
+        };
+        check("mark \nlistener 22 sshd\nlistener 64430 x\nlistener nothing y\n", "");
+        check("listener 6443 nginx\n", "nginx listens on port 6443 of one, which kube-apiserver needs");
+        check("listener 10250 \n", "another program listens on port 10250 of one, which the kubelet needs");
+    }
+
+    #[test]
+    fn the_script_tells_of_whoever_listens() {
+        let Ok(listener) = std::net::TcpListener::bind("127.0.0.1:0") else { return };
+        if !std::path::Path::new("/usr/bin/ss").exists() && !std::path::Path::new("/bin/ss").exists() {
+            println!("skipped: ss (iproute2) is not installed");
+            return;
+        }
+        let output = std::process::Command::new("sh").args(["-c", super::super::CLAIM]).output().unwrap();
+        let facts = Facts::parse(&String::from_utf8_lossy(&output.stdout));
+        let port = listener.local_addr().unwrap().port();
+        assert!(facts.listeners.iter().any(|(taken, _)| *taken == port), "{:?}", facts.listeners);
     }
 
     fn check_all_of(said: &[(&str, &str, &str)], expected: Option<&str>) {
