@@ -1,3 +1,4 @@
+use super::{Course, FIRST_PAUSE, LONGEST_PAUSE, longest_pause};
 use crate::testing::{EtcdCluster, fresh_prefix};
 use crate::{CacheEvent, Cacher, DecodeError, Etcd, Since, StorageError};
 use bytes::Bytes;
@@ -127,4 +128,24 @@ async fn a_client_may_be_there_before_etcd() {
     let waiting = tokio::spawn(async move { patient.create("/a", "x".into(), None).await });
     server.restart().await;
     waiting.await.unwrap().unwrap();
+}
+
+#[test]
+fn pauses_before_the_first_answer_stay_within_a_tenth_of_a_second() {
+    let longest = |answered: bool| {
+        let mut course = Course {
+            began_with: 0,
+            next: 0,
+            tries: 0,
+            pause: FIRST_PAUSE,
+            longest_pause: longest_pause(answered),
+            unclear: false,
+            failure: StorageError::Timeout,
+        };
+        let gone = || etcd_client::Error::GRpcStatus(tonic::Status::unavailable("etcdserver: no leader"));
+        (0..10).for_each(|_| drop(course.after(gone(), true).map(|_| ())));
+        course.pause
+    };
+    assert!(longest(false) <= Duration::from_millis(100));
+    assert_eq!(longest(true), LONGEST_PAUSE);
 }
