@@ -1,4 +1,4 @@
-//! Asks before anything is removed or replaced.
+//! Asks before anything is removed.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};

@@ -1,5 +1,6 @@
 //! `provision image build` and `provision image load CLUSTER ARCHIVE`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,10 +40,18 @@ pub(super) async fn run(command: ImageCommand, config: &Config) -> Result<Exit> 
                 anyhow::Ok(())
             }))
             .await?;
-            print(&format!("{} is on {} node(s) of {name}.", archive.display(), nodes.len()));
+            match config.output {
+                Format::Json => print_json(&loaded(&name, &archive, &nodes))?,
+                Format::Text => print(&format!("{} is on {} node(s) of {name}.", archive.display(), nodes.len())),
+            }
         }
     }
     Ok(Exit::Done)
+}
+
+/// What a program hears of an archive that is on these nodes.
+fn loaded(cluster: &str, archive: &Path, nodes: &[String]) -> serde_json::Value {
+    serde_json::json!({ "cluster": cluster, "archive": archive, "nodes": nodes })
 }
 
 /// Steps of an image build, as lines on standard error.
@@ -51,5 +60,16 @@ fn show(progress: Progress) {
         use std::io::Write as _;
         // A reader that has gone away does not stop the build.
         let _ = writeln!(std::io::stderr().lock(), "[{number}/{of}] {title}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_hears_which_nodes_have_the_images() {
+        let said = loaded("lab", Path::new("app.tar"), &["lab-w-1".to_owned()]);
+        assert_eq!(said, serde_json::json!({ "cluster": "lab", "archive": "app.tar", "nodes": ["lab-w-1"] }));
     }
 }

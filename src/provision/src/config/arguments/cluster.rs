@@ -50,7 +50,7 @@ pub struct ApplyArgs {
     /// Carry out exactly this plan, as `provision plan --out` wrote it, or refuse.
     #[arg(long, value_name = "PLANFILE", conflicts_with = "file")]
     pub plan: Option<PathBuf>,
-    /// Do not ask before machines are removed or replaced.
+    /// Do not ask before machines are removed.
     #[arg(long, short)]
     pub yes: bool,
     /// Write a timeline of the run to this file, as JSON.
