@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
+use super::first_answer::STEP;
 use super::liveness::Tie;
 use super::servers::Servers;
 use super::stream::{Origin, Stream, Transport};
@@ -185,6 +186,9 @@ impl Connector {
                         self.servers.failed(address);
                         asked.retain(|other| *other != address);
                         last = error;
+                        if !run.left().is_empty() && !self.servers.first_answer.came() {
+                            tokio::time::sleep(STEP).await;
+                        }
                     }
                 },
                 () = tokio::time::sleep(STAGGER), if !run.left().is_empty() => {}

@@ -49,7 +49,7 @@ impl Service<Request<Body>> for Failover {
         let servers = Arc::clone(&self.servers);
         let mut wire = self.wire.clone();
         Box::pin(async move {
-            servers.first_answer.turn().await;
+            let turn = servers.first_answer.turn().await;
             let answer = wire.call(request);
             let response = tokio::select! {
                 biased;
@@ -57,9 +57,11 @@ impl Service<Request<Body>> for Failover {
                 never = doubt(&servers, &connection) => match never {},
             };
             servers.first_answer.note(response.status());
+            drop(turn);
             let ailing = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT].contains(&response.status());
             if ailing
                 && servers.has_alternatives()
+                && servers.first_answer.may_move()
                 && let Some(Origin(address)) = response.extensions().get()
             {
                 servers.failed(*address);

@@ -1,24 +1,33 @@
 //! Until some server has answered: nobody asks too often, and nobody sleeps for long.
 //!
 //! While a cluster starts every program asks for servers that are not there yet, or that say 503 because theirs is not
-//! either, with the advice to come back in a second. Each request then waits for its turn, so that a program with many
-//! loops knocks no oftener than one with a single loop; the first answer lets all of them go.
+//! either, with the advice to come back in a second. One request at a time then knocks for all the loops of a program,
+//! so that many knock no oftener than one does, and a small machine is not kept from its start by asking whether it has
+//! started; the first answer lets all of them go.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use kube::client::Body;
 use kube::client::retry::RetryPolicy;
-use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
+use tokio::sync::{Mutex as Turnstile, watch};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::BoxError;
 use tower::retry::Policy;
 
 use super::servers::Servers;
 
 /// Between the beginnings of two requests.
-const PACE: Duration = Duration::from_millis(50);
+const PACE: Duration = Duration::from_millis(100);
+/// Between two servers of one request that both refuse.
+pub(super) const STEP: Duration = Duration::from_millis(50);
+/// A request that is not answered for so long is no reason for others to wait.
+const LEAD: Duration = Duration::from_secs(2);
+/// How many times a server may say "not now" over one connection before another is tried.
+const STAY: u32 = 3;
 /// The longest rest of a request that a server could not answer yet.
 const REST: Duration = Duration::from_millis(100);
 /// How often one request is repeated before its caller hears of it.
@@ -27,15 +36,26 @@ const TRIES: u32 = 6;
 /// Whether some server has answered yet.
 pub(super) struct FirstAnswer {
     came: watch::Sender<bool>,
-    next: Mutex<Instant>,
+    last: Turnstile<Knock>,
+    refusals: AtomicU32,
+}
+
+/// The request that knocked last.
+struct Knock {
+    began: Instant,
+    ended: CancellationToken,
 }
 
 impl FirstAnswer {
     pub(super) fn awaited() -> Self {
-        Self { came: watch::Sender::new(false), next: Mutex::new(Instant::now()) }
+        let ended = CancellationToken::new();
+        ended.cancel();
+        let (began, moved) =
+            (Instant::now().checked_sub(PACE).unwrap_or_else(Instant::now), Mutex::new(Instant::now()));
+        Self { came: watch::Sender::new(false), last: Turnstile::new(Knock { began, ended }), moved }
     }
 
-    fn came(&self) -> bool {
+    pub(super) fn came(&self) -> bool {
         *self.came.borrow()
     }
 
@@ -46,24 +66,33 @@ impl FirstAnswer {
         }
     }
 
-    /// Waits for one's turn; after the first answer everybody may go.
-    pub(super) async fn turn(&self) {
+    /// Whether a server that says "not now" is to be left for another: always, but seldom while all of them start, for
+    /// every new connection costs a handshake.
+    pub(super) fn may_move(&self) -> bool {
+        self.came() || self.refusals.fetch_add(1, Ordering::Relaxed) % STAY == STAY - 1
+    }
+
+    /// Waits for one's turn, which ends when the guard goes; after the first answer everybody may go.
+    pub(super) async fn turn(&self) -> Option<DropGuard> {
         let mut came = self.came.subscribe();
         if self.came() {
-            return;
+            return None;
         }
         tokio::select! {
-            () = tokio::time::sleep_until(self.slot()) => {}
+            guard = self.knock() => Some(guard),
             // The sender lives as long as this.
-            _ = came.wait_for(|came| *came) => {}
+            _ = came.wait_for(|came| *came) => None,
         }
     }
 
-    fn slot(&self) -> Instant {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = (*next).max(Instant::now());
-        *next = slot + PACE;
-        slot
+    async fn knock(&self) -> DropGuard {
+        let mut last = self.last.lock().await;
+        // Whether it has ended or takes too long is the same to those who wait.
+        let _ = timeout_at(last.began + LEAD, last.ended.cancelled()).await;
+        sleep_until(last.began + PACE).await;
+        let ended = CancellationToken::new();
+        *last = Knock { began: Instant::now(), ended: ended.clone() };
+        ended.drop_guard()
     }
 }
 
@@ -138,28 +167,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn until_the_first_answer_requests_begin_one_after_another() {
+    async fn until_the_first_answer_one_request_knocks_for_all() {
+        let first = Arc::new(FirstAnswer::awaited());
+        let begin = Instant::now();
+        let guard = first.turn().await.expect("there was no answer yet");
+        let second = tokio::spawn({
+            let first = Arc::clone(&first);
+            async move { (first.turn().await, Instant::now()) }
+        });
+        tokio::time::sleep(PACE * 2).await;
+        assert!(!second.is_finished(), "the first one is still at the door");
+        drop(guard);
+        let (second, went) = second.await.unwrap();
+        drop(second);
+        let third = first.turn().await;
+        assert!(went.elapsed() >= PACE, "not sooner than the pace allows");
+        assert!(third.is_some() && begin.elapsed() >= PACE * 3);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_not_answered_holds_nobody_up_for_long() {
         let first = FirstAnswer::awaited();
-        let slots: Vec<Instant> = (0..5).map(|_| first.slot()).collect();
-        assert!(slots[0] <= Instant::now(), "the first one goes at once");
-        assert!(slots.windows(2).all(|pair| pair[1] - pair[0] >= PACE));
+        let held = first.turn().await;
+        assert!(first.turn().await.is_some());
+        drop(held);
     }
 
     #[tokio::test]
     async fn the_first_answer_lets_everybody_go() {
         let first = Arc::new(FirstAnswer::awaited());
-        // Minutes of others before this one.
-        for _ in 0..10_000 {
-            first.slot();
-        }
-        let waiting = tokio::spawn({
-            let first = Arc::clone(&first);
-            async move { first.turn().await }
-        });
+        let held = first.turn().await;
+        let waiting: Vec<_> = (0..1000)
+            .map(|_| {
+                let first = Arc::clone(&first);
+                tokio::spawn(async move { first.turn().await.is_none() })
+            })
+            .collect();
         tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
         first.note(StatusCode::FORBIDDEN);
-        waiting.await.unwrap();
-        first.turn().await;
+        for waiting in waiting {
+            assert!(waiting.await.unwrap(), "nobody has to knock any more");
+        }
+        drop(held);
+    }
+
+    #[test]
+    fn while_all_servers_start_one_is_not_left_at_every_answer() {
+        let first = FirstAnswer::awaited();
+        let moves: Vec<bool> = (0..STAY * 2).map(|_| first.may_move()).collect();
+        assert_eq!(moves, [false, false, true, false, false, true], "it may be the fault of that one");
+        first.note(StatusCode::OK);
+        assert!(first.may_move() && first.may_move());
     }
 }
