@@ -50,9 +50,9 @@ impl FirstAnswer {
     pub(super) fn awaited() -> Self {
         let ended = CancellationToken::new();
         ended.cancel();
-        let (began, moved) =
-            (Instant::now().checked_sub(PACE).unwrap_or_else(Instant::now), Mutex::new(Instant::now()));
-        Self { came: watch::Sender::new(false), last: Turnstile::new(Knock { began, ended }), moved }
+        let now = Instant::now();
+        let last = Turnstile::new(Knock { began: now.checked_sub(PACE).unwrap_or(now), ended });
+        Self { came: watch::Sender::new(false), last, refusals: AtomicU32::new(0) }
     }
 
     pub(super) fn came(&self) -> bool {
