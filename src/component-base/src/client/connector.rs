@@ -38,9 +38,9 @@ const CONNECT_ONLY: Duration = Duration::from_secs(10);
 /// The lead of one server over the next.
 const STAGGER: Duration = Duration::from_millis(300);
 /// How long a server that accepted may take for the TLS handshake; a process that hangs accepts and says nothing.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE: Duration = Duration::from_secs(15);
 /// After this long without the end of a handshake the next server is asked as well.
-const HANDSHAKE_LEAD: Duration = Duration::from_secs(2);
+const HANDSHAKE_LEAD: Duration = Duration::from_secs(4);
 /// Probes of a silent connection: after the first second, one each second, and three without an answer are its end.
 const PROBES: u32 = 3;
 /// How long sent data may stay without acknowledgement.

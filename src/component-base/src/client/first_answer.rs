@@ -5,8 +5,8 @@
 //! so that many knock no oftener than one does, and a small machine is not kept from its start by asking whether it has
 //! started; the first answer lets all of them go.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -26,8 +26,11 @@ const PACE: Duration = Duration::from_millis(100);
 pub(super) const STEP: Duration = Duration::from_millis(50);
 /// A request that is not answered for so long is no reason for others to wait.
 const LEAD: Duration = Duration::from_secs(2);
-/// How many times a server may say "not now" over one connection before another is tried.
+/// How many times a server that starts may say "not now" over one connection before another is tried.
 const STAY: u32 = 3;
+/// Between two servers that are left because they say "not now": when all of them are overloaded, handshakes are what
+/// they can do without.
+const MOVE: Duration = Duration::from_secs(1);
 /// The longest rest of a request that a server could not answer yet.
 const REST: Duration = Duration::from_millis(100);
 /// How often one request is repeated before its caller hears of it.
@@ -38,6 +41,7 @@ pub(super) struct FirstAnswer {
     came: watch::Sender<bool>,
     last: Turnstile<Knock>,
     refusals: AtomicU32,
+    moved: Mutex<Option<Instant>>,
 }
 
 /// The request that knocked last.
@@ -52,7 +56,7 @@ impl FirstAnswer {
         ended.cancel();
         let now = Instant::now();
         let last = Turnstile::new(Knock { began: now.checked_sub(PACE).unwrap_or(now), ended });
-        Self { came: watch::Sender::new(false), last, refusals: AtomicU32::new(0) }
+        Self { came: watch::Sender::new(false), last, refusals: AtomicU32::new(0), moved: Mutex::new(None) }
     }
 
     pub(super) fn came(&self) -> bool {
@@ -66,10 +70,17 @@ impl FirstAnswer {
         }
     }
 
-    /// Whether a server that says "not now" is to be left for another: always, but seldom while all of them start, for
-    /// every new connection costs a handshake.
+    /// Whether a server that says "not now" is to be left for another: seldom, for every new connection costs a handshake.
     pub(super) fn may_move(&self) -> bool {
-        self.came() || self.refusals.fetch_add(1, Ordering::Relaxed) % STAY == STAY - 1
+        if !self.came() {
+            return self.refusals.fetch_add(1, Ordering::Relaxed) % STAY == STAY - 1;
+        }
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = moved.is_none_or(|moved| moved.elapsed() >= MOVE);
+        if may {
+            *moved = Some(Instant::now());
+        }
+        may
     }
 
     /// Waits for one's turn, which ends when the guard goes; after the first answer everybody may go.
@@ -218,6 +229,6 @@ mod tests {
         let moves: Vec<bool> = (0..STAY * 2).map(|_| first.may_move()).collect();
         assert_eq!(moves, [false, false, true, false, false, true], "it may be the fault of that one");
         first.note(StatusCode::OK);
-        assert!(first.may_move() && first.may_move());
+        assert!(first.may_move() && !first.may_move(), "at once, and then not for a while");
     }
 }

@@ -31,7 +31,9 @@ pub(super) struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { silence: Duration::from_secs(12), answer: Duration::from_secs(2), probe: Duration::from_secs(3) }
+        // client-go asks after 30 s and waits 15 s. Doubts that come too soon take a server that is merely busy for one
+        // that hangs, and everybody's new handshakes then make sure that it stays busy.
+        Self { silence: Duration::from_secs(20), answer: Duration::from_secs(10), probe: Duration::from_secs(10) }
     }
 }
 

@@ -158,13 +158,18 @@ async fn name_interface(context: &Context, name: &str, files: &mut [File], host:
 
 /// Always renews: the run that brought the files may have been killed before it.
 fn renew(desired: &DesiredHost) -> String {
-    let mut script = "mkdir -p /etc/kubernetes/manifests /var/lib/provision
+    let names: Vec<_> = desired.services.iter().map(|service| service.name).collect();
+    // Reading all units again is most of the work for a small machine: it is done once.
+    let mut script = format!(
+        "mkdir -p /etc/kubernetes/manifests /var/lib/provision
+systemctl enable --quiet --no-reload {}
 systemctl daemon-reload
 [ ! -e /etc/systemd/system/provision-masquerade.service ] || systemctl reload-or-restart provision-masquerade
-"
-    .to_owned();
+",
+        names.join(" ")
+    );
     for service in &desired.services {
-        let _ = writeln!(script, "systemctl enable --quiet {0}\nsystemctl {1} {0}", service.name, service.renew);
+        let _ = writeln!(script, "systemctl {} {}", service.renew, service.name);
     }
     let _ = write!(
         script,

@@ -17,8 +17,8 @@ use crate::software::{self, Kit};
 
 pub(crate) const NAME: &str = "install-components";
 
-/// Where an image is seen while the program is taken out of it. A run that was killed may have left it mounted.
-const MOUNT: &str = "/run/provision/image";
+/// Where images are seen while the program is taken out of them. A run that was killed may have left one mounted.
+const MOUNTS: &str = "/run/provision";
 const PROGRAM: &str = "/usr/local/lib/provision/hyperkube";
 
 /// One step for each node that has other programs than this release, and for each machine that lacks packages.
@@ -80,16 +80,17 @@ impl Phase for InstallComponents {
 /// Imports the images and takes the program out of one of them: it is most of what is in them, and must not be sent twice.
 /// What is half installed bears no mark: whatever is asked for next, it is installed.
 fn import(Delivery { sha256, .. }: &Delivery, tag: &str) -> String {
-    let (image, tag) = (ssh::quote(&image::oci::image_name("pause", tag)), ssh::quote(tag));
+    // What containerd keeps for the mount is called after its place, and goes by itself after a day.
+    let (image, mount) = (ssh::quote(&image::oci::image_name("pause", tag)), ssh::quote(&format!("{MOUNTS}/{tag}")));
+    let tag = ssh::quote(tag);
     format!(
         "rm -f /var/lib/provision/components
 ctr -n k8s.io images import - >/dev/null
-ctr -n k8s.io images unmount {MOUNT} >/dev/null 2>&1 || true
-ctr -n k8s.io snapshots rm {MOUNT} 2>/dev/null || true
-mkdir -p {MOUNT} \"$(dirname {PROGRAM})\"
-ctr -n k8s.io images mount {image} {MOUNT} >/dev/null
-cp {MOUNT}/usr/local/bin/hyperkube {PROGRAM}.provision-new
-ctr -n k8s.io images unmount --rm {MOUNT} >/dev/null
+if mountpoint -q {mount}; then umount {mount}; fi
+mkdir -p {mount} \"$(dirname {PROGRAM})\"
+ctr -n k8s.io images mount {image} {mount} >/dev/null
+cp {mount}/usr/local/bin/hyperkube {PROGRAM}.provision-new
+umount {mount}
 echo '{sha256}  {PROGRAM}.provision-new' | sha256sum --quiet -c -
 chmod 755 {PROGRAM}.provision-new
 mv -f {PROGRAM}.provision-new {PROGRAM}

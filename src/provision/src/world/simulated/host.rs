@@ -73,7 +73,9 @@ impl SimulatedHost {
                 let target = Bytes::from(format!("-> {target}"));
                 self.on_disk("link", |disk| disk.put(name, 0o777, target)).await
             }
-            ["ctr" | "rm" | "cp" | "chmod" | "echo", ..] => self.install(&words, stdin).await,
+            ["ctr" | "rm" | "cp" | "chmod" | "echo" | "umount", ..] | ["if", "mountpoint", ..] => {
+                self.install(&words, stdin).await
+            }
             ["printf", "%s\\n", word, file] if file.starts_with('>') => {
                 let content = Bytes::from(format!("{word}\n"));
                 self.on_disk("write a mark", |disk| disk.put(&file[1..], 0o644, content)).await
@@ -82,9 +84,9 @@ impl SimulatedHost {
                 self.on_disk("move a mark", |disk| disk.rename(from, to)).await
             }
             ["systemctl", "daemon-reload"] => self.on_disk("reload units", Disk::reload_units).await,
-            ["systemctl", "enable", "--quiet", service] => {
-                self.on_disk(&format!("enable {service}"), |disk| {
-                    disk.enabled.insert((*service).to_owned());
+            ["systemctl", "enable", "--quiet", "--no-reload", services @ ..] => {
+                self.on_disk("enable services", |disk| {
+                    disk.enabled.extend(services.iter().map(|service| (*service).to_owned()));
                     Ok(())
                 })
                 .await
@@ -134,16 +136,14 @@ impl SimulatedHost {
             ["ctr", "-n", "k8s.io", "images", "mount", image, _, ..] => {
                 self.on_disk("mount an image", |disk| disk.mount(image)).await
             }
-            ["ctr", "-n", "k8s.io", .., "||", "true"] => {
+            ["if", "mountpoint", ..] => {
                 self.on_disk("tidy up after a run that was killed", |disk| {
                     disk.mounted = None;
                     Ok(())
                 })
                 .await
             }
-            ["ctr", "-n", "k8s.io", "images", "unmount", "--rm", ..] => {
-                self.on_disk("unmount the image", Disk::unmount).await
-            }
+            ["umount", ..] => self.on_disk("unmount the image", Disk::unmount).await,
             ["cp", _, path] => self.on_disk("copy the program", |disk| disk.copy_program(path)).await,
             ["echo", _, path, "|", "sha256sum", "--quiet", "-c", "-"] => {
                 let path = path.trim_matches('\'').to_owned();
