@@ -31,23 +31,20 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// So many answers in a row are no accident.
 const STEADY: usize = 50;
 
-/// Pulls the plug of etcd's leader, and if `whole` of everybody else in turn: of those that lead something, then of all
-/// others, and last of all balancers at once.
-pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str, whole: bool) {
+/// Pulls the plug of machines in turn: of those that lead something, then of all others, and last of all balancers at once.
+pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str) {
     let probe = Probe::start(crate::network::namespace(lab), lab);
     let mut left: BTreeSet<String> = machines(lab, cluster).into_iter().collect();
-    for (what, find) in &LEADERS[..if whole { LEADERS.len() } else { 1 }] {
+    for (what, find) in LEADERS {
         let machine = find(lab, cluster).unwrap_or_else(|| panic!("nobody is the {what}"));
         println!("{machine} is the {what}");
         fails_and_comes_back(lab, &machine, topology, &probe);
         left.remove(&machine);
     }
-    if whole {
-        for machine in left {
-            fails_and_comes_back(lab, &machine, topology, &probe);
-        }
-        nodes_do_without_balancers(lab, cluster, topology);
+    for machine in left {
+        fails_and_comes_back(lab, &machine, topology, &probe);
     }
+    nodes_do_without_balancers(lab, cluster, topology);
     probe.nothing_acknowledged_is_lost();
 }
 

@@ -75,7 +75,7 @@ fn high_availability_with_etcd_elsewhere() {
     run("ha-external-etcd", skip_reason());
 }
 
-/// Of a highly available cluster etcd's leader loses its power; when all tests are asked for each of its machines does.
+/// When all tests are asked for, each machine of a highly available cluster loses its power, and then all of them do.
 fn run(example: &str, skipped: Option<String>) {
     if let Some(reason) = skipped {
         return println!("skipped: {reason}");
@@ -91,15 +91,11 @@ fn run(example: &str, skipped: Option<String>) {
     every_node_is_ready(&lab, &text);
     a_workload_answers_on_every_node(&lab, example);
     clock.tell("answers on every node");
-    let whole = skip_reason_of_long_tests().is_none();
-    // One cluster that loses a machine is enough for every day.
-    if text.contains("loadBalancer:") && (whole || example == "ha-stacked") {
-        crate::failover::machines_may_fail(&lab, example, &topology, whole);
+    if text.contains("loadBalancer:") && skip_reason_of_long_tests().is_none() {
+        crate::failover::machines_may_fail(&lab, example, &topology);
         clock.tell("outlived its machines");
-        if whole {
-            it_starts_from_cold(&lab, example, &topology);
-            clock.tell("started from cold");
-        }
+        it_starts_from_cold(&lab, example, &topology);
+        clock.tell("started from cold");
     }
     if text.contains("workers:") {
         workers_come_and_go_under_load(&lab, example);

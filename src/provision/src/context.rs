@@ -39,16 +39,8 @@ pub struct Context {
     pub timeline: Timeline,
     /// What the cluster was given, with the host keys that were learnt meanwhile.
     pub ledger: Arc<Ledger>,
-    /// What is brought to every node, made ready once.
-    pub delivery: OnceCell<Delivery>,
-}
-
-/// The node programs as they are sent to every node.
-pub struct Delivery {
-    /// The SHA-256 of the one binary, in hexadecimal.
-    pub sha256: String,
-    /// The archive with the images of all components; the binary is in them.
-    pub images: PathBuf,
+    /// The archive with the images that is brought to every node, made ready once.
+    pub images: OnceCell<PathBuf>,
 }
 
 /// The allocations as they are now, kept on disk.

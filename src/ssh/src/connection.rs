@@ -1,12 +1,13 @@
 //! The real host: one SSH connection that everything shares.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use russh::client::{self, Handle};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{ChannelMsg, ChannelWriteHalf, Disconnect, Sig};
+use russh::{ChannelMsg, ChannelWriteHalf, Disconnect, Preferred, Sig, cipher};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use crate::error::SshError;
@@ -18,6 +19,9 @@ use crate::upload;
 const STDERR_TAIL: usize = 2000;
 /// How much a command may write before it is cut off: state dumps fit, a runaway does not fill our memory.
 const OUTPUT_LIMIT: usize = 64 << 20;
+/// AES first: processors have instructions for it, and where they are emulated it still is 2.7 times as fast as `ChaCha20`.
+const CIPHERS: &[cipher::Name] =
+    &[cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR, cipher::AES_128_CTR];
 /// How much of a file is in memory at once, for each host that it is sent to.
 const PIECE: usize = 64 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -76,7 +80,9 @@ impl Connection {
         let host = || endpoint.name.clone();
         let seen = Arc::new(Mutex::new(None));
         let handler = KnownKey { known: endpoint.host_key.clone(), seen: Arc::clone(&seen) };
-        let config = client::Config { keepalive_interval: Some(KEEPALIVE), nodelay: true, ..Default::default() };
+        let preferred = Preferred { cipher: Cow::Borrowed(CIPHERS), ..Preferred::DEFAULT };
+        let config =
+            client::Config { keepalive_interval: Some(KEEPALIVE), nodelay: true, preferred, ..Default::default() };
         let opened = client::connect_stream(Arc::new(config), stream, handler).await;
         let mut handle = opened.map_err(|source| match seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(seen) => SshError::HostKeyChanged { host: host(), known: endpoint.host_key.fingerprint(), seen },

@@ -268,7 +268,7 @@ fn assemble(desired: Desired, state: &StateDir, config: &Config, progress: Arc<d
         progress,
         timeline: Timeline::default(),
         ledger,
-        delivery: OnceCell::new(),
+        images: OnceCell::new(),
     })
 }
 

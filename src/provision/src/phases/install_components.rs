@@ -1,13 +1,15 @@
 //! Brings the node programs to a host: the kubelet as a file, everything else as container images. Machines that come without
 //! a container runtime, etcd or a balancer get those first.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result};
 use futures::future::BoxFuture;
 use ssh::Script;
 use topology::Role;
 
 use super::{PATIENCE, connect_host};
-use crate::context::{Context, Delivery};
+use crate::context::Context;
 use crate::desired::DesiredMachine;
 use crate::image;
 use crate::inventory::{Inventory, SeenHost};
@@ -69,8 +71,8 @@ impl Phase for InstallComponents {
             if !role.is_node() {
                 return Ok(());
             }
-            let delivery = context.delivery.get_or_try_init(|| prepare(context)).await?;
-            host.run(&Script::new(import(delivery, &components.tag)).with_file(&delivery.images)).await?;
+            let images = context.images.get_or_try_init(|| prepare(context)).await?;
+            host.run(&Script::new(import(&components.tag)).with_file(images)).await?;
             context.timeline.mark("copy");
             Ok(())
         })
@@ -79,7 +81,9 @@ impl Phase for InstallComponents {
 
 /// Imports the images and takes the program out of one of them: it is most of what is in them, and must not be sent twice.
 /// What is half installed bears no mark: whatever is asked for next, it is installed.
-fn import(Delivery { sha256, .. }: &Delivery, tag: &str) -> String {
+///
+/// containerd has checked what it unpacked against the digests in the archive; nobody has to do it once more.
+fn import(tag: &str) -> String {
     // What containerd keeps for the mount is called after its place, and goes by itself after a day.
     let (image, mount) = (ssh::quote(&image::oci::image_name("pause", tag)), ssh::quote(&format!("{MOUNTS}/{tag}")));
     let tag = ssh::quote(tag);
@@ -91,8 +95,8 @@ mkdir -p {mount} \"$(dirname {PROGRAM})\"
 ctr -n k8s.io images mount {image} {mount} >/dev/null
 cp {mount}/usr/local/bin/hyperkube {PROGRAM}.provision-new
 umount {mount}
-echo '{sha256}  {PROGRAM}.provision-new' | sha256sum --quiet -c -
 chmod 755 {PROGRAM}.provision-new
+sync {PROGRAM}.provision-new
 mv -f {PROGRAM}.provision-new {PROGRAM}
 ln -sfn {PROGRAM} /usr/bin/kubelet
 if systemctl is-active --quiet kubelet; then systemctl restart kubelet; fi
@@ -107,17 +111,12 @@ fn lacks_software(context: &Context, role: &Role, host: Option<&SeenHost>) -> bo
     !context.infrastructure.has_node_software() && !Kit::of(&context.desired.topology, role).is_marked(mark)
 }
 
-/// Makes ready what is sent to every node: once for a run, and the archive once for a binary and a node image.
-async fn prepare(context: &Context) -> Result<Delivery> {
+/// Makes ready what is sent to every node: the archive with the images of all components, once for a binary and a node image.
+async fn prepare(context: &Context) -> Result<PathBuf> {
     let components = &context.desired.components;
     let (hyperkube, tag) = (components.hyperkube.clone(), components.tag.clone());
     let programs = context.infrastructure.container_programs().context("the image is not in the cache")?;
     let cache_dir = context.cache_dir.clone();
-    let make = move || -> Result<_> {
-        let sha256 = image::file_hash(&hyperkube);
-        let sha256 = sha256.with_context(|| format!("cannot read {}", hyperkube.display()))?;
-        Ok((sha256, image::component_images(&hyperkube, &programs, &tag, &cache_dir)?))
-    };
-    let (sha256, bundle) = tokio::task::spawn_blocking(make).await??;
-    Ok(Delivery { sha256, images: bundle.path })
+    let make = move || image::component_images(&hyperkube, &programs, &tag, &cache_dir);
+    Ok(tokio::task::spawn_blocking(make).await??.path)
 }

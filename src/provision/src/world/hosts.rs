@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use ssh::{Connection, Endpoint, Host, HostKey, Identity, SshError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Hosts, Infrastructure};
+use super::{Hosts, Infrastructure, Stream};
 use crate::context::Ledger;
 
 /// How often a port that nobody listens on yet is tried: there is no event to wait for.
 const RETRY: Duration = Duration::from_millis(100);
 const SSH_PORT: u16 = 22;
+/// How long a login may take once a connection stands: a busy machine is not one that is off, and must not be taken for one.
+const LOGIN: Duration = Duration::from_secs(20);
 
 /// Real SSH connections.
 pub struct SshHosts {
@@ -45,21 +47,27 @@ impl SshHosts {
         };
         let deadline = Instant::now() + patience;
         loop {
-            let attempt = tokio::time::timeout_at(deadline, self.attempt(&endpoint)).await;
+            let dialled = tokio::time::timeout_at(deadline, self.infrastructure.dial(name, SSH_PORT)).await;
+            let attempt = match dialled {
+                Ok(Ok(stream)) => Self::log_in(stream, &endpoint).await,
+                Ok(Err(error)) => Err(error),
+                Err(_) => bail!("{name} does not answer on port {SSH_PORT} within {patience:?}"),
+            };
             match attempt {
-                Ok(Ok(connection)) => return Ok(connection),
+                Ok(connection) => return Ok(connection),
                 // Waiting does not change who answers.
-                Ok(Err(error)) if is_final(&error) => return Err(error),
-                Ok(Err(error)) if Instant::now() + RETRY > deadline => return Err(error),
-                Ok(Err(_)) => tokio::time::sleep(RETRY).await,
-                Err(_) => anyhow::bail!("{name} does not answer on port {SSH_PORT} within {patience:?}"),
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) if Instant::now() + RETRY > deadline => return Err(error),
+                Err(_) => tokio::time::sleep(RETRY).await,
             }
         }
     }
 
-    async fn attempt(&self, endpoint: &Endpoint) -> Result<Connection> {
-        let stream = self.infrastructure.dial(&endpoint.name, SSH_PORT).await?;
-        Ok(Connection::open(stream, endpoint).await?)
+    async fn log_in(stream: Stream, endpoint: &Endpoint) -> Result<Connection> {
+        match tokio::time::timeout(LOGIN, Connection::open(stream, endpoint)).await {
+            Ok(connection) => Ok(connection?),
+            Err(_) => bail!("{} takes connections and does not let us in within {LOGIN:?}", endpoint.name),
+        }
     }
 }
 

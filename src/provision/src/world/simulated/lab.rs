@@ -213,7 +213,7 @@ impl Lab {
             etcd: Arc::clone(&self.world) as _,
             drain: Drain::default(),
             ledger,
-            delivery: OnceCell::new(),
+            images: OnceCell::new(),
         }
     }
 
