@@ -25,6 +25,8 @@ const CIPHERS: &[cipher::Name] =
 /// How much of a file is in memory at once, for each host that it is sent to.
 const PIECE: usize = 64 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// So many questions may stay without an answer: an emulated machine among many may be kept from its processor for long.
+const SIGNS: usize = 9;
 
 /// Whom we talk to, and how we know that it is them.
 #[derive(Clone, Debug)]
@@ -81,8 +83,13 @@ impl Connection {
         let seen = Arc::new(Mutex::new(None));
         let handler = KnownKey { known: endpoint.host_key.clone(), seen: Arc::clone(&seen) };
         let preferred = Preferred { cipher: Cow::Borrowed(CIPHERS), ..Preferred::DEFAULT };
-        let config =
-            client::Config { keepalive_interval: Some(KEEPALIVE), nodelay: true, preferred, ..Default::default() };
+        let config = client::Config {
+            keepalive_interval: Some(KEEPALIVE),
+            keepalive_max: SIGNS,
+            nodelay: true,
+            preferred,
+            ..Default::default()
+        };
         let opened = client::connect_stream(Arc::new(config), stream, handler).await;
         let mut handle = opened.map_err(|source| match seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(seen) => SshError::HostKeyChanged { host: host(), known: endpoint.host_key.fingerprint(), seen },

@@ -84,11 +84,13 @@ impl Phase for InstallComponents {
 ///
 /// containerd has checked what it unpacked against the digests in the archive; nobody has to do it once more.
 fn import(tag: &str) -> String {
+    // A machine lets us in before all of its services have started.
     // What containerd keeps for the mount is called after its place, and goes by itself after a day.
     let (image, mount) = (ssh::quote(&image::oci::image_name("pause", tag)), ssh::quote(&format!("{MOUNTS}/{tag}")));
     let tag = ssh::quote(tag);
     format!(
         "rm -f /var/lib/provision/components
+systemctl start containerd
 ctr -n k8s.io images import - >/dev/null
 if mountpoint -q {mount}; then umount {mount}; fi
 mkdir -p {mount} \"$(dirname {PROGRAM})\"

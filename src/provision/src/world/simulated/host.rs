@@ -91,6 +91,7 @@ impl SimulatedHost {
                 })
                 .await
             }
+            ["systemctl", "start", "containerd"] => Ok(()),
             ["systemctl", "start", service] => {
                 self.on_disk(&format!("wait for {service}"), |disk| {
                     ensure!(disk.running.contains_key(*service), "{service} does not run");
