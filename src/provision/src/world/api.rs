@@ -33,11 +33,12 @@ use crate::desired::{API_PORT, Addons};
 
 /// How often an API that does not listen yet is asked: there is no event to wait for.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a server that answers may go on saying that it is not ready.
-const GLANCE: Duration = Duration::from_secs(5);
+/// How long a server that answers may go on saying that it is not ready: our own logins on all machines at once keep small
+/// ones busy for seconds.
+const GLANCE: Duration = Duration::from_secs(20);
 /// How long a server may take to answer once it is connected to: an emulated machine that has just come back, and is asked
 /// by everybody at once, needs seconds for a handshake. One that is off is found out when it is dialled.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(30);
 /// How long an emulated machine may take to start a control plane, or a Node to become Ready.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Names the add-ons that were installed last, and those that were seen at work.
@@ -92,6 +93,7 @@ impl KubeApi {
         let since = Instant::now();
         while !Self::ready(client).await? {
             if since.elapsed() > GLANCE {
+                tracing::debug!("its API server has not been ready for {GLANCE:?}");
                 return Ok(false);
             }
             tokio::time::sleep(RETRY).await;
