@@ -7,18 +7,15 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use russh::client::{self, Handle};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{ChannelMsg, ChannelWriteHalf, Disconnect, Preferred, Sig, cipher};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, Sig, cipher};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use crate::error::SshError;
-use crate::host::{File, Host, Input, Output, Script, Uploaded, quote};
+use crate::host::{File, Host, Input, Script, Uploaded, quote};
 use crate::keys::{HostKey, Identity};
+use crate::output::{Ended, Piece, Sink};
 use crate::upload;
 
-/// Standard error of a failed command that is worth showing, in bytes.
-const STDERR_TAIL: usize = 2000;
-/// How much a command may write before it is cut off: state dumps fit, a runaway does not fill our memory.
-const OUTPUT_LIMIT: usize = 64 << 20;
 /// AES first: processors have instructions for it, and where they are emulated it still is 2.7 times as fast as `ChaCha20`.
 const CIPHERS: &[cipher::Name] =
     &[cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR, cipher::AES_128_CTR];
@@ -46,6 +43,30 @@ pub struct Connection {
     name: String,
     handle: Handle<KnownKey>,
     root: bool,
+}
+
+/// A command on the host, which is told to stop unless it has ended: also when nobody waits for it any more.
+struct Remote(Option<ChannelWriteHalf<client::Msg>>);
+
+impl Remote {
+    fn writer(&self) -> &ChannelWriteHalf<client::Msg> {
+        self.0.as_ref().expect("it is taken away at the end only")
+    }
+
+    fn has_ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let (Some(writer), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            // The host may have gone, and its command with it.
+            let _ = writer.signal(Sig::TERM).await;
+            let _ = writer.close().await;
+        });
+    }
 }
 
 /// Accepts one key and remembers any other that was shown.
@@ -125,68 +146,39 @@ impl Connection {
         let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
     }
 
-    async fn execute(&self, script: &Script) -> Result<Output, SshError> {
+    async fn execute(&self, script: &Script, sink: &mut dyn Sink) -> Result<Ended, SshError> {
         let transport = |source| SshError::Transport { host: self.name.clone(), source };
         let channel = self.handle.channel_open_session().await.map_err(transport)?;
-        channel.exec(true, self.command_line(script)).await.map_err(transport)?;
         let (mut reader, writer) = channel.split();
+        let mut command = Remote(Some(writer));
+        let writer = command.writer();
+        writer.exec(true, self.command_line(script)).await.map_err(transport)?;
         let feed = async {
-            if let Err(error) = feed(&writer, &script.stdin).await {
+            if let Err(error) = feed(writer, &script.stdin).await {
                 return error;
             }
             let _ = writer.eof().await;
             std::future::pending().await
         };
-        let collect = async {
-            let mut output = Output::default();
-            let mut status = None;
-            while let Some(message) = reader.wait().await {
-                match message {
-                    ChannelMsg::Data { data } => keep(&mut output.stdout, &data),
-                    ChannelMsg::ExtendedData { data, .. } => keep(&mut output.stderr, &data),
-                    ChannelMsg::ExitStatus { exit_status } => {
-                        status = Some(format!("status {exit_status}"));
-                    }
-                    ChannelMsg::ExitSignal { signal_name, .. } => {
-                        status = Some(format!("signal {signal_name:?}"));
-                    }
-                    _ => {}
-                }
-            }
-            (output, status)
-        };
         let ended = tokio::select! {
             // What is here cannot be read: what the script got is not all.
-            source = feed => {
-                let _ = writer.signal(Sig::TERM).await;
-                let _ = writer.close().await;
-                return Err(transport(russh::Error::IO(source)));
+            source = feed => return Err(transport(russh::Error::IO(source))),
+            ended = tokio::time::timeout(script.limit, hand_on(&mut reader, sink)) => ended,
+        };
+        let said = || (self.name.clone(), script.title().to_owned());
+        let ended = match ended {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(source)) => {
+                let (host, command) = said();
+                return Err(SshError::Sink { host, command, source });
             }
-            ended = tokio::time::timeout(script.limit, collect) => ended,
+            Err(_) => {
+                let (host, command) = said();
+                return Err(SshError::TimedOut { host, command, limit: script.limit });
+            }
         };
-        let Ok((output, status)) = ended else {
-            let _ = writer.signal(Sig::TERM).await;
-            let _ = writer.close().await;
-            return Err(SshError::TimedOut {
-                host: self.name.clone(),
-                command: script.title().to_owned(),
-                limit: script.limit,
-            });
-        };
-        self.judge(script, output, status)
-    }
-
-    fn judge(&self, script: &Script, output: Output, status: Option<String>) -> Result<Output, SshError> {
-        match status {
-            Some(status) if status == "status 0" => Ok(output),
-            Some(status) => Err(SshError::Failed {
-                host: self.name.clone(),
-                command: script.title().to_owned(),
-                status,
-                stderr: tail(&output.stderr),
-            }),
-            None => Err(SshError::Transport { host: self.name.clone(), source: russh::Error::Disconnect }),
-        }
+        command.has_ended();
+        ended.ok_or_else(|| transport(russh::Error::Disconnect))
     }
 
     fn command_line(&self, script: &Script) -> String {
@@ -200,8 +192,8 @@ impl Host for Connection {
         &self.name
     }
 
-    fn run<'a>(&'a self, script: &'a Script) -> BoxFuture<'a, Result<Output, SshError>> {
-        Box::pin(self.execute(script))
+    fn stream<'a>(&'a self, script: &'a Script, sink: &'a mut dyn Sink) -> BoxFuture<'a, Result<Ended, SshError>> {
+        Box::pin(self.execute(script, sink))
     }
 
     fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>> {
@@ -230,12 +222,17 @@ async fn feed(writer: &ChannelWriteHalf<client::Msg>, input: &Input) -> std::io:
     Ok(())
 }
 
-fn keep(buffer: &mut Vec<u8>, data: &[u8]) {
-    let room = OUTPUT_LIMIT.saturating_sub(buffer.len());
-    buffer.extend_from_slice(&data[..data.len().min(room)]);
-}
-
-fn tail(stderr: &[u8]) -> String {
-    let from = stderr.len().saturating_sub(STDERR_TAIL);
-    String::from_utf8_lossy(&stderr[from..]).trim().to_owned()
+/// Hands everything to the sink; how the command ended, or nothing if the connection did first.
+async fn hand_on(reader: &mut ChannelReadHalf, sink: &mut dyn Sink) -> std::io::Result<Option<Ended>> {
+    let mut ended = None;
+    while let Some(message) = reader.wait().await {
+        match message {
+            ChannelMsg::Data { data } => sink.take(Piece::Stdout(data)).await?,
+            ChannelMsg::ExtendedData { data, .. } => sink.take(Piece::Stderr(data)).await?,
+            ChannelMsg::ExitStatus { exit_status } => ended = Some(Ended::Status(exit_status)),
+            ChannelMsg::ExitSignal { signal_name, .. } => ended = Some(Ended::Signal(format!("{signal_name:?}"))),
+            _ => {}
+        }
+    }
+    Ok(ended)
 }

@@ -66,6 +66,27 @@ pub enum SshError {
         /// The limit.
         limit: Duration,
     },
+    /// The command wrote more than is kept; it was told to stop.
+    #[error("on {host}, `{command}` wrote more than {limit} bytes")]
+    TooMuch {
+        /// The host.
+        host: String,
+        /// First line of the command.
+        command: String,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// What the command wrote could not be taken; it was told to stop.
+    #[error("cannot take what `{command}` writes on {host}")]
+    Sink {
+        /// The host.
+        host: String,
+        /// First line of the command.
+        command: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file arrived with another content than was sent.
     #[error("on {host}, {path} arrived with another SHA-256 than was sent; is its disk full or failing?")]
     Corrupt {

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use futures::future::BoxFuture;
 
 use crate::error::SshError;
-use crate::host::{File, Host, Output, Script, Uploaded};
+use crate::host::{File, Host, Script, Uploaded};
+use crate::output::{Ended, Output, Sink};
 
 /// Answers a script; `None` means success without output.
 pub type Answer = Box<dyn Fn(&Script) -> Option<Result<Output, SshError>> + Send + Sync>;
@@ -55,10 +56,11 @@ impl Host for FakeHost {
         &self.name
     }
 
-    fn run<'a>(&'a self, script: &'a Script) -> BoxFuture<'a, Result<Output, SshError>> {
+    fn stream<'a>(&'a self, script: &'a Script, sink: &'a mut dyn Sink) -> BoxFuture<'a, Result<Ended, SshError>> {
         Box::pin(async move {
             self.world().scripts.push(script.text.clone());
-            (self.answer)(script).unwrap_or_else(|| Ok(Output::default()))
+            let output = (self.answer)(script).unwrap_or_else(|| Ok(Output::default()))?;
+            output.pour(&self.name, script, sink).await
         })
     }
 

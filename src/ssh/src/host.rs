@@ -7,17 +7,30 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::error::SshError;
+use crate::output::{self, Ended, OUTPUT_LIMIT, Output, Sink};
 
 /// A machine that runs our commands and takes our files.
 pub trait Host: Send + Sync {
     /// The name of the machine, for progress and errors.
     fn name(&self) -> &str;
 
-    /// Runs a script and waits for its end.
+    /// Runs a script, hands what it writes to `sink` as it comes, and says how it ended.
+    ///
+    /// Not more than a few MiB are on their way: a sink that does not take what comes holds the script up, and with it
+    /// whatever else goes over the same connection. Whoever drops the future ends the script, which gets SIGTERM.
     ///
     /// # Errors
-    /// [`SshError::Failed`] if it ends with anything but 0; whatever it has written is in the error.
-    fn run<'a>(&'a self, script: &'a Script) -> BoxFuture<'a, Result<Output, SshError>>;
+    /// [`SshError::Sink`] if the sink fails: the script is ended. Another status than 0 is no error here.
+    fn stream<'a>(&'a self, script: &'a Script, sink: &'a mut dyn Sink) -> BoxFuture<'a, Result<Ended, SshError>>;
+
+    /// Runs a script and waits for its end; the same as [`Host::stream`] with all output in memory.
+    ///
+    /// # Errors
+    /// [`SshError::Failed`] if it ends with anything but 0; the end of its standard error is in the error.
+    /// [`SshError::TooMuch`] if it writes more than 64 MiB.
+    fn run<'a>(&'a self, script: &'a Script) -> BoxFuture<'a, Result<Output, SshError>> {
+        Box::pin(output::collect(self, script, OUTPUT_LIMIT))
+    }
 
     /// Puts files in place, each at once and complete; those that are there already are left alone.
     fn upload<'a>(&'a self, files: &'a [File]) -> BoxFuture<'a, Result<Uploaded, SshError>>;
@@ -41,15 +54,6 @@ pub enum Input {
     Bytes(Bytes),
     /// A file of ours, which is never in memory as a whole.
     File(PathBuf),
-}
-
-/// What a script has written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// Standard output.
-    pub stdout: Vec<u8>,
-    /// Standard error.
-    pub stderr: Vec<u8>,
 }
 
 /// A file for a host.
@@ -105,13 +109,6 @@ impl Script {
     /// The first line, for messages.
     pub fn title(&self) -> &str {
         self.text.trim().lines().next().unwrap_or("")
-    }
-}
-
-impl Output {
-    /// Standard output as text, without white space at the end.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
     }
 }
 

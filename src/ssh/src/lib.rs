@@ -12,14 +12,16 @@ mod connection;
 mod error;
 mod host;
 mod keys;
+mod output;
 mod upload;
 
 pub mod fake;
 
 pub use connection::{Connection, Endpoint};
 pub use error::SshError;
-pub use host::{File, Host, Input, Output, Script, Uploaded, quote};
+pub use host::{File, Host, Input, Script, Uploaded, quote};
 pub use keys::{HostKey, Identity};
+pub use output::{Ended, Output, Piece, Sink};
 
 #[cfg(test)]
 mod tests;

@@ -144,6 +144,108 @@ async fn a_script_that_takes_too_long_is_given_up() {
     assert_eq!(connection.run(&Script::new("echo alive")).await.unwrap().text(), "alive");
 }
 
+/// Takes one piece when it is told to, and hands it to the test.
+struct OneByOne(tokio::sync::mpsc::Sender<Piece>);
+
+impl Sink for OneByOne {
+    fn take(&mut self, piece: Piece) -> futures::future::BoxFuture<'_, std::io::Result<()>> {
+        Box::pin(async move { self.0.send(piece).await.map_err(|_| std::io::ErrorKind::BrokenPipe.into()) })
+    }
+}
+
+#[tokio::test]
+async fn output_comes_while_the_command_runs_and_its_status_comes_last() {
+    let Some(sshd) = sshd().await else { return };
+    let connection = sshd.open(&sshd.endpoint()).await.unwrap();
+    let gate = sshd.dir.path().join("gate").display().to_string();
+    // It goes on once the test has seen what it wrote, and opened the gate.
+    let script =
+        Script::new(format!("mkfifo {gate}; echo first; echo aside >&2; read line <{gate}; echo $line; exit 42"));
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let mut sink = OneByOne(sender);
+    let watch = async {
+        let mut first = [receiver.recv().await.unwrap(), receiver.recv().await.unwrap()];
+        first.sort_by_key(|piece| matches!(piece, Piece::Stderr(_)));
+        assert_eq!(first, [Piece::Stdout("first\n".into()), Piece::Stderr("aside\n".into())]);
+        tokio::fs::write(&gate, "last\n").await.unwrap();
+        receiver.recv().await.unwrap()
+    };
+    let (ended, last) = tokio::join!(connection.stream(&script, &mut sink), watch);
+    assert_eq!((ended.unwrap(), last), (Ended::Status(42), Piece::Stdout("last\n".into())));
+    let mut sink = OneByOne(tokio::sync::mpsc::channel(1).0);
+    let killed = connection.stream(&Script::new("kill -KILL $$"), &mut sink).await.unwrap();
+    assert_eq!(killed, Ended::Signal("KILL".to_owned()));
+}
+
+#[tokio::test]
+async fn a_sink_that_takes_nothing_holds_the_command_up_until_its_limit() {
+    let Some(sshd) = sshd().await else { return };
+    let connection = sshd.open(&sshd.endpoint()).await.unwrap();
+    let count = sshd.dir.path().join("count");
+    let script = Script::new(format!(
+        "n=0; while [ $n -lt 256 ]; do head -c 1048576 /dev/zero; n=$((n + 1)); echo $n >{}; done",
+        count.display()
+    ));
+    // One piece has room in the channel; nobody takes it.
+    let (sender, _receiver) = tokio::sync::mpsc::channel(1);
+    let script = script.with_limit(Duration::from_secs(3));
+    let ended = connection.stream(&script, &mut OneByOne(sender)).await;
+    assert!(matches!(ended, Err(SshError::TimedOut { .. })), "{ended:?}");
+    let written: u64 = std::fs::read_to_string(&count).unwrap_or_default().trim().parse().unwrap_or(0);
+    assert!(written < 64, "{written} MiB were written though none was taken");
+    assert_eq!(connection.run(&Script::new("echo alive")).await.unwrap().text(), "alive");
+}
+
+/// Does not end by itself, and says when it holds a pipe open, as its children do.
+fn endless(pipe: &Path) -> Script {
+    Script::new(format!("mkfifo {0}; exec 3<>{0}; echo ready; sleep 1000; true", pipe.display()))
+}
+
+/// Returns when nobody has the pipe open for writing any more.
+async fn nobody_writes(pipe: &Path) {
+    let mut pipe = tokio::net::unix::pipe::OpenOptions::new().open_receiver(pipe).unwrap();
+    let mut rest = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut pipe, &mut rest);
+    assert_eq!(tokio::time::timeout(Duration::from_mins(1), read).await.expect("it lives on").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn whoever_stops_waiting_ends_the_command_and_its_children() {
+    let Some(sshd) = sshd().await else { return };
+    let connection = sshd.open(&sshd.endpoint()).await.unwrap();
+    let pipe = sshd.dir.path().join("pipe");
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let (script, mut sink) = (endless(&pipe), OneByOne(sender));
+    tokio::select! {
+        ended = connection.stream(&script, &mut sink) => panic!("it ended: {ended:?}"),
+        piece = receiver.recv() => assert_eq!(piece, Some(Piece::Stdout("ready\n".into()))),
+    }
+    nobody_writes(&pipe).await;
+    assert_eq!(connection.run(&Script::new("echo alive")).await.unwrap().text(), "alive");
+}
+
+#[tokio::test]
+async fn a_sink_that_fails_ends_the_command() {
+    let Some(sshd) = sshd().await else { return };
+    let connection = sshd.open(&sshd.endpoint()).await.unwrap();
+    let pipe = sshd.dir.path().join("pipe");
+    let (script, mut sink) = (endless(&pipe), OneByOne(tokio::sync::mpsc::channel(1).0));
+    let error = connection.stream(&script, &mut sink).await.unwrap_err();
+    assert!(matches!(error, SshError::Sink { .. }), "{error}");
+    assert!(error.to_string().ends_with("writes on testhost"), "{error}");
+    nobody_writes(&pipe).await;
+}
+
+#[tokio::test]
+async fn more_output_than_is_kept_is_an_error() {
+    let Some(sshd) = sshd().await else { return };
+    let connection = sshd.open(&sshd.endpoint()).await.unwrap();
+    let script = Script::new("head -c 3000 /dev/zero; head -c 3000 /dev/zero >&2");
+    assert_eq!(crate::output::collect(&connection, &script, 6000).await.unwrap().stderr.len(), 3000);
+    let error = crate::output::collect(&connection, &script, 5999).await.unwrap_err();
+    assert!(matches!(error, SshError::TooMuch { limit: 5999, .. }), "{error}");
+}
+
 #[tokio::test]
 async fn uploads_write_what_differs_and_nothing_else() {
     let Some(sshd) = sshd().await else { return };

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use ssh::{File, Host, Input, Output, Script, SshError, Uploaded};
+use ssh::{Ended, File, Host, Input, Output, Script, Sink, SshError, Uploaded};
 
 use super::{Disk, Kubelet, State, World};
 use crate::context::Ledger;
@@ -174,16 +174,17 @@ impl Host for SimulatedHost {
         &self.name
     }
 
-    fn run<'a>(&'a self, script: &'a Script) -> BoxFuture<'a, Result<Output, SshError>> {
+    fn stream<'a>(&'a self, script: &'a Script, sink: &'a mut dyn Sink) -> BoxFuture<'a, Result<Ended, SshError>> {
         Box::pin(async move {
-            if script.text == LOOK {
-                return self.look().await;
-            }
             let mut output = Output::default();
-            for line in script.text.lines() {
-                self.obey(line.trim(), &script.stdin, &mut output).await?;
+            if script.text == LOOK {
+                output = self.look().await?;
+            } else {
+                for line in script.text.lines() {
+                    self.obey(line.trim(), &script.stdin, &mut output).await?;
+                }
             }
-            Ok(output)
+            output.pour(&self.name, script, sink).await
         })
     }
 
