@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
-use kube::runtime::watcher::watch_object;
+use kube::runtime::watcher::{self, watch_object};
 use kube::{Api, Client};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -128,7 +129,7 @@ impl LeaderElector {
     /// Upstream's candidates look every retry period. Here the lease is watched, so that its release or removal is
     /// followed at once; if somebody holds it, the next try is due exactly when it ends.
     async fn acquire(&self, observed: &mut Observed) {
-        let mut changes = Box::pin(watch_object(self.leases.clone(), &self.name));
+        let mut changes = self.watch();
         let mut retry = Retry::new(self.times.retry_period);
         let mut look = true;
         loop {
@@ -143,7 +144,7 @@ impl LeaderElector {
             loop {
                 tokio::select! {
                     () = &mut nap => break,
-                    change = changes.next(), if !look => {
+                    change = changes.recv(), if !look => {
                         if let Some(Ok(lease)) = change {
                             retry.answered();
                             observed.hear(lease);
@@ -157,6 +158,25 @@ impl LeaderElector {
                 }
             }
         }
+    }
+
+    /// What happens to the lease. A task of its own asks, so that its request goes on while we try to write.
+    fn watch(&self) -> mpsc::Receiver<Result<Option<Lease>, watcher::Error>> {
+        let (sender, receiver) = mpsc::channel(1);
+        let changes = watch_object(self.leases.clone(), &self.name);
+        tokio::spawn(async move {
+            let mut changes = pin!(changes);
+            loop {
+                tokio::select! {
+                    () = sender.closed() => return,
+                    change = changes.next() => match change {
+                        Some(change) => if sender.send(change).await.is_err() { return },
+                        None => return,
+                    }
+                }
+            }
+        });
+        receiver
     }
 
     /// How long the lease still belongs to somebody else, if it does.

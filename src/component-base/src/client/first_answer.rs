@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use kube::client::Body;
 use kube::client::retry::RetryPolicy;
-use tokio::sync::{Mutex as Turnstile, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::BoxError;
@@ -39,7 +39,7 @@ const TRIES: u32 = 6;
 /// Whether some server has answered yet.
 pub(super) struct FirstAnswer {
     came: watch::Sender<bool>,
-    last: Turnstile<Knock>,
+    last: Mutex<Knock>,
     refusals: AtomicU32,
     moved: Mutex<Option<Instant>>,
 }
@@ -55,7 +55,7 @@ impl FirstAnswer {
         let ended = CancellationToken::new();
         ended.cancel();
         let now = Instant::now();
-        let last = Turnstile::new(Knock { began: now.checked_sub(PACE).unwrap_or(now), ended });
+        let last = Mutex::new(Knock { began: now.checked_sub(PACE).unwrap_or(now), ended });
         Self { came: watch::Sender::new(false), last, refusals: AtomicU32::new(0), moved: Mutex::new(None) }
     }
 
@@ -96,14 +96,30 @@ impl FirstAnswer {
         }
     }
 
+    /// Nothing is held while waiting: a loop may well let one request lie while it makes another, and whoever is not
+    /// polled must keep nobody from the door.
     async fn knock(&self) -> DropGuard {
-        let mut last = self.last.lock().await;
-        // Whether it has ended or takes too long is the same to those who wait.
-        let _ = timeout_at(last.began + LEAD, last.ended.cancelled()).await;
-        sleep_until(last.began + PACE).await;
+        loop {
+            let (began, ended) = match self.try_knock() {
+                Ok(guard) => return guard,
+                Err(before) => before,
+            };
+            // Whether it has ended or takes too long is the same to those who wait.
+            let _ = timeout_at(began + LEAD, ended.cancelled()).await;
+            sleep_until(began + PACE).await;
+        }
+    }
+
+    /// Takes one's turn, or tells who is before.
+    fn try_knock(&self) -> Result<DropGuard, (Instant, CancellationToken)> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now < last.began + if last.ended.is_cancelled() { PACE } else { LEAD } {
+            return Err((last.began, last.ended.clone()));
+        }
         let ended = CancellationToken::new();
-        *last = Knock { began: Instant::now(), ended: ended.clone() };
-        ended.drop_guard()
+        *last = Knock { began: now, ended: ended.clone() };
+        Ok(ended.drop_guard())
     }
 }
 
@@ -202,6 +218,17 @@ mod tests {
         let held = first.turn().await;
         assert!(first.turn().await.is_some());
         drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_nobody_polls_keeps_nobody_from_the_door() {
+        let first = FirstAnswer::awaited();
+        let held = first.turn().await;
+        let mut waiting = Box::pin(first.turn());
+        assert!(futures::poll!(&mut waiting).is_pending(), "it waits at the door, and is not asked again");
+        drop(held);
+        let other = tokio::time::timeout(LEAD * 2, first.turn()).await.expect("the door is free");
+        drop((other, waiting));
     }
 
     #[tokio::test]
