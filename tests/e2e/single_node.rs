@@ -185,17 +185,23 @@ fn a_workload_lives_through_the_usual_commands(lab: &Lab) {
     });
 }
 
-/// A job that ends, and a set whose members have names of their own.
+/// A job that ends, one made from a cron job, and a set whose second member is asked for by its own name.
 fn jobs_end_and_stateful_sets_keep_their_names(lab: &Lab) {
     lab.kubectl(&["create", "job", "once", "--image=busybox:test", "--", "echo", "done"]);
+    lab.kubectl(&["create", "cronjob", "yearly", "--image=busybox:test", "--schedule=0 0 1 1 *", "--", "echo", "now"]);
+    lab.kubectl(&["create", "job", "now", "--from=cronjob/yearly"]);
     let file = lab.write("set.yaml", STATEFUL_SET.as_bytes()).display().to_string();
     lab.kubectl(&["apply", "-f", &file]);
     lab.kubectl(&["rollout", "status", "statefulset/db", "--timeout=240s"]);
-    lab.kubectl(&["wait", "--for=condition=complete", "job/once", "--timeout=240s"]);
+    lab.kubectl(&["wait", "--for=condition=complete", "job/once", "job/now", "--timeout=240s"]);
     assert_eq!(lab.kubectl(&["logs", "job/once"]), "done\n");
+    assert_eq!(lab.kubectl(&["logs", "job/now"]), "now\n");
     assert_eq!(lab.kubectl(&["get", "pods", "-l", "app=db", "-o", "name"]), "pod/db-0\npod/db-1\n");
+    let resolve = ["exec", "db-0", "--", "nslookup", "db-1.db.default.svc.cluster.local"];
+    let address = lab.kubectl(&["get", "pod", "db-1", "-o", "jsonpath={.status.podIP}"]);
+    lab.eventually(PATIENCE, &resolve, |ran| ran.code == 0 && ran.stdout.contains(&address));
     lab.kubectl(&["delete", "-f", &file, "--timeout=240s"]);
-    lab.kubectl(&["delete", "job/once", "--timeout=240s"]);
+    lab.kubectl(&["delete", "cronjob/yearly", "job/once", "job/now", "--timeout=240s"]);
     lab.eventually(PATIENCE, &["get", "pods", "-o", "name"], |ran| ran.code == 0 && ran.stdout.is_empty());
 }
 
