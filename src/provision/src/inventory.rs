@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::future::join_all;
-use ssh::Script;
+use ssh::{Host, Script};
 
 use crate::context::Context;
 use crate::world::{Power, SeenCluster, Survey};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Inventory {
     /// Machines, network and image.
     pub survey: Survey,
-    /// What each running machine said; those that could not be reached are missing.
+    /// What each running machine said; those that could not be reached are missing, see [`Inventory::is_silent`].
     pub hosts: BTreeMap<String, SeenHost>,
     /// What the API said.
     pub cluster: SeenCluster,
@@ -37,6 +37,13 @@ pub struct SeenHost {
     pub services: BTreeSet<String>,
     /// A member of etcd runs here, as a service or in a pod.
     pub member: bool,
+}
+
+impl Inventory {
+    /// Whether the machine is there, has let us in before and could not be asked now: nobody knows what it has.
+    pub fn is_silent(&self, context: &Context, name: &str) -> bool {
+        self.survey.machines.contains_key(name) && !self.hosts.contains_key(name) && context.host_key_known(name)
+    }
 }
 
 /// Prints three words, of which each may be `-`, the state of each of our services, and `member` if etcd runs.
@@ -73,16 +80,20 @@ async fn look(context: &Context, name: &str) -> Result<Option<SeenHost>> {
     if !context.host_key_known(name) {
         return Ok(None);
     }
-    let output =
-        async { Ok::<_, anyhow::Error>(context.hosts.connect(name, PATIENCE).await?.run(&Script::new(LOOK)).await?) };
-    match output.await {
-        Ok(output) => Ok(Some(parse(&output.text()))),
+    let seen = async { ask(&*context.hosts.connect(name, PATIENCE).await?).await };
+    match seen.await {
+        Ok(seen) => Ok(Some(seen)),
         Err(error) if crate::exit::classify(&error) == crate::exit::Exit::Identity => Err(error),
         Err(error) => {
             tracing::debug!(host = name, "cannot be reached: {error:#}");
             Ok(None)
         }
     }
+}
+
+/// What the host says of itself now. Changes nothing.
+pub(crate) async fn ask(host: &dyn Host) -> Result<SeenHost> {
+    Ok(parse(&host.run(&Script::new(LOOK)).await?.text()))
 }
 
 fn parse(text: &str) -> SeenHost {

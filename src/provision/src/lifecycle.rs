@@ -77,9 +77,12 @@ pub trait Phase: Sync {
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>>;
 }
 
-/// The whole plan of a list of phases.
+/// The whole plan of a list of phases. What a machine needs that could not be asked, and what waits for that, is decided by
+/// the next plan: a machine that is slow is not one that has nothing.
 pub fn plan(phases: &[&dyn Phase], context: &Context, seen: &Inventory) -> Plan {
-    Plan::new(phases.iter().flat_map(|phase| phase.plan(context, seen)).collect())
+    let steps = phases.iter().flat_map(|phase| phase.plan(context, seen)).collect();
+    let asks = [install_components::NAME, configure_host::NAME];
+    Plan::of_decided(steps, |step| asks.contains(&step.phase) && seen.is_silent(context, &step.subject))
 }
 
 /// What the caller says to each plan before it is carried out; rounds are counted from 0.

@@ -86,6 +86,27 @@ impl Plan {
         Self { steps }
     }
 
+    /// The same without the steps that cannot be decided yet, and without whatever would come after those.
+    pub fn of_decided(mut steps: Vec<Step>, is_open: impl Fn(&Step) -> bool) -> Self {
+        let mut open: BTreeSet<String> =
+            steps.iter().filter(|step| is_open(step)).map(|step| step.id.clone()).collect();
+        loop {
+            let before = open.len();
+            open.extend(
+                steps
+                    .iter()
+                    .filter(|step| step.after.iter().any(|id| open.contains(id)))
+                    .map(|it| it.id.clone())
+                    .collect::<Vec<_>>(),
+            );
+            if open.len() == before {
+                break;
+            }
+        }
+        steps.retain(|step| !open.contains(&step.id));
+        Self::new(steps)
+    }
+
     /// Whether everything is as it should be.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

@@ -4,6 +4,7 @@ mod bench;
 mod departures;
 mod hosts;
 mod scale;
+mod silence;
 
 use super::*;
 use crate::exit::classify;

@@ -12,7 +12,7 @@ use topology::Role;
 use super::{PATIENCE, connect_host, install_components, join_etcd, promote_etcd, start_control_plane};
 use crate::context::Context;
 use crate::desired::{DesiredHost, DesiredMachine, INITIAL_CLUSTER, INITIAL_STATE, INTERFACE};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, SeenHost, ask};
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
 
@@ -63,6 +63,12 @@ impl Phase for ConfigureHost {
         Box::pin(async move {
             let desired = context.desired.machine(&step.subject)?;
             let host = context.hosts.connect(&step.subject, PATIENCE).await?;
+            // What was seen may be long ago, and a machine that is as it should be is not to be interrupted. One that joins
+            // etcd is told anew with whom.
+            let joins = context.ledger.seat(&step.subject).is_some_and(|seat| !seat.voter);
+            if !joins && fault(desired, &ask(&*host).await?, true).is_none() {
+                return Ok(());
+            }
             let mut files = files(context, &step.subject, &desired.host)?;
             name_interface(context, &step.subject, &mut files, &*host).await?;
             host.upload(&files).await?;
@@ -92,20 +98,29 @@ fn works(desired: &DesiredMachine, seen: &Inventory) -> bool {
     seen.cluster.ready && (seen.cluster.servers.contains(name) || member)
 }
 
-/// The steps that bring back machines of this role that were told what they are and do not work.
+/// The steps that bring back machines of this role that were told what they are and do not work, or do not say whether.
 fn lame(context: &Context, seen: &Inventory, role: &Role) -> Vec<String> {
-    let told = |name: &String| seen.hosts.get(name).is_some_and(|host| host.configured != "-");
+    let silent = |name: &String| seen.is_silent(context, name);
+    let told = |name: &String| silent(name) || seen.hosts.get(name).is_some_and(|host| host.configured != "-");
     let machines = context.desired.machines.iter();
-    let lame = machines.filter(|it| it.machine.role == *role && told(&it.machine.name) && !works(it, seen));
+    let lame = machines.filter(|it| {
+        it.machine.role == *role && told(&it.machine.name) && (silent(&it.machine.name) || !works(it, seen))
+    });
     lame.flat_map(|it| [NAME, start_control_plane::NAME].map(|phase| Step::name(phase, &it.machine.name))).collect()
 }
 
 fn change(desired: &DesiredMachine, seen: &Inventory) -> Option<(Action, String)> {
-    let Some(host) = seen.hosts.get(&desired.machine.name).filter(|host| host.configured != "-") else {
+    let unasked = SeenHost { configured: "-".to_owned(), ..SeenHost::default() };
+    let interrupts = !matches!(desired.machine.role, Role::ControlPlane | Role::Etcd) || works(desired, seen);
+    fault(desired, seen.hosts.get(&desired.machine.name).unwrap_or(&unasked), interrupts)
+}
+
+/// What is wrong with a host, and what kind of change mends it.
+fn fault(desired: &DesiredMachine, host: &SeenHost, interrupts: bool) -> Option<(Action, String)> {
+    if host.configured == "-" {
         return Some((Action::Create, "it has not been told what it is".to_owned()));
-    };
+    }
     if host.configured != desired.host.hash {
-        let interrupts = !matches!(desired.machine.role, Role::ControlPlane | Role::Etcd) || works(desired, seen);
         let action = if interrupts { Action::Restart } else { Action::InPlace };
         return Some((action, "its files are not those that are wanted".to_owned()));
     }

@@ -7,9 +7,11 @@ use futures::future::BoxFuture;
 
 use super::{create_machine, start_machine};
 use crate::context::Context;
+use crate::exit::{Exit, Refusal, classify, hint};
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
+use crate::world::Power;
 
 pub(crate) const NAME: &str = "connect-host";
 
@@ -26,10 +28,16 @@ impl Phase for ConnectHost {
 
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let machines = context.desired.machines.iter().map(|desired| &desired.machine.name);
+        let reason = |name: &String| match seen.survey.machines.get(name) {
+            Some(Power::On) if seen.is_silent(context, name) => {
+                "it runs and does not answer by SSH: what it needs is seen then"
+            }
+            _ => "it cannot be reached by SSH yet",
+        };
         machines
             .filter(|name| !seen.hosts.contains_key(*name))
             .map(|name| {
-                Step::new(NAME, name, Action::Wait, "it cannot be reached by SSH yet")
+                Step::new(NAME, name, Action::Wait, reason(name))
                     .after([Step::name(create_machine::NAME, name), Step::name(start_machine::NAME, name)])
             })
             .collect()
@@ -42,9 +50,23 @@ impl Phase for ConnectHost {
                 context.ledger.learn_host_key(&step.subject, &key)?;
             }
             context.timeline.mark("boot");
-            context.hosts.connect(&step.subject, PATIENCE).await?;
+            context.hosts.connect(&step.subject, PATIENCE).await.map_err(|error| with_cure(context, error))?;
             context.timeline.mark("ssh");
             Ok(())
         })
     }
+}
+
+/// A machine that does not answer is left as it is: what to do about it is for people to say.
+fn with_cure(context: &Context, error: anyhow::Error) -> anyhow::Error {
+    if classify(&error) != Exit::Failed || hint(&error).is_some() {
+        return error;
+    }
+    let cure = if context.desired.allocations.hosts.is_some() {
+        "see that it runs and that SSH reaches it, then run the same command again; nothing of it was changed"
+    } else {
+        "`provision console` shows what it says; switch it off and the next run starts it, ask for one machine less and it is \
+         removed; nothing of it was changed"
+    };
+    Refusal::new(Exit::Failed, format!("{error:#}")).hint(cure).into()
 }

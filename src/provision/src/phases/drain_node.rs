@@ -26,8 +26,9 @@ impl Phase for DrainNode {
             if !(seen.hosts.contains_key(&leaver.name) || seen.cluster.ready_nodes.contains(&leaver.name)) {
                 continue;
             }
-            // New machines take up what the old ones give away; and not all of those at once.
-            let newcomers = context.desired.names(topology::Role::is_node);
+            // New machines take up what the old ones give away; and not all of those at once. Nobody waits for one that is silent.
+            let mut newcomers = context.desired.names(topology::Role::is_node);
+            newcomers.retain(|name| !seen.is_silent(context, name));
             let earlier = steps.last().map(|step| step.id.clone());
             let step = Step::new(NAME, &leaver.name, Action::InPlace, "its pods have to move")
                 .after(newcomers.iter().map(|name| Step::name(wait_node::NAME, name)))

@@ -12,7 +12,7 @@ use super::{PATIENCE, connect_host};
 use crate::context::Context;
 use crate::desired::DesiredMachine;
 use crate::image;
-use crate::inventory::{Inventory, SeenHost};
+use crate::inventory::{Inventory, SeenHost, ask};
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
 use crate::software::{self, Kit};
@@ -62,6 +62,10 @@ impl Phase for InstallComponents {
             let components = &context.desired.components;
             let role = &context.desired.machine(&step.subject)?.machine.role;
             let host = context.hosts.connect(&step.subject, PATIENCE).await?;
+            // What was seen may be long ago, and a machine that has what it needs is not to be interrupted.
+            if is_installed(context, role, &ask(&*host).await?) {
+                return Ok(());
+            }
             if !context.infrastructure.has_node_software() {
                 let kit = Kit::of(&context.desired.topology, role);
                 let report = |detail: String| context.progress.detail(&step.subject, &detail);
@@ -106,6 +110,11 @@ mkdir -p /var/lib/provision
 printf '%s\\n' {tag} >/var/lib/provision/components.new
 mv /var/lib/provision/components.new /var/lib/provision/components"
     )
+}
+
+fn is_installed(context: &Context, role: &Role, host: &SeenHost) -> bool {
+    let programs = !role.is_node() || host.components == context.desired.components.tag;
+    programs && !lacks_software(context, role, Some(host))
 }
 
 fn lacks_software(context: &Context, role: &Role, host: Option<&SeenHost>) -> bool {

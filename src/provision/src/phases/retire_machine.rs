@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use futures::future::BoxFuture;
+use topology::Role;
 
 use super::{configure_host, drain_node, leave_etcd};
 use crate::context::Context;
@@ -26,10 +27,11 @@ impl Phase for RetireMachine {
         let staying = context.desired.names(|_| true);
         let step = |leaver: &Leaver| {
             let name = &leaver.name;
+            // Whoever sends it requests must know before it goes; nobody does to a worker.
+            let clients = staying.iter().filter(|_| !matches!(leaver.role, Role::Worker(_)));
             Step::new(NAME, name, Action::Destroy, leaver.reason.clone())
                 .after([Step::name(drain_node::NAME, name), Step::name(leave_etcd::NAME, name)])
-                // Whoever sends it requests must know before it goes.
-                .after(staying.iter().map(|other| Step::name(configure_host::NAME, other)))
+                .after(clients.map(|other| Step::name(configure_host::NAME, other)))
         };
         leavers.map(step).collect()
     }

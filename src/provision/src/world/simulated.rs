@@ -88,6 +88,8 @@ pub(crate) struct State {
     stuck: BTreeMap<String, usize>,
     /// Machines that run and let nobody in.
     mute: BTreeSet<String>,
+    /// Machines that let nobody in for so many times.
+    slow: BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -35,7 +35,7 @@ impl Hosts for SimulatedHosts {
         let known = self.ledger.host_key(name).with_context(|| format!("the SSH host key of {name} is not known"))?;
         self.world
             .point(format!("{name}: connect"), |state| {
-                ensure!(!state.mute.contains(name), "{name} does not answer on port 22");
+                ensure!(!state.mute.contains(name) && !state.is_slow(name), "{name} does not answer on port 22");
                 let seen = disk(state, name)?.host_key.clone();
                 if seen != known {
                     return Err(SshError::HostKeyChanged { host: name.to_owned(), known, seen }.into());
@@ -319,6 +319,22 @@ impl Disk {
             now.start_service(name).is_ok() && now.running.get(name) == Some(read)
         };
         self.kubelet != kubelet || !self.running.iter().all(same)
+    }
+}
+
+impl State {
+    /// Whether the machine is too busy to let anybody in this time.
+    fn is_slow(&mut self, name: &str) -> bool {
+        match self.slow.get_mut(name) {
+            Some(0) | None => {
+                self.slow.remove(name);
+                false
+            }
+            Some(times) => {
+                *times -= 1;
+                true
+            }
+        }
     }
 }
 

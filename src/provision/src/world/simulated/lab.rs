@@ -55,6 +55,14 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    /// What a life came to that was not killed.
+    pub(crate) fn into_result(self) -> Result<Plan> {
+        match self {
+            Self::Well(result) => result,
+            Self::Killed => panic!("the run was killed"),
+        }
+    }
+
     /// The plan of a life that ended well.
     pub(crate) fn plan(self) -> Plan {
         match self {

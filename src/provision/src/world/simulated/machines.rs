@@ -183,6 +183,16 @@ impl World {
         self.state().mute.insert(name.to_owned());
     }
 
+    /// It lets people in again.
+    pub(crate) fn unmute(&self, name: &str) {
+        self.state().mute.remove(name);
+    }
+
+    /// The machine is too busy to let anybody in for so many times.
+    pub(crate) fn slow_down(&self, name: &str, times: usize) {
+        self.state().slow.insert(name.to_owned(), times);
+    }
+
     /// Somebody puts another machine in the place of one of ours.
     pub(crate) fn replace_disk(&self, name: &str) {
         let mut state = self.state();
