@@ -40,8 +40,12 @@ pub enum Action {
     Create,
     /// Changes something without interrupting it.
     InPlace,
+    /// Starts several anew that do the same work, one after the other: somebody always does it.
+    Roll,
     /// Changes something that then starts anew.
     Restart,
+    /// Makes something anew that is lost, with all that it knew.
+    Replace,
     /// Removes something.
     Destroy,
 }
@@ -119,19 +123,27 @@ impl fmt::Display for Action {
             Self::Wait => "wait",
             Self::Create => "create",
             Self::InPlace => "in place",
+            Self::Roll => "roll",
             Self::Restart => "restart",
+            Self::Replace => "replace",
             Self::Destroy => "destroy",
         })
     }
 }
 
 impl Action {
+    /// Whether something goes that cannot be had back: nobody does that without being told to.
+    pub fn wants_consent(self) -> bool {
+        matches!(self, Self::Replace | Self::Destroy)
+    }
+
     /// The sign in front of a step, as people know it from diffs.
     pub fn sign(self) -> char {
         match self {
             Self::Wait => '.',
             Self::Create => '+',
-            Self::InPlace | Self::Restart => '~',
+            Self::InPlace | Self::Roll | Self::Restart => '~',
+            Self::Replace => '±',
             Self::Destroy => '-',
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 
 use crate::exit::{Exit, Refusal};
-use crate::plan::{Action, Plan, Step};
+use crate::plan::{Plan, Step};
 
 /// What the user has agreed to in one run.
 pub(super) struct Consent<'a> {
@@ -15,11 +15,6 @@ pub(super) struct Consent<'a> {
     /// Agreed to everything beforehand.
     yes: bool,
     agreed: Mutex<BTreeSet<String>>,
-}
-
-/// Whether the step takes something away that cannot be had back.
-pub(super) fn destroys(step: &Step) -> bool {
-    step.action == Action::Destroy
 }
 
 impl<'a> Consent<'a> {
@@ -30,16 +25,17 @@ impl<'a> Consent<'a> {
     /// Whether this plan makes a question necessary.
     pub(super) fn will_ask(&self, plan: &Plan) -> bool {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
-        !self.yes && plan.steps.iter().any(|step| destroys(step) && !agreed.contains(&step.id))
+        !self.yes && plan.steps.iter().any(|step| step.action.wants_consent() && !agreed.contains(&step.id))
     }
 
-    /// Lets a plan pass that destroys nothing, or nothing that was not agreed to; asks otherwise.
+    /// Lets a plan pass that destroys and replaces nothing, or nothing that was not agreed to; asks otherwise.
     ///
     /// # Errors
     /// [`Exit::Unconfirmed`] if there is nobody to ask, or the answer is no.
     pub(super) fn ask(&self, plan: &Plan) -> Result<()> {
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<&Step> = plan.steps.iter().filter(|step| destroys(step) && !agreed.contains(&step.id)).collect();
+        let new = plan.steps.iter().filter(|step| step.action.wants_consent() && !agreed.contains(&step.id));
+        let new: Vec<&Step> = new.collect();
         if !self.yes && !new.is_empty() {
             confirm(self.cluster, &format!("This cannot be undone:\n{}", listed(&new)))?;
         }
@@ -88,6 +84,7 @@ pub(super) fn confirm(cluster: &str, what: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::exit::classify;
+    use crate::plan::Action;
 
     fn plan(actions: &[(&str, Action)]) -> Plan {
         Plan::new(actions.iter().map(|(subject, action)| Step::new("p", subject, *action, "why")).collect())
@@ -106,8 +103,7 @@ mod tests {
     // Tests have no terminal: whatever is asked is refused.
     #[test]
     fn what_destroys_nothing_is_not_asked_for() {
-        let harmless =
-            plan(&[("a", Action::Create), ("b", Action::Restart), ("c", Action::InPlace), ("d", Action::Wait)]);
+        let harmless = plan(&[("a", Action::Create), ("b", Action::Restart), ("c", Action::Roll), ("d", Action::Wait)]);
         Consent::new("demo", false).ask(&harmless).unwrap();
     }
 
@@ -118,6 +114,9 @@ mod tests {
         assert_eq!(classify(&error), Exit::Unconfirmed);
         assert!(crate::exit::hint(&error).unwrap().contains("--yes"));
         Consent::new("demo", true).ask(&destroys).unwrap();
+        let replaces = plan(&[("a", Action::Replace)]);
+        assert!(Consent::new("demo", false).will_ask(&replaces));
+        assert_eq!(classify(&Consent::new("demo", false).ask(&replaces).unwrap_err()), Exit::Unconfirmed);
         let consent = Consent::new("demo", false);
         consent.agreed.lock().unwrap().insert("p/a".to_owned());
         consent.ask(&destroys).unwrap();

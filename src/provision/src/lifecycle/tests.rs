@@ -228,6 +228,7 @@ async fn a_machine_that_was_lost_is_made_anew_and_its_new_key_is_learnt() {
     lab.up(Faults::None, 0).await.plan();
     lab.world.lose_machine("demo-small-1");
     let plan = lab.up(Faults::None, 0).await.plan();
+    assert_eq!(plan.steps[0].action, Action::Replace, "nobody loses a disk without being told");
     assert_eq!(
         ids(&plan),
         ["create-machine", "connect-host", "install-components", "configure-host", "wait-node"]

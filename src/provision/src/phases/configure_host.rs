@@ -50,6 +50,9 @@ impl Phase for ConfigureHost {
                 let role = &desired.machine.role;
                 let earlier = interrupted.insert(role, step.id.clone());
                 step = step.after(earlier).after(lame(context, seen, role));
+                if context.desired.names(|other| other == role).len() > 1 {
+                    step.action = Action::Roll;
+                }
             }
             if desired.machine.role == Role::ControlPlane && !context.desired.topology.has_etcd(&Role::ControlPlane) {
                 step = step.after(members_first(context, seen));
@@ -74,14 +77,15 @@ impl Phase for ConfigureHost {
             host.upload(&files).await?;
             host.run(&Script::new(renew(&desired.host))).await?;
             context.timeline.mark("configure");
+            let interrupted = matches!(step.action, Action::Restart | Action::Roll);
             match desired.machine.role {
                 // What was ready before may still be about to end: only its mark tells the new one.
-                Role::ControlPlane if step.action == Action::Restart => {
+                Role::ControlPlane if interrupted => {
                     context.cluster.wait_static_pods(&step.subject, &desired.host.static_pods).await?;
                     context.cluster.wait_server(&step.subject).await
                 }
                 // It was restarted without waiting; systemd joins this to what is under way.
-                Role::Etcd if step.action == Action::Restart => {
+                Role::Etcd if interrupted => {
                     host.run(&Script::new("systemctl start etcd").with_limit(MEMBER_PATIENCE)).await?;
                     Ok(())
                 }

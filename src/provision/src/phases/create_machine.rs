@@ -37,7 +37,13 @@ impl Phase for CreateMachine {
                 }
                 None => {
                     let size = format!("{} CPUs, {} memory, {} disk", machine.cpus, machine.memory, machine.disk);
-                    Step::new(NAME, &machine.name, Action::Create, format!("it does not exist ({size})"))
+                    // A machine that has let us in before was there.
+                    let (action, why) = if context.host_key_known(&machine.name) {
+                        (Action::Replace, "it is lost, with its disk")
+                    } else {
+                        (Action::Create, "it does not exist")
+                    };
+                    Step::new(NAME, &machine.name, action, format!("{why} ({size})"))
                 }
             };
             steps.push(step.after(before.clone()));
@@ -57,7 +63,7 @@ impl Phase for CreateMachine {
 
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if step.action == Action::Create {
+            if matches!(step.action, Action::Create | Action::Replace) {
                 context.ledger.forget_disk(&step.subject)?;
             }
             context.infrastructure.create_machine(&step.subject).await?;

@@ -68,7 +68,12 @@ impl Phase for JoinEtcd {
                 // Those who begin come first; they are control planes, or what control planes ask.
                 let servers = context.desired.control_planes();
                 let founders = servers.iter().filter(|server| !context.ledger.founded() && !joiners.contains(server));
-                let step = Step::new(NAME, &name, Action::Create, "it is not a member of etcd")
+                let (action, why) = if is_voter(context, &name) {
+                    (Action::Replace, "its member of etcd went with its disk")
+                } else {
+                    (Action::Create, "it is not a member of etcd")
+                };
+                let step = Step::new(NAME, &name, action, why)
                     .after([Step::name(connect_host::NAME, &name)])
                     .after(founders.map(|founder| Step::name(start_control_plane::NAME, founder)))
                     .after(leave_etcd::room_for_learners(context, seen))

@@ -45,12 +45,38 @@ fn a_plan_as_json_has_every_field_under_its_name() {
     );
     let action = |action: Action| serde_json::to_value(action).unwrap();
     assert_eq!((action(Action::InPlace), action(Action::Destroy)), ("inPlace".into(), "destroy".into()));
+    assert_eq!((action(Action::Roll), action(Action::Replace)), ("roll".into(), "replace".into()));
 }
 
 #[test]
 fn actions_are_ordered_by_how_much_they_hurt() {
-    let all = [Action::Wait, Action::Create, Action::InPlace, Action::Restart, Action::Destroy];
+    let all = [
+        Action::Wait,
+        Action::Create,
+        Action::InPlace,
+        Action::Roll,
+        Action::Restart,
+        Action::Replace,
+        Action::Destroy,
+    ];
     assert!(all.is_sorted());
-    assert_eq!(all.map(Action::sign), ['.', '+', '~', '~', '-']);
+    assert_eq!(all.map(Action::sign), ['.', '+', '~', '~', '~', '±', '-']);
+    assert_eq!(all.map(Action::wants_consent), [false, false, false, false, false, true, true]);
     assert_eq!(Action::InPlace.to_string(), "in place");
+}
+
+#[test]
+fn what_is_open_is_left_out_with_whatever_comes_after_it() {
+    let step = |phase, subject| Step::new(phase, subject, Action::InPlace, "why");
+    let steps = vec![
+        step("connect-host", "a"),
+        step("configure-host", "a").after([Step::name("connect-host", "a")]),
+        step("configure-host", "b"),
+        step("wait-node", "a").after([Step::name("configure-host", "a")]),
+        step("verify-cluster", "demo").after([Step::name("configure-host", "b"), Step::name("wait-node", "a")]),
+    ];
+    let ids = |plan: &Plan| plan.steps.iter().map(|step| step.id.clone()).collect::<Vec<_>>();
+    let plan = Plan::of_decided(steps.clone(), |step| step.id == "configure-host/a");
+    assert_eq!(ids(&plan), ["connect-host/a", "configure-host/b"]);
+    assert_eq!(Plan::of_decided(steps.clone(), |_| false), Plan::new(steps));
 }

@@ -50,7 +50,7 @@ pub struct ApplyArgs {
     /// Carry out exactly this plan, as `provision plan --out` wrote it, or refuse.
     #[arg(long, value_name = "PLANFILE", conflicts_with = "file")]
     pub plan: Option<PathBuf>,
-    /// Do not ask before machines are removed.
+    /// Do not ask before machines are removed, or made anew that are lost.
     #[arg(long, short)]
     pub yes: bool,
     /// Write a timeline of the run to this file, as JSON.
@@ -110,7 +110,7 @@ pub struct ScaleArgs {
     /// Only show what would change; exit code 2 if there is something to do.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask before machines are removed.
+    /// Do not ask before machines are removed, or made anew that are lost.
     #[arg(long, short)]
     pub yes: bool,
     /// Emptying Nodes.

@@ -178,7 +178,8 @@ async fn control_planes_take_up_what_is_new_one_after_the_other() {
         lab.ask_for(HA, TAG);
         lab.up(Faults::None, 0).await.plan();
         lab.ask_for(HA, "v0.1.0-two");
-        lab.up(Faults::None, seed).await.plan();
+        let plan = lab.up(Faults::None, seed).await.plan();
+        assert!(configured(&plan, "-control-plane-").iter().all(|step| step.action == Action::Roll), "{plan}");
         let points = lab.world.points();
         let at = |wanted: String| points.iter().position(|point| *point == wanted).expect("it comes to this");
         for n in 1..3 {
@@ -203,7 +204,7 @@ async fn external_members_take_up_what_is_new_one_after_the_other() {
     }
     let plan = lab.up(Faults::None, 0).await.plan();
     let steps = configured(&plan, "-etcd-");
-    assert!(steps.iter().all(|step| step.action == Action::Restart), "{plan}");
+    assert!(steps.iter().all(|step| step.action == Action::Roll), "{plan}");
     assert!(steps[1].after.contains(&steps[0].id) && steps[2].after.contains(&steps[1].id), "{plan}");
     let points = lab.world.points();
     let at = |wanted: &str| points.iter().position(|point| *point == wanted).unwrap();

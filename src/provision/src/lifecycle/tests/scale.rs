@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{clean, heal, ids};
 use crate::exit::hint;
+use crate::plan::Action;
 use crate::world::simulated::{Chance, Ended, Fault, Faults, Lab};
 
 const TAG: &str = "v0.1.0-one";
@@ -204,6 +205,9 @@ async fn a_control_plane_that_lost_its_disk_joins_under_a_new_identity() {
     lab.up(Faults::None, 0).await.plan();
     lab.world.lose_machine("demo-control-plane-2");
     let plan = lab.up(Faults::None, 0).await.plan();
+    let replaced = plan.steps.iter().filter(|step| step.action == Action::Replace).map(|step| step.id.as_str());
+    let lost = ["create-machine/demo-control-plane-2", "join-etcd/demo-control-plane-2"];
+    assert_eq!(replaced.collect::<Vec<_>>(), lost, "{plan}");
     let steps = ids(&plan);
     for step in ["join-etcd", "configure-host", "promote-etcd", "start-control-plane"] {
         assert!(steps.contains(&format!("{step}/demo-control-plane-2")), "{plan}");

@@ -27,24 +27,29 @@ fn done_to(lab: &Lab, role: &str, since: usize) -> Vec<String> {
     changes[since..].iter().filter(of_role).cloned().collect()
 }
 
+/// Runs until a run ends well: who does not answer in time fails one, and the next finishes it.
+async fn insist(lab: &mut Lab) {
+    for _ in 0..2 {
+        if lab.up(Faults::None, 0).await.into_result().is_ok() {
+            return;
+        }
+    }
+    lab.up(Faults::None, 0).await.plan();
+}
+
 #[tokio::test]
 async fn nothing_is_done_to_a_control_plane_that_is_slow_while_workers_come_and_go() {
-    for times in 1..4 {
-        for number in [1, 3] {
-            let mut lab = up(&ha(2)).await;
-            let since = lab.world.changes();
-            for workers in [3, 1] {
-                lab.world.slow_down(&format!("demo-control-plane-{number}"), times);
-                lab.ask_for(&ha(workers), TAG);
-                // Who does not answer in time fails the run; the next one finishes it.
-                if lab.up(Faults::None, 0).await.into_result().is_err() {
-                    lab.up(Faults::None, 0).await.plan();
-                }
-            }
-            assert_eq!(done_to(&lab, "control-plane", since), [""; 0], "{times} times");
-            assert!(lab.up(Faults::None, 0).await.plan().is_empty());
-            assert_eq!(lab.desired().machines.len(), 5);
+    for (times, number) in [(1, 1), (2, 3), (3, 1), (4, 2)] {
+        let mut lab = up(&ha(2)).await;
+        let since = lab.world.changes();
+        for workers in [3, 1] {
+            lab.world.slow_down(&format!("demo-control-plane-{number}"), times);
+            lab.ask_for(&ha(workers), TAG);
+            insist(&mut lab).await;
         }
+        assert_eq!(done_to(&lab, "control-plane", since), [""; 0], "{times} times");
+        assert!(lab.up(Faults::None, 0).await.plan().is_empty());
+        assert_eq!(lab.world.machine_names().len(), 5);
     }
 }
 
