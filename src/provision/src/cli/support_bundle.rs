@@ -2,6 +2,7 @@
 
 mod archive;
 mod cluster;
+mod parts;
 mod redact;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use futures::future::join_all;
 use ssh::Script;
 
 use self::archive::Bundle;
+use self::parts::Parts;
 use self::redact::Redactor;
 use super::{note, open, print, print_json, status};
 use crate::config::{BundleArgs, Config};
@@ -26,8 +28,8 @@ use crate::state::StateDir;
 /// How long a machine may take to let us in, and to tell everything.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_mins(2);
-/// Starts a part of what a machine tells.
-const PART: &str = "=====provision-part ";
+/// How much a machine may tell.
+const MOST_BYTES: usize = 64 << 20;
 /// Prints parts, each with a name and what a command says.
 const HOST_SCRIPT: &str = r#"part() { echo; echo "=====provision-part $1"; shift; "$@" 2>&1 || true; }
 for unit in kubelet containerd etcd haproxy keepalived; do
@@ -101,10 +103,12 @@ async fn collect_live(context: &Context, bundle: &mut Bundle, now: jiff::Timesta
     let names: Vec<&String> = context.desired.machines.iter().map(|desired| &desired.machine.name).collect();
     let (told, objects) =
         tokio::join!(join_all(names.iter().map(|name| ask(context, name))), cluster::dump(&context.desired.kubeconfig));
-    for (name, told) in names.iter().zip(told) {
-        match told {
-            Ok(text) => parts(&text).for_each(|(part, text)| bundle.add(&format!("hosts/{name}/{part}"), text)),
-            Err(error) => bundle.missing(&format!("hosts/{name}"), &error),
+    for (name, (parts, told)) in names.iter().zip(told) {
+        for (part, text) in &parts {
+            bundle.add(&format!("hosts/{name}/{part}"), text);
+        }
+        if let Err(error) = told {
+            bundle.missing(&format!("hosts/{name}"), &error);
         }
     }
     match objects {
@@ -117,19 +121,17 @@ async fn collect_live(context: &Context, bundle: &mut Bundle, now: jiff::Timesta
     }
 }
 
-async fn ask(context: &Context, name: &str) -> Result<String> {
-    let host = context.hosts.connect(name, PATIENCE).await?;
-    Ok(host.run(&Script::new(HOST_SCRIPT).with_limit(LIMIT)).await?.text())
-}
-
-/// The parts of what a machine has told, each with its file name.
-fn parts(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split(PART).skip(1).filter_map(|part| part.split_once('\n')).filter(|(name, _)| is_plain(name))
-}
-
-/// A machine does not choose where its parts go.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('/') && !name.split('/').any(|part| part == ".." || part.is_empty())
+/// What a machine tells, and why it is not all, if it is not.
+async fn ask(context: &Context, name: &str) -> (Vec<(String, String)>, Result<()>) {
+    let mut parts = Parts::new(archive::MOST_BYTES, MOST_BYTES);
+    let told = async {
+        let host = context.hosts.connect(name, PATIENCE).await?;
+        let ended = host.stream(&Script::new(HOST_SCRIPT).with_limit(LIMIT), &mut parts).await?;
+        anyhow::ensure!(ended.is_success(), "it broke off with {ended}");
+        Ok(())
+    };
+    let told = told.await;
+    (parts.finish(), told)
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use flate2::write::GzEncoder;
 use super::redact::Redactor;
 
 /// The end of a longer log says more than its beginning.
-const MOST_BYTES: usize = 8 << 20;
+pub(super) const MOST_BYTES: usize = 8 << 20;
+
+/// Stands where the beginning of a longer text was.
+const LEFT_OUT: &str = "[the beginning was left out]\n";
 
 /// What will be written.
 pub(super) struct Bundle {
@@ -29,8 +32,9 @@ impl Bundle {
     /// Adds a text without its secrets.
     pub(super) fn add(&mut self, name: &str, text: &str) {
         let start = text.len().saturating_sub(MOST_BYTES);
-        let text = text.get(text.ceil_char_boundary(start)..).unwrap_or_default();
-        self.files.push((name.to_owned(), self.redactor.clean(text)));
+        let kept = text.get(text.ceil_char_boundary(start)..).unwrap_or_default();
+        let mark = if start > 0 { LEFT_OUT } else { "" };
+        self.files.push((name.to_owned(), format!("{mark}{}", self.redactor.clean(kept))));
     }
 
     /// Adds an object without its secrets.

@@ -54,8 +54,7 @@ fn no_key_and_no_token_gets_into_a_bundle() {
     std::fs::write(state.path("embedded/log/libvirt/q.log"), &spilled).unwrap();
     let mut bundle = Bundle::new("demo-support", Redactor::new(&state).unwrap());
     collect_state(&state, &mut bundle);
-    let told = format!("x\n{PART}kubelet.log\n{spilled}\n{PART}../../escape\nno\n{PART}pods/a/b/0.log\nfine\n");
-    parts(&told).for_each(|(part, text)| bundle.add(&format!("hosts/demo-1/{part}"), text));
+    bundle.add("hosts/demo-1/kubelet.log", &spilled);
     bundle.add_json(
         "cluster/pods.json",
         &serde_json::json!({ "items": [{ "metadata": { "managedFields": [1], "annotations": {
@@ -74,11 +73,25 @@ fn no_key_and_no_token_gets_into_a_bundle() {
         }
     }
     let names: Vec<&str> = unpacked.keys().map(String::as_str).collect();
-    for expected in ["console/demo-1.log", "embedded/log/libvirt/q.log", "hosts/demo-1/pods/a/b/0.log", "missing.txt"] {
+    for expected in ["console/demo-1.log", "embedded/log/libvirt/q.log", "hosts/demo-1/kubelet.log", "missing.txt"] {
         assert!(names.contains(&format!("demo-support/{expected}").as_str()), "{expected} is not in {names:?}");
     }
-    assert!(!names.iter().any(|name| name.contains("..")), "{names:?}");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_lost_its_beginning_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = state(dir.path());
+    let mut bundle = Bundle::new("b", Redactor::new(&state).unwrap());
+    let most = "x".repeat(archive::MOST_BYTES);
+    bundle.add("whole", &most);
+    bundle.add("cut", &format!("{most}yz"));
+    let file = dir.path().join("b.tar.gz");
+    bundle.write(&file).unwrap();
+    let unpacked = unpack(&file);
+    assert!(unpacked["b/whole"] == most && unpacked["b/cut"].len() > most.len());
+    assert!(unpacked["b/cut"].starts_with("[the beginning was left out]\nx") && unpacked["b/cut"].ends_with("xyz"));
 }
 
 #[test]
@@ -112,5 +125,54 @@ fn values_after_telling_words_are_taken_out() {
         ("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\nb", "[removed]\nb"),
     ] {
         assert_eq!(redactor.clean(text), expected, "{text}");
+    }
+}
+
+/// A machine that is lost while it tells is in the bundle with what it had told.
+#[tokio::test]
+async fn what_a_machine_tells_is_kept_also_if_it_breaks_off() {
+    use crate::world::simulated::{Faults, Lab};
+    let mut lab = Lab::new("{}");
+    lab.up(Faults::None, 0).await.plan();
+    let mut context = lab.context();
+    context.hosts = Arc::new(Telling);
+    let (parts, told) = ask(&context, "demo-control-plane-1").await;
+    assert_eq!(parts, [("kubelet.log".to_owned(), "one\n".to_owned())]);
+    assert!(format!("{:#}", told.unwrap_err()).contains("longer than"));
+}
+
+/// The way to a host that says one line and then nothing.
+struct Telling;
+
+#[async_trait::async_trait]
+impl crate::world::Hosts for Telling {
+    async fn connect(&self, _: &str, _: Duration) -> Result<Arc<dyn ssh::Host>> {
+        Ok(Arc::new(Telling))
+    }
+}
+
+impl ssh::Host for Telling {
+    fn name(&self) -> &'static str {
+        "demo-control-plane-1"
+    }
+
+    fn stream<'a>(
+        &'a self,
+        script: &'a Script,
+        sink: &'a mut dyn ssh::Sink,
+    ) -> futures::future::BoxFuture<'a, Result<ssh::Ended, ssh::SshError>> {
+        Box::pin(async move {
+            let text = format!("{}kubelet.log\none\n", parts::START);
+            sink.take(ssh::Piece::Stdout(text.into())).await.unwrap();
+            let (host, command) = (self.name().to_owned(), script.title().to_owned());
+            Err(ssh::SshError::TimedOut { host, command, limit: script.limit })
+        })
+    }
+
+    fn upload<'a>(
+        &'a self,
+        _: &'a [ssh::File],
+    ) -> futures::future::BoxFuture<'a, Result<ssh::Uploaded, ssh::SshError>> {
+        Box::pin(async { Ok(ssh::Uploaded::default()) })
     }
 }
