@@ -72,6 +72,8 @@ pub struct Facts {
     pub libvirt: Option<Result<String, (String, Option<String>)>>,
     /// Free MiB below the cache and the state directory.
     pub free_disk_mib: [Option<u64>; 2],
+    /// Processors.
+    pub cpus: usize,
     /// Memory that can be had, in MiB.
     pub available_memory_mib: u64,
     /// Ranges in use.
@@ -140,6 +142,7 @@ async fn gather(needs: Needs) -> Facts {
         kvm: kvm::probe().await,
         libvirt,
         free_disk_mib: [host::free_mib(&needs.cache_dir), host::free_mib(&needs.state_dir)],
+        cpus: host::cpus(),
         available_memory_mib: host::available_memory_mib(),
         routes: libvirt::subnet::host_routes().unwrap_or_default(),
         mirror: crate::image::debian::mirror(Path::new("/etc/apt")),

@@ -1,6 +1,6 @@
 //! The checks, in the order they are shown. Each is a pure function of the facts.
 
-use super::host::{DRIVERS, PROGRAMS};
+use super::host::{DRIVERS, Needed, PROGRAMS};
 use super::{Facts, Finding, Outcome};
 use crate::embedded::kvm::Kvm;
 use crate::embedded::select::Wanted;
@@ -9,9 +9,12 @@ use crate::embedded::select::Wanted;
 const CACHE_MIB: u64 = 4 << 10;
 const STATE_MIB: u64 = 4 << 10;
 
+/// As many as a control plane has if its topology says nothing.
+const CPUS: usize = 2;
+
 /// All checks.
 pub const CHECKS: &[fn(&Facts) -> Finding] =
-    &[root, programs, image_tools, kvm, libvirt, kernel, memory, disk, subnet, mirror];
+    &[root, programs, image_tools, login, kvm, cpus, libvirt, kernel, memory, disk, subnet, mirror];
 
 fn ok(check: &'static str, detail: impl Into<String>) -> Finding {
     Finding { check, outcome: Outcome::Ok, detail: detail.into(), cure: None }
@@ -51,9 +54,9 @@ fn root(facts: &Facts) -> Finding {
     }
 }
 
-fn missing(facts: &Facts, wanted: impl Fn(&super::host::Program) -> bool) -> (Vec<&'static str>, Vec<&'static str>) {
+fn missing(facts: &Facts, wanted: impl Fn(Needed) -> bool) -> (Vec<&'static str>, Vec<&'static str>) {
     let has = |name: &str| facts.programs.iter().any(|path| path.file_name().is_some_and(|file| file == name));
-    let lacking = PROGRAMS.iter().filter(|program| wanted(program) && !has(program.name));
+    let lacking = PROGRAMS.iter().filter(|program| wanted(program.needed) && !has(program.name));
     lacking.map(|program| (program.name, program.package)).unzip()
 }
 
@@ -62,7 +65,8 @@ fn programs(facts: &Facts) -> Finding {
         return ok("programs", "machines run elsewhere");
     }
     let embedded = is_embedded(facts);
-    let (mut names, mut packages) = missing(facts, |program| !program.image && (embedded || !program.embedded));
+    let (mut names, mut packages) =
+        missing(facts, |needed| needed == Needed::Always || (embedded && needed == Needed::Embedded));
     if embedded {
         let has = |file: &str| facts.programs.iter().any(|path| path.ends_with(file));
         for (file, package) in DRIVERS.iter().filter(|(file, _)| !has(file)) {
@@ -77,12 +81,22 @@ fn programs(facts: &Facts) -> Finding {
 }
 
 fn image_tools(facts: &Facts) -> Finding {
-    let (names, packages) = missing(facts, |program| program.image);
+    let (names, packages) = missing(facts, |needed| needed == Needed::Image);
     if names.is_empty() {
         return ok("image-tools", "mmdebstrap and mke2fs are installed");
     }
     let cure = format!("apt-get install {}, or use a cloud image", packages.join(" "));
     warning("image-tools", format!("the node image cannot be built: missing {}", names.join(", ")), cure)
+}
+
+fn login(facts: &Facts) -> Finding {
+    let (names, packages) = missing(facts, |needed| needed == Needed::Login);
+    let cure = format!("apt-get install {}", packages.join(" "));
+    match (names.is_empty(), is_remote(facts)) {
+        (true, _) => ok("login", "OpenSSH is installed"),
+        (false, true) => failure("login", "the libvirt daemon is reached by OpenSSH, which is missing", cure),
+        (false, false) => warning("login", "`provision ssh` and `provision logs` need OpenSSH, which is missing", cure),
+    }
 }
 
 fn kvm(facts: &Facts) -> Finding {
@@ -94,6 +108,18 @@ fn kvm(facts: &Facts) -> Finding {
             "enable virtualization in the firmware, or nested virtualization in the hypervisor of this machine",
         ),
     }
+}
+
+fn cpus(facts: &Facts) -> Finding {
+    let have = facts.cpus;
+    if is_remote(facts) {
+        return ok("cpus", "machines run elsewhere");
+    }
+    if have >= CPUS {
+        return ok("cpus", format!("{have} CPUs"));
+    }
+    let cure = format!("give this machine at least {CPUS} CPUs");
+    warning("cpus", format!("{have} CPU for all machines and what makes them: everything takes long"), cure)
 }
 
 fn libvirt(facts: &Facts) -> Finding {

@@ -6,22 +6,33 @@ use std::path::{Path, PathBuf};
 pub(super) struct Program {
     pub(super) name: &'static str,
     pub(super) package: &'static str,
-    /// Needed only for a private libvirt daemon.
-    pub(super) embedded: bool,
-    /// Needed only to build the node image.
-    pub(super) image: bool,
+    /// What needs it.
+    pub(super) needed: Needed,
+}
+
+/// What needs a program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// Machines, whoever runs them here.
+    Always,
+    /// A private libvirt daemon.
+    Embedded,
+    /// Building the node image.
+    Image,
+    /// Logging in to machines, and to a libvirt daemon elsewhere.
+    Login,
 }
 
 const fn program(name: &'static str, package: &'static str) -> Program {
-    Program { name, package, embedded: false, image: false }
+    Program { name, package, needed: Needed::Always }
 }
 
 const fn for_embedded(name: &'static str, package: &'static str) -> Program {
-    Program { name, package, embedded: true, image: false }
+    Program { name, package, needed: Needed::Embedded }
 }
 
 const fn for_image(name: &'static str, package: &'static str) -> Program {
-    Program { name, package, embedded: false, image: true }
+    Program { name, package, needed: Needed::Image }
 }
 
 /// All programs, with the Debian packages that have them.
@@ -35,6 +46,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     for_embedded("nft", "nftables"),
     for_image("mmdebstrap", "mmdebstrap"),
     for_image("mke2fs", "e2fsprogs"),
+    Program { name: "ssh", package: "openssh-client", needed: Needed::Login },
 ];
 
 /// Drivers that libvirtd loads.
@@ -74,6 +86,11 @@ pub(super) fn available_memory_mib() -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib: Option<u64> = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     kib.unwrap_or(0) >> 10
+}
+
+/// Processors that this process may use.
+pub(super) fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Features without which a private daemon has no machines.

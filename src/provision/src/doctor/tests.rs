@@ -16,6 +16,7 @@ fn healthy() -> Facts {
         kvm: Kvm::Usable,
         libvirt: None,
         free_disk_mib: [Some(50_000), Some(50_000)],
+        cpus: 4,
         available_memory_mib: 8192,
         routes: vec![],
         mirror: Some("http://m.example/debian".into()),
@@ -55,6 +56,15 @@ fn each_defect_is_found_by_one_check_with_its_cure() {
     check("image-tools", Outcome::Warning, "install mmdebstrap", |facts| {
         facts.programs.retain(|path| !path.ends_with("mmdebstrap"));
     });
+    check("login", Outcome::Warning, "install openssh-client", |facts| {
+        facts.programs.retain(|path| !path.ends_with("ssh"));
+    });
+    check("login", Outcome::Failure, "install openssh-client", |facts| {
+        facts.needs.libvirt = Wanted::Uri("qemu+ssh://root@far/system".into());
+        facts.libvirt = Some(Ok("fine".into()));
+        facts.programs.retain(|path| !path.ends_with("ssh"));
+    });
+    check("cpus", Outcome::Warning, "at least 2 CPUs", |facts| facts.cpus = 1);
     check("kvm", Outcome::Warning, "TCG", |facts| facts.kvm = Kvm::Unusable("no".into()));
     check("libvirt", Outcome::Failure, "refused", |facts| {
         facts.needs.libvirt = Wanted::Uri(SYSTEM.into());
