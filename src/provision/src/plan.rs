@@ -38,12 +38,16 @@ pub enum Action {
     Wait,
     /// Makes something that was not there.
     Create,
+    /// Switches something on that is there.
+    Start,
     /// Changes something without interrupting it.
     InPlace,
     /// Starts several anew that do the same work, one after the other: somebody always does it.
     Roll,
     /// Changes something that then starts anew.
     Restart,
+    /// Switches something off that stays.
+    Stop,
     /// Makes something anew that is lost, with all that it knew.
     Replace,
     /// Removes something.
@@ -122,9 +126,11 @@ impl fmt::Display for Action {
         f.pad(match self {
             Self::Wait => "wait",
             Self::Create => "create",
+            Self::Start => "start",
             Self::InPlace => "in place",
             Self::Roll => "roll",
             Self::Restart => "restart",
+            Self::Stop => "stop",
             Self::Replace => "replace",
             Self::Destroy => "destroy",
         })
@@ -142,7 +148,7 @@ impl Action {
         match self {
             Self::Wait => '.',
             Self::Create => '+',
-            Self::InPlace | Self::Roll | Self::Restart => '~',
+            Self::Start | Self::InPlace | Self::Roll | Self::Restart | Self::Stop => '~',
             Self::Replace => '±',
             Self::Destroy => '-',
         }

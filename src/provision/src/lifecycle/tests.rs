@@ -248,7 +248,7 @@ async fn a_machine_that_was_switched_off_is_switched_on_and_keeps_what_it_has() 
     let seen = lab.look().await;
     let context = lab.context();
     let plan = plan(UP, &context, &seen);
-    assert_eq!((plan.steps[0].phase, plan.steps[0].action), ("create-machine", Action::Restart), "{plan}");
+    assert_eq!((plan.steps[0].phase, plan.steps[0].action), ("create-machine", Action::Start), "{plan}");
     heal(&mut lab, &clean, "switched off").await;
 }
 

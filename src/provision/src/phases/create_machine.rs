@@ -31,7 +31,7 @@ impl Phase for CreateMachine {
                 Some(Power::On) => continue,
                 // Nobody switches on a machine that was there before us.
                 Some(Power::Off) if context.desired.allocations.hosts.is_some() => continue,
-                Some(Power::Off) => Step::new(NAME, &machine.name, Action::Restart, "it is switched off"),
+                Some(Power::Off) => Step::new(NAME, &machine.name, Action::Start, "it is switched off"),
                 None if context.desired.allocations.hosts.is_some() => {
                     Step::new(NAME, &machine.name, Action::Create, "it exists and is not part of the cluster")
                 }

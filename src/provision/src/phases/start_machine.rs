@@ -38,7 +38,7 @@ impl Phase for StartMachine {
             let mut names = context.desired.names(rank);
             names.retain(|name| seen.survey.machines.get(name) == Some(&Power::Off));
             let new = names.iter().map(|name| {
-                Step::new(NAME, name, Action::Restart, "the cluster is powered on").after(before.iter().cloned())
+                Step::new(NAME, name, Action::Start, "the cluster is powered on").after(before.iter().cloned())
             });
             steps.extend(new.collect::<Vec<_>>());
             if !names.is_empty() {

@@ -35,7 +35,7 @@ impl Phase for StopMachine {
         let mut before: Vec<String> = Vec::new();
         for rank in ranks.into_iter().filter(|rank| !rank.is_empty()) {
             let new = rank.iter().map(|name| {
-                Step::new(NAME, name, Action::Restart, "the cluster is powered off").after(before.iter().cloned())
+                Step::new(NAME, name, Action::Stop, "the cluster is powered off").after(before.iter().cloned())
             });
             steps.extend(new.collect::<Vec<_>>());
             before = rank.iter().map(|name| Step::name(NAME, name)).collect();

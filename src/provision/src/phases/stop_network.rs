@@ -25,7 +25,7 @@ impl Phase for StopNetwork {
         }
         let before = seen.survey.machines.keys().map(|name| Step::name(stop_machine::NAME, name));
         let cluster = context.desired.topology.name();
-        vec![Step::new(NAME, cluster, Action::Restart, "the cluster is powered off").after(before)]
+        vec![Step::new(NAME, cluster, Action::Stop, "the cluster is powered off").after(before)]
     }
 
     fn carry_out<'a>(&'a self, context: &'a Context, _: &'a Step) -> BoxFuture<'a, Result<()>> {

@@ -3,7 +3,7 @@ use super::*;
 fn plan() -> Plan {
     Plan::new(vec![
         Step::new("create-network", "demo", Action::Create, "10.80.0.0/24 is not up"),
-        Step::new("create-machine", "demo-a-1", Action::Restart, "it is switched off")
+        Step::new("create-machine", "demo-a-1", Action::Start, "it is switched off")
             .after([Step::name("create-network", "demo"), Step::name("prepare-image", "demo")]),
         Step::new("connect-host", "demo-a-1", Action::Wait, "it cannot be reached by SSH yet")
             .after([Step::name("create-machine", "demo-a-1")]),
@@ -23,7 +23,7 @@ fn a_plan_reads_like_a_diff_grouped_by_machine() {
 demo
   + create-network         create    10.80.0.0/24 is not up
 demo-a-1
-  ~ create-machine         restart   it is switched off
+  ~ create-machine         start     it is switched off
   . connect-host           wait      it cannot be reached by SSH yet
 demo-b-1
   - remove-machine         destroy   nobody asks for it
@@ -39,7 +39,7 @@ fn a_plan_as_json_has_every_field_under_its_name() {
     assert_eq!(
         json["steps"][1],
         serde_json::json!({
-            "id": "create-machine/demo-a-1", "phase": "create-machine", "subject": "demo-a-1", "action": "restart",
+            "id": "create-machine/demo-a-1", "phase": "create-machine", "subject": "demo-a-1", "action": "start",
             "reason": "it is switched off", "after": ["create-network/demo"],
         })
     );
@@ -53,15 +53,17 @@ fn actions_are_ordered_by_how_much_they_hurt() {
     let all = [
         Action::Wait,
         Action::Create,
+        Action::Start,
         Action::InPlace,
         Action::Roll,
         Action::Restart,
+        Action::Stop,
         Action::Replace,
         Action::Destroy,
     ];
     assert!(all.is_sorted());
-    assert_eq!(all.map(Action::sign), ['.', '+', '~', '~', '~', '±', '-']);
-    assert_eq!(all.map(Action::wants_consent), [false, false, false, false, false, true, true]);
+    assert_eq!(all.map(Action::sign), ['.', '+', '~', '~', '~', '~', '~', '±', '-']);
+    assert_eq!(all.map(Action::wants_consent), [false, false, false, false, false, false, false, true, true]);
     assert_eq!(Action::InPlace.to_string(), "in place");
 }
 

@@ -1,4 +1,5 @@
 use crate::lifecycle::{START, STOP, plan};
+use crate::plan::Action;
 use crate::world::simulated::{Ended, Fault, Faults, Lab};
 
 const WORKERS: &str = "{workers: [{name: small, replicas: 3}]}";
@@ -16,6 +17,7 @@ async fn a_cluster_is_powered_off_workers_first_and_nothing_of_it_runs_afterward
     let plan = lab.stop(Faults::None, 1).await.plan();
     let last = plan.steps.iter().find(|step| step.id == "stop-machine/demo-control-plane-1").unwrap();
     assert_eq!(last.after, ["stop-machine/demo-small-1", "stop-machine/demo-small-2", "stop-machine/demo-small-3"]);
+    assert!(plan.steps.iter().all(|step| step.action == Action::Stop), "{plan}");
     assert_eq!(lab.world.running(), [""; 0]);
     assert!(lab.state.is_stopped());
     assert!(lab.stop(Faults::None, 1).await.plan().is_empty(), "a second stop has nothing to do");
@@ -28,7 +30,10 @@ async fn a_cold_start_brings_back_the_cluster_that_was_stopped_and_nothing_else(
     lab.stop(Faults::None, 1).await.plan();
     let plan = lab.start(Faults::None, 1).await.plan();
     let worker = plan.steps.iter().find(|step| step.id == "start-machine/demo-small-1").unwrap();
-    assert_eq!(worker.after, ["start-machine/demo-control-plane-1"]);
+    assert_eq!(
+        (worker.action, worker.after.as_slice()),
+        (Action::Start, &["start-machine/demo-control-plane-1".into()][..])
+    );
     assert_eq!(lab.world.snapshot().differs(&before), "");
     assert!(!lab.state.is_stopped());
     assert!(lab.up(Faults::None, 1).await.plan().is_empty(), "apply finds nothing to do after a cold start");
