@@ -7,6 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::{Lab, Ran};
+use provision::allocate;
+use provision::state::{StateDir, write_private};
+use provision::world::existing;
+use topology::Topology;
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -27,6 +31,11 @@ impl Drop for Machine {
 impl Machine {
     /// A machine that says `facts` of itself; nothing, with the reason printed, where none can be played.
     fn saying(facts: &str) -> Option<Self> {
+        Self::play(Some(facts))
+    }
+
+    /// A machine that does what it is told, or says always the same.
+    fn play(facts: Option<&str>) -> Option<Self> {
         let lab = Lab::new("demo");
         if !lab.is_built() || !Path::new(SSHD).exists() || !nix::unistd::geteuid().is_root() {
             println!("skipped: provision is not built, {SSHD} is not installed or this is not root");
@@ -37,14 +46,15 @@ impl Machine {
             let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(file).status();
             assert!(made.unwrap().success());
         }
-        lab.write("facts", facts.as_bytes());
+        lab.write("facts", facts.unwrap_or_default().as_bytes());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let dir = lab.path("");
         // Its shell reads nobody's start-up files.
         let config = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {0}host\nAuthorizedKeysFile {0}user.pub\nStrictModes no\nUsePAM no\n\
-             PidFile none\nPermitRootLogin yes\nSetEnv HOME={0}\nForceCommand cat {0}facts\n",
-            dir.display()
+             PidFile none\nPermitRootLogin yes\nSetEnv HOME={0}\n{1}",
+            dir.display(),
+            facts.map_or_else(String::new, |_| format!("ForceCommand cat {}facts\n", dir.display()))
         );
         let config = lab.write("sshd_config", config.as_bytes());
         std::fs::create_dir_all("/run/sshd").unwrap();
@@ -62,8 +72,8 @@ impl Machine {
         std::fs::read_to_string(self.lab.path(name)).unwrap().trim().to_owned()
     }
 
-    /// Runs `verb` on a topology with this machine, shown by this key, and perhaps a bastion.
-    fn provision(&self, verb: &str, key: &str, bastion: bool) -> Ran {
+    /// A topology with this machine, shown by this key, and perhaps a bastion.
+    fn topology(&self, key: &str, bastion: bool) -> String {
         let machine =
             format!("{{name: one, address: 127.0.0.1, port: {}, role: control-plane, hostKey: {key}}}", self.port);
         let way = format!(
@@ -71,13 +81,32 @@ impl Machine {
             self.port,
             self.key("host.pub")
         );
-        let text = format!(
+        format!(
             "apiVersion: provision.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: demo}}\nspec:\n  infrastructure:\n    hosts: \
              {{user: root, identityFile: {}, {}machines: [{machine}]}}\n",
             self.lab.path("user").display(),
             if bastion { &way } else { "" },
-        );
-        let file = self.lab.write("demo.yaml", text.as_bytes()).display().to_string();
+        )
+    }
+
+    /// Keeps a cluster with this machine, shown by this key.
+    fn keep_cluster(&self, key: &str) {
+        let topology = Topology::parse("demo.yaml", &self.topology(key, false)).unwrap();
+        let state = StateDir::new(&self.lab.path("state"), "demo");
+        let hosts = topology.cluster().spec.infrastructure.hosts.as_ref().unwrap();
+        let mut allocations = allocate::fresh(&topology, &existing::site(hosts));
+        allocate::extend(&mut allocations, &topology).unwrap();
+        for machine in allocations.machines.values_mut() {
+            machine.host_key = Some(key.to_owned());
+        }
+        state.create().unwrap();
+        state.save_allocations(&allocations).unwrap();
+        write_private(&state.path("topology.yaml"), topology.to_yaml().as_bytes()).unwrap();
+    }
+
+    /// Runs `verb` on a topology with this machine, shown by this key, and perhaps a bastion.
+    fn provision(&self, verb: &str, key: &str, bastion: bool) -> Ran {
+        let file = self.lab.write("demo.yaml", self.topology(key, bastion).as_bytes()).display().to_string();
         let hyperkube = self.lab.path("hyperkube").display().to_string();
         self.lab.provision(&["--hyperkube", &hyperkube, verb, &file])
     }
@@ -148,4 +177,18 @@ fn a_machine_that_nobody_has_is_claimed_also_behind_a_bastion() {
         assert!(ran.stdout.contains("it exists and is not part of the cluster"), "{ran:?}");
         assert_eq!(ran.stdout.contains("does not lead through the bastion"), bastion, "{ran:?}");
     }
+}
+
+#[test]
+fn a_command_on_a_machine_gives_its_output_and_its_status_to_whoever_asked() {
+    let Some(machine) = Machine::play(None) else { return };
+    machine.keep_cluster(&machine.key("host.pub"));
+    let ssh = |command: &str| machine.lab.provision(&["ssh", "demo", "one", "--", command]);
+    let ran = ssh("echo out; echo err >&2; exit 42");
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (42, "out\n", "err\n"), "{ran:?}");
+    assert_eq!(ssh("true").code, 0);
+    // Another key than the one on record: OpenSSH does not connect.
+    machine.keep_cluster(&machine.key("user.pub"));
+    let ran = ssh("echo reached");
+    assert_eq!((ran.code, ran.stdout.as_str()), (255, ""), "{ran:?}");
 }

@@ -80,7 +80,7 @@ fn report(error: &anyhow::Error, output: Format) {
     // Nothing can be done about a standard error that does not take it.
     let _ = match output {
         Format::Json => {
-            let line = serde_json::json!({ "error": format!("{error:#}"), "hint": hint(error), "exitCode": classify(error) as u8 });
+            let line = serde_json::json!({ "error": format!("{error:#}"), "hint": hint(error), "exitCode": classify(error).code() });
             writeln!(stderr, "{line}")
         }
         Format::Text => writeln!(stderr, "error: {error:#}").and_then(|()| match hint(error) {

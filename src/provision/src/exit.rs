@@ -8,27 +8,49 @@ use crate::world::etcd::EtcdError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done, or nothing to do.
-    Done = 0,
+    Done,
     /// A step failed; `apply` or `destroy` can go on from here.
-    Failed = 1,
+    Failed,
     /// `plan`: there is something to do.
-    Changes = 2,
+    Changes,
     /// The topology file is wrong; nothing was touched.
-    Topology = 3,
+    Topology,
     /// This host cannot do what is asked (memory, disk, libvirt, ports); nothing was changed.
-    Host = 4,
+    Host,
     /// A machine is not who it should be, or does not let us in.
-    Identity = 5,
+    Identity,
     /// Another run holds the cluster.
-    Locked = 6,
+    Locked,
     /// The cluster, machine or file that was named does not exist.
-    NotFound = 7,
+    NotFound,
     /// Nobody agreed to a change that destroys, or a plan that was kept no longer fits; nothing was changed.
-    Unconfirmed = 8,
+    Unconfirmed,
     /// The command line is wrong.
-    Usage = 64,
+    Usage,
     /// Ctrl-C or a termination signal; `apply` or `destroy` can go on from here.
-    Interrupted = 130,
+    Interrupted,
+    /// `ssh`: what the command on the machine ended with; 255 if OpenSSH could not reach it.
+    Remote(u8),
+}
+
+impl Exit {
+    /// The number.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Changes => 2,
+            Self::Topology => 3,
+            Self::Host => 4,
+            Self::Identity => 5,
+            Self::Locked => 6,
+            Self::NotFound => 7,
+            Self::Unconfirmed => 8,
+            Self::Usage => 64,
+            Self::Interrupted => 130,
+            Self::Remote(code) => code,
+        }
+    }
 }
 
 /// An error with its class, and a cure where we know one.
@@ -59,7 +81,7 @@ impl Refusal {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::open;
 use crate::config::Config;
 use crate::exit::{Exit, Refusal};
-use crate::state::{Allocations, StateDir, write_private};
+use crate::state::{Allocations, StateDir, private_dir, write_private};
 use crate::world::existing;
 
 /// An `ssh` that logs in to `machine`, to be given what it shall do there.
@@ -23,6 +23,8 @@ pub(super) fn command(state: &StateDir, machine: &str, config: &Config) -> Resul
     })?;
     // A file for each machine: two of these may run at once.
     let known_hosts = state.path(&format!("ssh/known_hosts-{machine}"));
+    // A cluster of machines that exist already has no key of its own there.
+    private_dir(&state.path("ssh"))?;
     write_private(&known_hosts, format!("{machine} {key}\n").as_bytes())?;
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let proxy = format!(
@@ -52,7 +54,9 @@ fn login(state: &StateDir, allocations: &Allocations) -> (PathBuf, String) {
 /// Runs it to its end with our own input and output.
 pub(super) async fn run(mut command: tokio::process::Command, what: &[OsString]) -> Result<std::process::ExitStatus> {
     let status = command.args(what).stdin(Stdio::inherit()).status().await;
-    status.context("cannot run ssh; is openssh-client installed?")
+    Ok(status.map_err(|error| {
+        Refusal::new(Exit::Host, format!("cannot run ssh: {error}")).hint("apt-get install openssh-client")
+    })?)
 }
 
 /// The machine that was named on the command line, in the cluster that was named.

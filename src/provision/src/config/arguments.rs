@@ -29,11 +29,11 @@ const GLOBAL: &str = "Everywhere";
   provision destroy single-node               take everything away again
 
 Exit codes:
-  0 done                    1 a step failed           2 plan: there is something to do
-  3 wrong topology          4 this host cannot        5 a machine is not who it should be
-  6 another run holds it    7 no such cluster, machine or file
+  0 done              1 a step failed     2 `plan`: there is something to do
+  3 wrong topology    4 this host cannot  5 a machine is not who it should be
+  6 another run holds the cluster         7 no such cluster, machine or file
   8 nobody agreed to a change that destroys, or a kept plan no longer fits
-  64 wrong usage            130 interrupted"
+  64 wrong usage      130 interrupted"
 )]
 pub struct Cli {
     /// Where clusters are kept [default: `$XDG_STATE_HOME/provision`].

@@ -1,25 +1,55 @@
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
+use clap::CommandFactory as _;
 
 use super::*;
+use crate::config::Cli;
+
+/// All that are listed for users.
+const CODES: [(Exit, u8); 11] = [
+    (Exit::Done, 0),
+    (Exit::Failed, 1),
+    (Exit::Changes, 2),
+    (Exit::Topology, 3),
+    (Exit::Host, 4),
+    (Exit::Identity, 5),
+    (Exit::Locked, 6),
+    (Exit::NotFound, 7),
+    (Exit::Unconfirmed, 8),
+    (Exit::Usage, 64),
+    (Exit::Interrupted, 130),
+];
 
 #[test]
 fn codes_are_part_of_the_interface() {
-    let codes = [
-        (Exit::Done, 0),
-        (Exit::Failed, 1),
-        (Exit::Changes, 2),
-        (Exit::Topology, 3),
-        (Exit::Host, 4),
-        (Exit::Identity, 5),
-        (Exit::Locked, 6),
-        (Exit::NotFound, 7),
-        (Exit::Unconfirmed, 8),
-        (Exit::Usage, 64),
-        (Exit::Interrupted, 130),
-    ];
-    for (exit, code) in codes {
-        assert_eq!(exit as u8, code);
+    for (exit, code) in CODES {
+        assert_eq!(exit.code(), code);
     }
+    assert_eq!(Exit::Remote(42).code(), 42);
+}
+
+/// Numbers and what they mean, from a list of `number meaning` that are set apart by `between`.
+fn listed<'a>(text: &'a str, between: &str) -> BTreeMap<u8, &'a str> {
+    let items = text.split(between).map(str::trim).filter(|item| !item.is_empty());
+    items.map(|item| item.split_once(' ').unwrap()).map(|(code, meaning)| (code.parse().unwrap(), meaning)).collect()
+}
+
+#[test]
+fn the_readme_and_the_help_list_every_code_in_the_same_words() {
+    let help = Cli::command().get_after_help().unwrap().to_string();
+    let (_, help) = help.split_once("Exit codes:\n").unwrap();
+    // Columns are set apart by spaces.
+    let help = help.replace('\n', "  ");
+    let readme = include_str!("../../../../README.md");
+    let (_, readme) = readme.split_once("\nExit codes: ").unwrap();
+    let (readme, more) = readme.split_once(".\n").unwrap();
+    let readme = readme.replace('\n', " ");
+    let (help, readme) = (listed(&help, "  "), listed(&readme, " · "));
+    assert_eq!(readme, help);
+    assert_eq!(help.into_keys().collect::<Vec<_>>(), CODES.map(|(_, code)| code));
+    let ssh = more.split_once("\n\n").unwrap().0.replace('\n', " ");
+    assert!(ssh.contains("`provision ssh` ends with the status of the command"), "{ssh}");
 }
 
 #[test]

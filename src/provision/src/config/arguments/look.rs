@@ -78,7 +78,9 @@ pub struct KubeconfigArgs {
   provision ssh lab lab-worker-2
   provision ssh lab worker-2 -- journalctl -u kubelet -n 50
 
-The cluster's name at the beginning of a machine's may be left out.")]
+The cluster's name at the beginning of a machine's may be left out.
+
+Exit codes: that of the command there; 255 if the machine cannot be reached.")]
 pub struct SshArgs {
     /// Name of the cluster, or a topology file.
     pub cluster: String,
