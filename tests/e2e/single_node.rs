@@ -201,8 +201,9 @@ fn jobs_end_and_stateful_sets_keep_their_names(lab: &Lab) {
     let address = lab.kubectl(&["get", "pod", "db-1", "-o", "jsonpath={.status.podIP}"]);
     lab.eventually(PATIENCE, &resolve, |ran| ran.code == 0 && ran.stdout.contains(&address));
     lab.kubectl(&["delete", "-f", &file, "--timeout=240s"]);
-    lab.kubectl(&["delete", "cronjob/yearly", "job/once", "job/now", "--timeout=240s"]);
-    lab.eventually(PATIENCE, &["get", "pods", "-o", "name"], |ran| ran.code == 0 && ran.stdout.is_empty());
+    // What the cron job owns goes with it.
+    lab.kubectl(&["delete", "cronjob/yearly", "job/once", "--timeout=240s"]);
+    lab.eventually(PATIENCE, &["get", "jobs,pods", "-o", "name"], |ran| ran.code == 0 && ran.stdout.is_empty());
 }
 
 fn port_forward(lab: &Lab) {
