@@ -222,6 +222,8 @@ pub struct ResourceDescriptor {
     pub strategy: &'static Strategy,
     /// Where else the same objects are served.
     pub also_served: &'static [Served],
+    /// Since when nobody should use it any more and what to use instead, as clients are told; empty for most.
+    pub deprecated: &'static str,
 }
 
 impl ResourceDescriptor {
@@ -246,6 +248,7 @@ impl ResourceDescriptor {
             selectable_fields: &[],
             strategy: &NOOP,
             also_served: &[],
+            deprecated: "",
         }
     }
 
@@ -341,6 +344,13 @@ impl ResourceDescriptor {
     #[must_use]
     pub const fn also(mut self, also_served: &'static [Served]) -> Self {
         self.also_served = also_served;
+        self
+    }
+
+    /// The same, with a warning to everybody who uses it.
+    #[must_use]
+    pub const fn deprecated(mut self, warning: &'static str) -> Self {
+        self.deprecated = warning;
         self
     }
 

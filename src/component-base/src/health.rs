@@ -8,9 +8,11 @@ type Probe = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 struct Check {
     name: &'static str,
-    ready_only: bool,
+    endpoints: &'static [&'static str],
     probe: Probe,
 }
+
+const ALL: &[&str] = &["livez", "readyz", "healthz"];
 
 /// The named checks of a program.
 ///
@@ -34,17 +36,24 @@ impl Checks {
     /// Adds a check to all three endpoints; the error text is logged, never sent.
     #[must_use]
     pub fn add(self, name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
-        self.push(Check { name, ready_only: false, probe: Box::new(probe) })
+        self.add_at(ALL, name, probe)
     }
 
     /// Adds a check to `/readyz` only.
     #[must_use]
     pub fn add_ready(self, name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
-        self.push(Check { name, ready_only: true, probe: Box::new(probe) })
+        self.add_at(&["readyz"], name, probe)
     }
 
-    fn push(mut self, check: Check) -> Self {
-        self.checks.push(check);
+    /// Adds a check to some of the endpoints, named without their slash.
+    #[must_use]
+    pub fn add_at(
+        mut self,
+        endpoints: &'static [&'static str],
+        name: &'static str,
+        probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.checks.push(Check { name, endpoints, probe: Box::new(probe) });
         self
     }
 
@@ -59,10 +68,10 @@ impl Checks {
     pub fn respond(&self, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
         let mut segments = path.trim_matches('/').splitn(2, '/');
         let endpoint = segments.next().unwrap_or_default();
-        if !["livez", "readyz", "healthz"].contains(&endpoint) {
+        if !ALL.contains(&endpoint) {
             return text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned());
         }
-        let applies = |check: &&Check| endpoint == "readyz" || !check.ready_only;
+        let applies = |check: &&Check| check.endpoints.contains(&endpoint);
         if let Some(name) = segments.next() {
             return match self.checks.iter().filter(applies).find(|check| check.name == name) {
                 None => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
@@ -76,7 +85,9 @@ impl Checks {
         }
         let query = query.unwrap_or_default();
         let verbose = query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose="));
-        let excluded: Vec<&str> = query.split('&').filter_map(|pair| pair.strip_prefix("exclude=")).collect();
+        let excluded = query.split('&').filter_map(|pair| pair.strip_prefix("exclude="));
+        // No name of a check has another character that has to be escaped.
+        let excluded: Vec<String> = excluded.map(|name| name.replace("%2F", "/").replace("%2f", "/")).collect();
         let (passed, report) = self.run(applies, &excluded);
         match (passed, verbose) {
             (true, false) => text(StatusCode::OK, "ok".to_owned()),
@@ -89,12 +100,14 @@ impl Checks {
         }
     }
 
-    fn run(&self, applies: impl Fn(&&Check) -> bool, excluded: &[&str]) -> (bool, String) {
+    fn run(&self, applies: impl Fn(&&Check) -> bool, excluded: &[String]) -> (bool, String) {
         let mut passed = true;
         let mut report = String::new();
+        let mut unmatched: Vec<&String> = excluded.iter().collect();
         for check in self.checks.iter().filter(applies) {
             let name = check.name;
-            if excluded.contains(&name) {
+            unmatched.retain(|excluded| *excluded != name);
+            if excluded.iter().any(|excluded| excluded == name) {
                 report.extend(["[+]", name, " excluded: ok\n"]);
                 continue;
             }
@@ -106,6 +119,10 @@ impl Checks {
                     report.extend(["[-]", name, " failed: reason withheld\n"]);
                 }
             }
+        }
+        if !unmatched.is_empty() {
+            let names: Vec<String> = unmatched.iter().map(|name| format!("{name:?}")).collect();
+            report.extend(["warn: some health checks cannot be excluded: no matches for ", &names.join(","), "\n"]);
         }
         (passed, report)
     }
@@ -153,6 +170,27 @@ mod tests {
             (500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n".to_owned())
         );
         assert_eq!(answer(&checks, "/readyz", Some("exclude=etcd")).0, 200);
+    }
+
+    #[test]
+    fn what_cannot_be_excluded_is_told() {
+        let checks = Checks::new().add("poststarthook/rbac/bootstrap-roles", || Err("not finished".to_owned()));
+        let (code, body) =
+            answer(&checks, "/livez", Some("verbose&exclude=poststarthook%2Frbac%2Fbootstrap-roles&exclude=x"));
+        assert_eq!(code, 200);
+        assert_eq!(
+            body,
+            "[+]ping ok\n[+]poststarthook/rbac/bootstrap-roles excluded: ok\n\
+             warn: some health checks cannot be excluded: no matches for \"x\"\nlivez check passed\n"
+        );
+        assert_eq!(answer(&checks, "/livez/poststarthook/rbac/bootstrap-roles", None).0, 500);
+    }
+
+    #[test]
+    fn a_check_of_some_endpoints_stays_out_of_the_others() {
+        let checks = Checks::new().add_at(&["readyz", "healthz"], "etcd", || Err("gone".to_owned()));
+        let codes = ["/livez", "/readyz", "/healthz", "/livez/etcd"].map(|path| answer(&checks, path, None).0);
+        assert_eq!(codes, [200, 500, 500, 404]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::audit::Audit;
+use crate::authentication_info;
 use crate::authn::Authenticator;
 use crate::authz::{self, Authorizer};
 use crate::config::Config;
@@ -30,6 +30,7 @@ use crate::first_objects;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::service_plumbing::{self, Allocators, bootstrap, endpoints};
+use crate::stages::{HOOKS, Progress, Stage};
 use crate::token::issuer::Issuer;
 
 /// The rest after a failure to make the first objects, for which etcd has failed or another server was in the way.
@@ -65,8 +66,8 @@ pub struct App {
     pub metrics: Metrics,
     /// `/livez`, `/readyz`, `/healthz`.
     pub checks: Checks,
-    /// Namespaces, policy and the rest of the first objects are there.
-    pub started: Arc<AtomicBool>,
+    /// How far the start has come.
+    pub progress: Arc<Progress>,
     /// Whether etcd answers.
     pub data_store: Arc<DataStore>,
     /// Cancelled when the server is asked to end: it says so, and goes on for a while.
@@ -131,7 +132,7 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
     let encryption = Encryption::load(config.etcd.encryption_provider_config.as_deref())?;
     let etcd = open(&config).await?;
     let data_store = Arc::new(DataStore::new(etcd.clone()));
-    let started = Arc::new(AtomicBool::new(false));
+    let progress = Arc::new(Progress::default());
     let registry = Arc::new(Registry::start(&etcd, &config.etcd.etcd_prefix, &encryption, &end));
     let (caches, token) = (Arc::clone(&registry), end.clone());
     tokio::spawn(async move { caches.follow_keys(&encryption, &token).await });
@@ -147,8 +148,8 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
         in_flight: InFlight::new(&config.limits),
         audit: Arc::new(Audit::new(&config.audit, &metrics)?),
         metrics,
-        checks: checks(&registry, &data_store, (&started, &stopping)),
-        started,
+        checks: checks(&registry, &data_store, (&progress, config.limits.livez_grace_period), &stopping),
+        progress,
         data_store,
         stopping,
         token: end,
@@ -163,21 +164,31 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
 fn checks(
     registry: &Arc<Registry>,
     data_store: &Arc<DataStore>,
-    (started, stopping): (&Arc<AtomicBool>, &CancellationToken),
+    (progress, grace): (&Arc<Progress>, Duration),
+    stopping: &CancellationToken,
 ) -> Checks {
-    let (caches, data_store) = (Arc::clone(registry), Arc::clone(data_store));
-    let (started, stopping) = (Arc::clone(started), stopping.clone());
-    let passes = |good: bool, otherwise: &str| if good { Ok(()) } else { Err(otherwise.to_owned()) };
-    Checks::new()
-        .add("log", || Ok(()))
-        // A restart of this server does not bring etcd back, so `/livez` does not ask.
-        .add_ready("etcd", move || data_store.verdict())
-        .add_ready("informer-sync", move || match caches.first_unready() {
-            Some(kind) => Err(format!("the cache of {kind} is not filled")),
-            None => Ok(()),
-        })
-        .add_ready("poststarthook/bootstrap", move || passes(started.load(Ordering::Acquire), "not finished"))
-        .add_ready("shutdown", move || passes(!stopping.is_cancelled(), "process is shutting down"))
+    let (caches, stopping) = (Arc::clone(registry), stopping.clone());
+    let mut checks = Checks::new().add("log", || Ok(()));
+    // A restart of this server does not bring etcd back, so `/livez` does not ask.
+    for (name, endpoints) in [("etcd", &["readyz", "healthz"][..]), ("etcd-readiness", &["readyz"])] {
+        let data_store = Arc::clone(data_store);
+        checks = checks.add_at(endpoints, name, move || data_store.verdict());
+    }
+    checks = checks.add_ready("informer-sync", move || match caches.first_unready() {
+        Some(kind) => Err(format!("the cache of {kind} is not filled")),
+        None => Ok(()),
+    });
+    let passes = |good: bool| if good { Ok(()) } else { Err("not finished".to_owned()) };
+    for (name, stage) in HOOKS {
+        let (ready, live) = (Arc::clone(progress), Arc::clone(progress));
+        checks = checks.add_at(&["readyz", "healthz"], name, move || passes(ready.has(*stage))).add_at(
+            &["livez"],
+            name,
+            move || passes(live.has(*stage) || live.may_take_its_time(grace)),
+        );
+    }
+    let shuts_down = || Err("process is shutting down".to_owned());
+    checks.add_ready("shutdown", move || if stopping.is_cancelled() { shuts_down() } else { Ok(()) })
 }
 
 /// What has to be done once, then what goes on for as long as the server lives.
@@ -186,7 +197,7 @@ async fn start(app: Arc<App>) {
         () = app.token.cancelled() => return,
         () = prepare(&app) => {}
     }
-    app.started.store(true, Ordering::Release);
+    app.progress.reach(Stage::Complete);
     tracing::info!("ready");
     let compaction = app.config.etcd.etcd_compaction_interval;
     if !compaction.is_zero() {
@@ -194,11 +205,13 @@ async fn start(app: Arc<App>) {
         tokio::spawn(async move { etcd.compact_every(compaction, token).await });
     }
     tokio::spawn(service_plumbing::repair::run(Arc::clone(&app)));
+    tokio::spawn(authentication_info::run(Arc::clone(&app)));
     endpoints::run(app).await;
 }
 
 async fn prepare(app: &Arc<App>) {
     app.registry.ready().await;
+    app.progress.reach(Stage::Cached);
     app.authorizer.follow(&app.registry, &app.token).await;
     first_objects::seed(app).await;
     let fairness = app.fairness.clone().map(|fairness| {
@@ -218,8 +231,12 @@ async fn prepare(app: &Arc<App>) {
 
 async fn ensure_first_objects(app: &Arc<App>) -> Result<(), apimachinery::Status> {
     bootstrap::ensure(app).await?;
+    app.progress.reach(Stage::Founded);
     authz::feed::ensure_policy(&app.registry).await?;
+    app.progress.reach(Stage::Guarded);
     app.allocators.adopt(app).await;
+    authentication_info::ensure(app).await?;
+    app.progress.reach(Stage::Plumbed);
     Ok(())
 }
 

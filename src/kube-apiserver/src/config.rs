@@ -224,6 +224,9 @@ pub struct LimitArgs {
     /// The shortest life of a watch, in seconds, unless the client asks for less.
     #[arg(long, default_value_t = 1800)]
     pub min_request_timeout: u64,
+    /// How long `/livez` overlooks a start that is not finished; 0 for ever.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub livez_grace_period: Duration,
     /// Taints a pod tolerates this long unless it says otherwise.
     #[arg(long, default_value_t = 300)]
     pub default_not_ready_toleration_seconds: i64,

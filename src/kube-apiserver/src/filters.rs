@@ -6,7 +6,6 @@ mod route;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use apimachinery::Status;
@@ -24,6 +23,7 @@ use crate::fairness::{Fairness, Place};
 use crate::negotiate::{self, Encoding};
 use crate::reply::{self, Response};
 use crate::request_info::RequestInfo;
+use crate::stages::Stage;
 use crate::user::User;
 
 pub use in_flight::InFlight;
@@ -175,7 +175,7 @@ async fn allowed(
 
 fn authorize(app: &App, info: &RequestInfo, user: &User, trail: Option<&Trail>) -> Result<(), Status> {
     // Until the policy is there nobody could ask how the server is, and it would be restarted for that.
-    let started = app.started.load(Ordering::Acquire);
+    let started = app.progress.has(Stage::Complete);
     if !started && Checks::serves(&info.path) {
         return Ok(());
     }

@@ -47,10 +47,12 @@ pub mod reply;
 pub mod table;
 
 pub mod app;
+pub mod authentication_info;
 pub mod config;
 pub mod data_store;
 pub mod first_objects;
 pub mod metrics;
+pub mod stages;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

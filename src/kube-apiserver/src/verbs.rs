@@ -183,6 +183,9 @@ pub async fn dispatch(
     }
     let call =
         Call { app, info, user, headers: &parts.headers, resource: &resource, body, warnings: Warnings::default() };
+    if !resource.descriptor.deprecated.is_empty() {
+        call.warnings.add(resource.descriptor.deprecated);
+    }
     let mut response = match sub {
         None => on_object(&call).await,
         Some(sub) => Box::pin(on_subresource(&call, sub)).await,

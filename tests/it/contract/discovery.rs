@@ -120,6 +120,44 @@ fn references_lead_somewhere(path: &str, document: &Value) {
     assert!(!document["paths"].as_object().unwrap().is_empty(), "{path} has no paths");
 }
 
+/// The parts of a start that upstream names and this server has, too.
+const HOOKS: &[&str] = &[
+    "generic-apiserver-start-informers",
+    "priority-and-fairness-config-consumer",
+    "priority-and-fairness-config-producer",
+    "priority-and-fairness-filter",
+    "rbac/bootstrap-roles",
+    "scheduling/bootstrap-system-priority-classes",
+    "start-apiserver-admission-initializer",
+    "start-cluster-authentication-info-controller",
+    "start-kubernetes-service-cidr-controller",
+    "start-service-ip-repair-controllers",
+    "start-system-namespaces-controller",
+    "storage-object-count-tracker-hook",
+    "bootstrap-controller",
+];
+
+#[tokio::test]
+async fn health_checks_have_upstreams_names() {
+    let server = server().await;
+    let admin = server.admin();
+    for (endpoint, more) in [
+        ("livez", &["ping", "log"][..]),
+        ("healthz", &["ping", "log", "etcd"]),
+        ("readyz", &["ping", "log", "etcd", "etcd-readiness", "informer-sync", "shutdown"]),
+    ] {
+        let told = admin.get(&format!("/{endpoint}?verbose")).await;
+        let told = told.body.as_str().unwrap().to_owned();
+        let mut wanted: Vec<String> = HOOKS.iter().map(|hook| format!("poststarthook/{hook}")).collect();
+        wanted.extend(more.iter().map(|name| (*name).to_owned()));
+        for name in &wanted {
+            assert!(told.contains(&format!("[+]{name} ok\n")), "{endpoint}: {name}: {told}");
+            assert_eq!(admin.get(&format!("/{endpoint}/{name}")).await.body, "ok", "{endpoint}/{name}");
+        }
+        assert_eq!(told.lines().count(), wanted.len() + 1, "{endpoint}: {told}");
+    }
+}
+
 #[tokio::test]
 async fn health_version_and_metrics_have_upstreams_words() {
     let server = server().await;
@@ -135,6 +173,8 @@ async fn health_version_and_metrics_have_upstreams_words() {
     assert!(ready.body.as_str().unwrap().contains("[+]etcd excluded: ok"), "{}", ready.body);
     assert_eq!(admin.get("/readyz/etcd").await.code, 200);
     assert_eq!(admin.get("/readyz/nothing").await.code, 404);
+    let odd = admin.get("/readyz?verbose&exclude=nothing").await;
+    assert!(odd.body.as_str().unwrap().contains("cannot be excluded: no matches for \"nothing\"\n"), "{}", odd.body);
     let version = nobody.get("/version").await.ok();
     for field in ["major", "minor", "gitVersion", "gitCommit", "platform"] {
         assert!(version[field].is_string(), "{version}");

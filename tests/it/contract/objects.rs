@@ -95,3 +95,16 @@ async fn every_way_of_reading_shows_the_defaults_clients_rely_on() {
     let coded = from_protobuf(&admin.get_as(&example.path(), PROTOBUF).await.bytes);
     assert!(has_defaults(&coded), "protobuf: {coded}");
 }
+
+#[tokio::test]
+async fn whoever_uses_a_deprecated_kind_is_told_what_to_use_instead() {
+    let server = server().await;
+    let admin = server.admin();
+    let wanted = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
+    let made = admin.create(&core("endpoints"), &json!({"metadata": {"name": "old"}})).await;
+    let ways = [made, admin.get(&core("endpoints")).await, admin.get(&core("endpoints/old")).await];
+    for answer in ways {
+        assert_eq!(answer.header("warning"), wanted, "{}", answer.body);
+    }
+    assert_eq!(admin.get(&core("services")).await.header("warning"), "");
+}

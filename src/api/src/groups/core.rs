@@ -65,7 +65,8 @@ pub(crate) const ROWS: &[Row] = &[
         .short(&["cs"])
         .columns(component::COLUMNS)
         .not_stored()
-        .only(&["get", "list"]),
+        .only(&["get", "list"])
+        .deprecated("v1 ComponentStatus is deprecated in v1.19+"),
     Row::namespaced(V1, "ConfigMap", "configmaps")
         .short(&["cm"])
         .strategy(&config::CONFIG_MAP)
@@ -74,7 +75,8 @@ pub(crate) const ROWS: &[Row] = &[
         .short(&["ep"])
         .strategy(&service::ENDPOINTS)
         .columns(service::ENDPOINTS_COLUMNS)
-        .stored_in("services/endpoints"),
+        .stored_in("services/endpoints")
+        .deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     Row::namespaced(V1, "Event", "events")
         .short(&["ev"])
         .strategy(&event::STRATEGY)

@@ -52,7 +52,7 @@ pub(super) async fn run(
     }
     let path = info.path.as_str();
     if Checks::serves(path) {
-        if path.starts_with("/readyz") {
+        if !path.starts_with("/livez") {
             app.data_store.look().await;
         }
         return Ok(app.checks.respond(path, request.uri().query()).map(boxed));

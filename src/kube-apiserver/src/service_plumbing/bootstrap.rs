@@ -1,4 +1,5 @@
-//! What every cluster has from its first moment: namespaces, priority classes, the `kubernetes` Service.
+//! What every cluster has from its first moment: namespaces, priority classes, the `kubernetes` Service and the network
+//! its address is of.
 
 use apimachinery::{Object, Status, Value, time, value};
 use jiff::Timestamp;
@@ -42,7 +43,24 @@ pub async fn ensure(app: &Arc<App>) -> Result<(), Status> {
     for (group, plural, object) in first() {
         create(app, (group, plural), object).await?;
     }
+    create(app, ("networking.k8s.io", "servicecidrs"), service_cidr(app)).await?;
     create(app, ("", "services"), kubernetes_service(app)).await
+}
+
+/// The networks of cluster IPs as an object, for those who want to know them.
+fn service_cidr(app: &App) -> Object {
+    let mut range = Object::new("networking.k8s.io/v1", "ServiceCIDR");
+    range.set_name("kubernetes");
+    let networks = app.config.service.service_cluster_ip_range.iter().map(ToString::to_string);
+    range.set_at(&["spec", "cidrs"], networks.map(Value::from).collect::<Vec<_>>());
+    range.set_at(
+        &["status", "conditions"],
+        value!([{
+            "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": time::format(Timestamp::now()),
+        }]),
+    );
+    range
 }
 
 fn namespace(name: &str) -> Object {

@@ -25,11 +25,9 @@ const COMPONENTS: &[(&str, Option<u16>)] =
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most of an answer that is shown.
 const MESSAGE_LIMIT: usize = 1024;
-const DEPRECATED: &str = "v1 ComponentStatus is deprecated in v1.19+";
 
 pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
     let form = call.accept()?;
-    call.warnings.add(DEPRECATED);
     if call.info.verb == "get" {
         let known = COMPONENTS.iter().find(|(name, _)| *name == call.info.name).ok_or_else(|| call.not_found())?;
         let object = look(call, known).await;

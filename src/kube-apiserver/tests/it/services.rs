@@ -67,6 +67,11 @@ async fn a_cluster_has_its_first_objects() {
     assert_eq!(slice["endpoints"][0]["addresses"][0], "192.0.2.10");
     let endpoints = admin.get_soon(&core("endpoints/kubernetes")).await;
     assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "192.0.2.10");
+    let network = admin.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await.ok();
+    assert_eq!(network["spec"]["cidrs"][0].as_str().map(|network| &network[..8]), Some("10.96.0."), "{network}");
+    assert_eq!(network["status"]["conditions"][0]["type"], "Ready");
+    let known = admin.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await.ok();
+    assert_eq!(known["data"]["client-ca-file"].as_str().unwrap().trim(), server.file("ca.crt").trim());
     for class in ["system-node-critical", "system-cluster-critical"] {
         admin.get(&format!("/apis/scheduling.k8s.io/v1/priorityclasses/{class}")).await.ok();
     }
