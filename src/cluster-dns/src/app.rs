@@ -59,7 +59,7 @@ pub async fn run(config: Config, token: CancellationToken) -> anyhow::Result<()>
 type Servers = Vec<tokio::task::JoinHandle<()>>;
 
 async fn serve_health(config: &Config, ready: &Arc<AtomicBool>, end: &CancellationToken) -> anyhow::Result<Servers> {
-    let (is_ready, registry) = (Arc::clone(ready), Arc::new(Registry::default()));
+    let (is_ready, registry) = (Arc::clone(ready), Arc::new(component_base::metrics::registry()));
     Ok(vec![
         serve(config.health, end, |path| match path {
             "/health" => text(StatusCode::OK, "OK"),

@@ -1,11 +1,20 @@
 //! Metrics in the Prometheus text format.
 
+mod process;
+
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body_util::Full;
 
 pub use prometheus_client;
 pub use prometheus_client::registry::Registry;
+
+/// A registry that tells of the program itself.
+pub fn registry() -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(process::Process));
+    registry
+}
 
 /// Answers `/metrics` with all that a registry holds.
 pub fn respond(registry: &Registry) -> Response<Full<Bytes>> {

@@ -138,7 +138,7 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
     tokio::spawn(async move { caches.follow_keys(&encryption, &token).await });
     let authenticator = Authenticator::new(&config.access, Box::new(Arc::clone(&registry)))?;
     let issuer = Issuer::load(&config.access, authenticator.service_accounts.audiences())?;
-    let metrics = Metrics::default();
+    let metrics = Metrics::new(&registry);
     Ok(Arc::new(App {
         authorizer: Authorizer::new(&config.access.authorization_mode),
         admission: Admission::new(&config.access)?,

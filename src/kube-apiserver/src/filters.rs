@@ -41,7 +41,9 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     let audit_id = audit_id(&request);
     request.headers_mut().insert(AUDIT_ID, audit_id.clone());
     // 2. What is asked is read once.
-    let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
+    let uri = request.uri();
+    let mut info = RequestInfo::parse(request.method(), uri.path(), uri.query().unwrap_or_default());
+    info.applies = request.method() == Method::PATCH && negotiate::is_apply(request.headers());
     let head = request.method() == Method::HEAD;
     let info = Arc::new(info);
     let takes_gzip = gzip::is_wanted(request.headers());
@@ -71,7 +73,8 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     // 9. What happened is counted.
     let code = response.status();
     let known = info.is_resource && code != StatusCode::NOT_FOUND;
-    app.metrics.finished(&info, known, code.as_u16(), began.elapsed());
+    let size = http_body::Body::size_hint(response.body()).exact();
+    app.metrics.finished(&info, known, (code.as_u16(), size), began.elapsed());
     tracing::debug!(verb = info.verb, path = info.path, code = code.as_u16(), took = ?began.elapsed(), "request");
     response
 }
@@ -103,7 +106,9 @@ async fn pass(
 ) -> Result<Response, Status> {
     let (parts, body) = request.into_parts();
     // 5. Who is it?
-    let caller = app.authenticator.authenticate(&parts).await?;
+    let caller = app.authenticator.authenticate(&parts).await;
+    app.metrics.authenticated(caller.is_ok());
+    let caller = caller?;
     let trail = parts.extensions.get::<Arc<Trail>>().cloned();
     if let Some(trail) = &trail {
         app.audit.received(trail, info, Some(&caller));
@@ -181,6 +186,7 @@ fn authorize(app: &App, info: &RequestInfo, user: &User, trail: Option<&Trail>) 
     }
     let attributes = authz::Attributes::of(user, info);
     let decision = app.authorizer.authorize(&attributes);
+    app.metrics.authorized(decision.allowed);
     if let Some(trail) = trail {
         trail.authorized(decision.allowed, &decision.reason);
     }

@@ -1,5 +1,10 @@
 //! What the server counts, under the names of upstream.
 
+mod histogram;
+mod objects;
+mod requests;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
@@ -8,31 +13,18 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
-/// What a request was about; all values come from the table or from small sets.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct RequestLabels {
-    verb: String,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
-    code: u16,
-}
+use crate::registry::Registry as Kinds;
+use crate::request_info::RequestInfo;
+use objects::Objects;
+use requests::Requests;
+
+pub use requests::Watching;
 
 /// What a request in flight does.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct InFlightLabels {
     request_kind: &'static str,
-}
-
-/// What a request was about, without its outcome.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DurationLabels {
-    verb: String,
-    resource: String,
 }
 
 /// A flow schema and its priority level.
@@ -85,37 +77,38 @@ impl Flows {
     }
 }
 
+/// Who came and what they were told they may.
+#[derive(Default)]
+struct Doors {
+    known: Family<[(&'static str, &'static str); 1], Counter>,
+    allowed: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
 /// The counters of the server.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    requests: Arc<Requests>,
     in_flight: Family<InFlightLabels, Gauge<i64, AtomicI64>>,
     flows: Flows,
+    doors: Doors,
     audit_lost: Counter,
 }
 
-/// The limits of the buckets of request durations, in seconds.
-const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 1.0, 5.0, 15.0, 60.0];
-
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::default();
-        let requests = Family::default();
-        let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
+        let mut registry = component_base::metrics::registry();
+        let requests = Arc::new(Requests::default());
+        registry.register_collector(Box::new(Arc::clone(&requests)));
         let in_flight = Family::default();
-        registry.register("apiserver_request", "Requests by verb, resource, scope and code", requests.clone());
-        registry.register(
-            "apiserver_request_duration_seconds",
-            "How long requests took that do not stay open",
-            durations.clone(),
-        );
         registry.register("apiserver_current_inflight_requests", "Requests being worked on", in_flight.clone());
         let flows = Flows::default();
         flows.register(&mut registry);
+        let doors = Doors::default();
+        registry.register("authentication_attempts", "Requests by whether it is known who asks", doors.known.clone());
+        registry.register("authorization_attempts", "Requests by whether they are allowed", doors.allowed.clone());
         let audit_lost = Counter::default();
         registry.register("apiserver_audit_error", "Audit events that were lost", audit_lost.clone());
-        Self { registry, requests, durations, in_flight, flows, audit_lost }
+        Self { registry, requests, in_flight, flows, doors, audit_lost }
     }
 }
 
@@ -123,37 +116,32 @@ fn flow_labels((schema, level): (&str, &str)) -> FlowLabels {
     FlowLabels { flow_schema: schema.to_owned(), priority_level: level.to_owned() }
 }
 
-fn new_histogram() -> Histogram {
-    Histogram::new(BUCKETS)
-}
-
 impl Metrics {
-    /// Counts a finished request.
-    pub fn finished(&self, info: &crate::request_info::RequestInfo, known: bool, code: u16, took: Duration) {
-        let text = |text: &str| if known { text.to_owned() } else { String::new() };
-        let scope = match (known, info.name.is_empty(), info.namespace.is_empty()) {
-            (false, ..) => "",
-            (_, false, _) => "resource",
-            (_, true, false) => "namespace",
-            (_, true, true) => "cluster",
-        };
-        let verb = if info.verb.is_empty() { "other".to_owned() } else { info.verb.to_ascii_uppercase() };
-        let long = info.is_long_running();
-        self.requests
-            .get_or_create(&RequestLabels {
-                verb: verb.clone(),
-                group: text(&info.group),
-                version: text(&info.version),
-                resource: text(&info.resource),
-                subresource: text(&info.subresource),
-                scope,
-                code,
-            })
-            .inc();
-        if !long {
-            let labels = DurationLabels { verb, resource: text(&info.resource) };
-            self.durations.get_or_create(&labels).observe(took.as_secs_f64());
-        }
+    /// Nothing has happened yet; of these kinds it is told how many objects there are.
+    pub fn new(kinds: &Arc<Kinds>) -> Self {
+        let mut metrics = Self::default();
+        metrics.registry.register_collector(Box::new(Objects(Arc::clone(kinds))));
+        metrics
+    }
+
+    /// Counts a finished request; `size` is that of its answer if it was known before it was sent.
+    pub fn finished(&self, info: &RequestInfo, known: bool, answer: (u16, Option<u64>), took: Duration) {
+        self.requests.finished(info, known, answer, took);
+    }
+
+    /// Counts a watch as open.
+    pub fn watching(&self, info: &RequestInfo) -> Watching {
+        self.requests.watching(info)
+    }
+
+    /// Counts whether a request says who asks.
+    pub fn authenticated(&self, known: bool) {
+        self.doors.known.get_or_create(&[("result", if known { "success" } else { "failure" })]).inc();
+    }
+
+    /// Counts whether a request is allowed.
+    pub fn authorized(&self, allowed: bool) {
+        self.doors.allowed.get_or_create(&[("result", if allowed { "allowed" } else { "denied" })]).inc();
     }
 
     /// The gauge of requests that change something, or of those that do not.

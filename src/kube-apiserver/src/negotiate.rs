@@ -156,6 +156,11 @@ fn offer(entry: &Entry<'_>) -> Option<Form> {
     possible.then_some(Form { encoding, projection })
 }
 
+/// True for the body of a server-side apply.
+pub fn is_apply(headers: &HeaderMap) -> bool {
+    body_type(headers).starts_with("application/apply-patch+")
+}
+
 /// The media type of a request body without its parameters; JSON if none is named.
 pub fn body_type(headers: &HeaderMap) -> &str {
     let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

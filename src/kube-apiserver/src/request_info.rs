@@ -32,6 +32,8 @@ pub struct RequestInfo {
     pub trailing_slash: bool,
     /// The decoded query.
     pub query: Query,
+    /// True for a server-side apply, which only the content type tells.
+    pub applies: bool,
 }
 
 impl RequestInfo {

@@ -82,7 +82,7 @@ fn answer(checks: &Checks, request: &Request<Incoming>) -> Response<Full<Bytes>>
     }
     let known = request.extensions().get::<PeerCertificates>().is_some();
     match path {
-        "/metrics" if known => metrics::respond(&metrics::Registry::default()),
+        "/metrics" if known => metrics::respond(&metrics::registry()),
         "/metrics" => status(StatusCode::UNAUTHORIZED),
         _ => status(StatusCode::NOT_FOUND),
     }

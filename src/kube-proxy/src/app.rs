@@ -37,7 +37,7 @@ pub async fn run(config: Config, token: CancellationToken) -> anyhow::Result<()>
         None => client::in_cluster("kube-proxy").await?,
     };
     let health = Arc::new(Health::default());
-    let mut registry = Registry::default();
+    let mut registry = component_base::metrics::registry();
     health.register(&mut registry);
     let servers = serve(&config, &health, Arc::new(registry), &token).await?;
     let inputs = follow(&api, &config, &token);

@@ -120,7 +120,7 @@ fn answer(checks: &Checks, request: &Request<Incoming>) -> Response<Full<Bytes>>
     }
     let known = request.extensions().get::<PeerCertificates>().is_some();
     let code = match path {
-        "/metrics" if known => return metrics::respond(&metrics::Registry::default()),
+        "/metrics" if known => return metrics::respond(&metrics::registry()),
         "/metrics" => StatusCode::UNAUTHORIZED,
         _ => StatusCode::NOT_FOUND,
     };

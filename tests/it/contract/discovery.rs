@@ -180,14 +180,28 @@ async fn health_version_and_metrics_have_upstreams_words() {
         assert!(version[field].is_string(), "{version}");
     }
     admin.get(&harness::core("pods")).await.ok();
+    let _watch = harness::EventStream::open(&admin, "/api/v1/pods?watch=1").await;
     let metrics = admin.get("/metrics").await;
     let metrics = metrics.body.as_str().unwrap();
     for name in [
-        "apiserver_request_total{",
+        "apiserver_request_total{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",subresource=\"\",verb=\"LIST\",version=\"v1\",code=\"200\",dry_run=\"\"} 1",
         "apiserver_request_duration_seconds_bucket{",
+        "apiserver_request_sli_duration_seconds_bucket{",
+        "apiserver_response_sizes_bucket{",
+        "apiserver_longrunning_requests{",
+        "apiserver_watch_events_total{",
         "apiserver_current_inflight_requests{",
+        "apiserver_flowcontrol_dispatched_requests_total{",
+        "apiserver_resource_objects{group=\"\",resource=\"namespaces\"} 4",
+        "apiserver_storage_objects{resource=\"clusterroles.rbac.authorization.k8s.io\"}",
+        "authentication_attempts_total{result=\"success\"}",
+        "authorization_attempts_total{result=\"allowed\"}",
+        "kubernetes_build_info{",
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_start_time_seconds ",
     ] {
-        assert!(metrics.contains(name), "{name} is not told");
+        assert!(metrics.contains(name), "{name} is not told in {metrics}");
     }
     nobody.get("/metrics").await.failed(403);
     let paths = admin.get("/").await.ok();

@@ -21,6 +21,7 @@ use super::list;
 use super::page::{self, From};
 use super::selection::Selection;
 use crate::error;
+use crate::metrics::Watching;
 use crate::negotiate::{self, Encoding, Form};
 use crate::reply::{self, BoxError, Response};
 use crate::stored::Stored;
@@ -71,6 +72,8 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Response, Status> {
         bookmarks: query.flag("allowWatchBookmarks"),
         end: Box::pin(tokio::time::sleep(lifetime(call)?)),
         stop: Box::pin(call.app.token.clone().cancelled_owned()),
+        counted: call.app.metrics.watching(call.info),
+        told: 0,
     };
     Ok(reply::respond(StatusCode::OK, media_type(form), body.boxed()))
 }
@@ -158,6 +161,9 @@ struct WatchBody {
     bookmarks: bool,
     end: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    counted: Watching,
+    /// Events of the piece that is being written.
+    told: u64,
 }
 
 impl WatchBody {
@@ -170,6 +176,7 @@ impl WatchBody {
                 }
                 return;
             };
+            self.told += 1;
             self.framer.event(batch.buffer(), Kind::Added, &object);
         }
     }
@@ -184,6 +191,7 @@ impl WatchBody {
                     (true, true) => self.show(batch, Kind::Modified, new, event),
                     (true, false) => {
                         let old = old.as_ref().unwrap_or(new);
+                        self.told += 1;
                         self.framer.left(batch.buffer(), old, new.revision);
                     }
                     (false, false) => {}
@@ -203,6 +211,7 @@ impl WatchBody {
     }
 
     fn show(&mut self, batch: &mut Batch, kind: Kind, object: &Stored, event: &Delivery<Stored>) {
+        self.told += 1;
         match self.framer.shared(kind, object, event) {
             Some(frame) => batch.push(frame),
             None => self.framer.event(batch.buffer(), kind, object),
@@ -226,6 +235,8 @@ impl Body for WatchBody {
             }
         }
         if !batch.is_empty() {
+            let told = std::mem::take(&mut self.told);
+            self.counted.sent(told);
             return Poll::Ready(Some(Ok(Frame::data(batch.into_bytes()))));
         }
         let over = self.end.as_mut().poll(context).is_ready() || self.stop.as_mut().poll(context).is_ready();
