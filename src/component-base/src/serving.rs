@@ -3,6 +3,7 @@
 mod corked;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,11 @@ use hyper::rt::{Read, Write};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,24 @@ pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteAddr(pub SocketAddr);
+
+/// A way to send the client of a request elsewhere: it is told to open a new connection for what it asks next, and what
+/// it has asked goes on.
+#[derive(Clone, Debug)]
+pub struct LetGo(CancellationToken);
+
+impl LetGo {
+    /// Tells the client, once this request is answered at the latest.
+    pub fn tell(&self) {
+        self.0.cancel();
+    }
+}
+
+/// A connection is told when to end, and waited for as long as it keeps this.
+struct Watcher {
+    end: CancellationToken,
+    _alive: mpsc::Sender<()>,
+}
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -106,14 +125,15 @@ impl Listener {
         B::Error: Into<BoxError>,
     {
         self.accept_until(token, |stream, remote, watcher| {
-            let service = Tagged { inner: service.clone(), remote: RemoteAddr(remote), certificates: None };
+            let let_go = LetGo(watcher.end.clone());
+            let service = Tagged { inner: service.clone(), remote: RemoteAddr(remote), let_go, certificates: None };
             tokio::spawn(serve_connection(TokioIo::new(stream), service, watcher));
         })
         .await;
     }
 
     async fn accept_until(self, token: CancellationToken, mut start: impl FnMut(TcpStream, SocketAddr, Watcher)) {
-        let connections = GracefulShutdown::new();
+        let (alive, mut all_gone) = mpsc::channel(1);
         loop {
             let accepted = tokio::select! {
                 () = token.cancelled() => break,
@@ -124,7 +144,7 @@ impl Listener {
                     // Small answers must not wait for Nagle; failing to ask for that harms nobody.
                     let _ = stream.set_nodelay(true);
                     let _ = notice_loss(&stream);
-                    start(stream, remote, connections.watcher());
+                    start(stream, remote, Watcher { end: token.child_token(), _alive: alive.clone() });
                 }
                 Err(error) => {
                     tracing::debug!(%error, "accept failed");
@@ -132,8 +152,9 @@ impl Listener {
                 }
             }
         }
-        drop(self.tcp);
-        if tokio::time::timeout(DRAIN_LIMIT, connections.shutdown()).await.is_err() {
+        drop((self.tcp, alive));
+        // Nobody ever sends: the channel ends with the last connection.
+        if tokio::time::timeout(DRAIN_LIMIT, all_gone.recv()).await.is_err() {
             tracing::info!(address = %self.address, "ending with requests still in flight");
         }
     }
@@ -202,7 +223,8 @@ async fn tls_connection<S, B>(
         let owned: Vec<_> = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         PeerCertificates(owned.into())
     });
-    let service = Tagged { inner: service, remote: RemoteAddr(remote), certificates };
+    let let_go = LetGo(watcher.end.clone());
+    let service = Tagged { inner: service, remote: RemoteAddr(remote), let_go, certificates };
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return serve_connection(TokioIo::new(stream), service, watcher).await;
     }
@@ -225,8 +247,15 @@ where
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_LIMIT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(250).keep_alive_interval(Duration::from_secs(30));
-    let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service).into_owned());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = watcher.end.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::trace!(%remote, %error, "connection ended");
     }
 }
@@ -235,6 +264,7 @@ where
 struct Tagged<S> {
     inner: S,
     remote: RemoteAddr,
+    let_go: LetGo,
     certificates: Option<PeerCertificates>,
 }
 
@@ -245,6 +275,7 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Tagged<S> {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.remote);
+        request.extensions_mut().insert(self.let_go.clone());
         if let Some(certificates) = &self.certificates {
             request.extensions_mut().insert(certificates.clone());
         }

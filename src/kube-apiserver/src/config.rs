@@ -224,6 +224,9 @@ pub struct LimitArgs {
     /// The shortest life of a watch, in seconds, unless the client asks for less.
     #[arg(long, default_value_t = 1800)]
     pub min_request_timeout: u64,
+    /// The chance that a request of HTTP/2 has its client open a new connection: 0 to 0.02.
+    #[arg(long, default_value = "0", value_parser = chance)]
+    pub goaway_chance: f64,
     /// How long `/livez` overlooks a start that is not finished; 0 for ever.
     #[arg(long, default_value = "0s", value_parser = duration)]
     pub livez_grace_period: Duration,
@@ -247,6 +250,12 @@ pub struct LimitArgs {
 /// An inclusive range of ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRange(pub RangeInclusive<u16>);
+
+/// Most clients shall stay where they are.
+fn chance(text: &str) -> Result<f64, String> {
+    let chance: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if (0.0..=0.02).contains(&chance) { Ok(chance) } else { Err("must be between 0 and 0.02".to_owned()) }
+}
 
 fn port_range(text: &str) -> Result<PortRange, String> {
     let wrong = || "expected a range of ports such as 30000-32767".to_owned();

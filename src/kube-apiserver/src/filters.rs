@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use apimachinery::Status;
 use component_base::health::Checks;
+use component_base::serving::LetGo;
 use futures::FutureExt;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use hyper::body::Incoming;
+use rand::RngExt;
 
 use crate::app::App;
 use crate::audit::Trail;
@@ -46,6 +48,7 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     info.applies = request.method() == Method::PATCH && negotiate::is_apply(request.headers());
     let head = request.method() == Method::HEAD;
     let info = Arc::new(info);
+    send_elsewhere(&app, &request);
     let takes_gzip = gzip::is_wanted(request.headers());
     let trail = app.audit.begin(&request, audit_id.to_str().unwrap_or_default());
     if let Some(trail) = &trail {
@@ -77,6 +80,19 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     app.metrics.finished(&info, known, (code.as_u16(), size), began.elapsed());
     tracing::debug!(verb = info.verb, path = info.path, code = code.as_u16(), took = ?began.elapsed(), "request");
     response
+}
+
+/// Now and then a client is told to open a new connection, which a balancer may lead to another server: otherwise all
+/// stay where they were when the others came.
+fn send_elsewhere(app: &App, request: &Request<Incoming>) {
+    let chance = app.config.limits.goaway_chance;
+    if chance > 0.0
+        && request.version() == Version::HTTP_2
+        && let Some(connection) = request.extensions().get::<LetGo>()
+        && rand::rng().random_bool(chance)
+    {
+        connection.tell();
+    }
 }
 
 async fn guarded(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>) -> Response {

@@ -97,6 +97,30 @@ async fn a_client_of_http2_is_told_to_leave_and_what_it_asked_before_is_answered
 }
 
 #[tokio::test]
+async fn a_client_that_is_let_go_gets_its_answer_and_comes_back_by_another_connection() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.address();
+    let token = CancellationToken::new();
+    let service = service_fn(|request: Request<Incoming>| async move {
+        request.extensions().get::<LetGo>().unwrap().tell();
+        hello(request).await
+    });
+    let server = tokio::spawn(listener.serve_http(service, token.clone()));
+    for _ in 0..2 {
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
+        let (mut sender, connection) = made.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = || Request::get("http://x/").body(Full::new(Bytes::new())).unwrap();
+        assert_eq!(sender.send_request(request()).await.unwrap().status(), 200);
+        connection.await.unwrap().unwrap();
+        assert!(sender.send_request(request()).await.is_err());
+    }
+    token.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_taken_port_is_named_in_the_error() {
     let first = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = Listener::bind(first.address()).await.unwrap_err();

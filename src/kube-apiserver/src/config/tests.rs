@@ -57,6 +57,7 @@ fn refuses_what_cannot_work() {
         ("--service-cluster-ip-range=10.0.0.0/8", "10.0.0.0/8"),
         ("--service-node-port-range=9-1", "range of ports"),
         ("--etcd-certfile=x", "--etcd-keyfile"),
+        ("--goaway-chance=0.5", "between 0 and 0.02"),
         ("--no-such-flag", "--no-such-flag"),
     ] {
         let error = config(&[flag]).unwrap_err();
