@@ -1,8 +1,9 @@
-//! A kubelet as far as exec and port-forward go: it speaks SPDY, as kubelets and runtimes do, and runs commands on this
-//! machine. Ports echo in upper case.
+//! A kubelet as far as exec, attach, port-forward, logs and the proxy go: it speaks SPDY, as kubelets and runtimes do, and
+//! runs commands on this machine. What it is attached to and ports echo in upper case.
 //!
 //! It tells streams by the order in which all clients open them, so that it has no need to inflate their headers.
 
+mod plain;
 mod spdy;
 
 use std::net::Ipv4Addr;
@@ -16,6 +17,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -29,6 +31,7 @@ const ABSENT: &str = "absent";
 pub struct CommandKubelet {
     runtime: Option<Runtime>,
     asked: Arc<Mutex<Vec<String>>>,
+    go_on: Arc<Notify>,
 }
 
 impl CommandKubelet {
@@ -46,15 +49,21 @@ impl CommandKubelet {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there are free ports");
         let port = listener.local_addr().expect("it is bound").port();
         listener.set_nonblocking(true).expect("sockets can be set up");
-        let seen = Arc::clone(&asked);
+        let (seen, go_on) = (Arc::clone(&asked), Arc::new(Notify::new()));
+        let gate = Arc::clone(&go_on);
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("the socket is set up");
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(connection(acceptor.clone(), stream, Arc::clone(&seen)));
+                tokio::spawn(connection(acceptor.clone(), stream, (Arc::clone(&seen), Arc::clone(&gate))));
             }
         });
         make_pod(server, port).await;
-        Self { runtime: Some(runtime), asked }
+        Self { runtime: Some(runtime), asked, go_on }
+    }
+
+    /// Lets a log that is followed go on.
+    pub fn go_on(&self) {
+        self.go_on.notify_one();
     }
 
     /// What it was asked for so far: paths with queries.
@@ -84,13 +93,21 @@ async fn make_pod(server: &ApiServer, port: u16) {
     admin.patch(&crate::core("pods/pod/status"), "merge", &json!({"status": {"phase": "Running"}})).await.ok();
 }
 
-async fn connection(acceptor: TlsAcceptor, stream: TcpStream, asked: Arc<Mutex<Vec<String>>>) {
+async fn connection(acceptor: TlsAcceptor, stream: TcpStream, (asked, go_on): (Arc<Mutex<Vec<String>>>, Arc<Notify>)) {
     let Ok(mut stream) = acceptor.accept(stream).await else { return };
     let Some(head) = read_head(&mut stream).await else { return };
     let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
     asked.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
     let url = Url::parse(&format!("http://kubelet{path}")).expect("the API server sends good paths");
     let lower = head.to_ascii_lowercase();
+    if url.path().starts_with("/containerLogs/") && !url.path().ends_with(ABSENT) {
+        let _ = plain::log(stream, &url, &go_on).await;
+        return;
+    }
+    if url.path().starts_with("/mirror") {
+        let _ = plain::mirror(stream, &head).await;
+        return;
+    }
     let version = lower.lines().find_map(|line| line.strip_prefix("x-stream-protocol-version:"));
     let version = version.map(str::trim).unwrap_or_default();
     let protocols = ["v4.channel.k8s.io", "portforward.k8s.io"];

@@ -97,8 +97,11 @@ pub(super) async fn run(stream: Stream, url: &Url) -> io::Result<()> {
             waiting -= 1;
         }
     }
-    let words: Vec<String> =
+    let mut words: Vec<String> =
         url.query_pairs().filter(|(key, _)| key == "command").map(|(_, word)| word.into_owned()).collect();
+    if words.is_empty() {
+        words = ["tr", "a-z", "A-Z"].map(str::to_owned).to_vec();
+    }
     let mut child = Command::new(&words[0])
         .args(&words[1..])
         .stdin(Stdio::piped())

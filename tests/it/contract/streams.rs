@@ -1,9 +1,10 @@
-//! exec and port-forward with real clients of two ages: WebSocket for today's kubectl, SPDY for the old one.
+//! exec, attach, logs, port-forward and the proxy with real clients of two ages: WebSocket for today's kubectl, SPDY for the old one.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
-use harness::{Client, ClientProgram, CommandKubelet};
+use harness::{Client, ClientProgram, CommandKubelet, answer, core};
+use reqwest::Method;
 
 use crate::server;
 
@@ -115,4 +116,63 @@ async fn ports_are_forwarded_one_connection_after_the_other() {
         child.wait().unwrap();
         assert_eq!(kubelet.asked().len() - before, 1, "{program:?}");
     }
+}
+
+#[tokio::test]
+async fn whoever_attaches_talks_to_what_runs_already() {
+    let server = server().await;
+    let kubelet = CommandKubelet::start(&server).await;
+    for program in BOTH {
+        let Some(kubectl) = Client::of(program, &server) else { continue };
+        let ran = kubectl.run_with(&["attach", "-i", "pod", "-c", "c"], "hello");
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "HELLO"), "{program:?}: {}", ran.stderr);
+    }
+    assert!(kubelet.asked().iter().all(|path| path.starts_with("/attach/default/pod/c?")), "{:?}", kubelet.asked());
+}
+
+#[tokio::test]
+async fn logs_are_read_cut_and_followed_as_they_grow() {
+    let server = server().await;
+    let kubelet = CommandKubelet::start(&server).await;
+    for program in BOTH {
+        let Some(kubectl) = Client::of(program, &server) else { continue };
+        assert_eq!(kubectl.ok(&["logs", "pod", "-c", "c"]), "first\nsecond\n", "{program:?}");
+        assert_eq!(kubectl.ok(&["logs", "pod", "-c", "c", "--tail=1"]), "second\n", "{program:?}");
+        assert!(kubectl.fails(&["logs", "pod", "-c", "nobody"]).contains("nobody"), "{program:?}");
+        let mut following = kubectl.start(&["logs", "-f", "pod", "-c", "c"]);
+        let mut out = BufReader::new(following.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line, "first\n", "{program:?}: told before there is more");
+        kubelet.go_on();
+        line.clear();
+        out.read_to_string(&mut line).unwrap();
+        assert_eq!(line, "second\n", "{program:?}");
+        assert!(following.wait().unwrap().success());
+    }
+    let wanted = "/containerLogs/default/pod/c?tailLines=1";
+    assert!(kubelet.asked().iter().any(|path| path == wanted), "{:?}", kubelet.asked());
+}
+
+#[tokio::test]
+async fn the_proxy_of_a_node_hands_on_method_path_query_and_answer() {
+    let server = server().await;
+    let _kubelet = CommandKubelet::start(&server).await;
+    let admin = server.admin();
+    for (method, path, wanted) in [
+        (Method::GET, "/mirror", "GET /mirror HTTP/1.1\r\n"),
+        (Method::PUT, "/mirror/a%2Fb/?x=1&y=%20", "PUT /mirror/a%2Fb/?x=1&y=%20 HTTP/1.1\r\n"),
+    ] {
+        let request = admin.request(method, &format!("/api/v1/nodes/here/proxy{path}"));
+        let got = answer(request.header("authorization", "Bearer secret").header("x-mine", "1")).await;
+        let said = String::from_utf8_lossy(&got.bytes).into_owned();
+        assert_eq!((got.code, got.header("x-from")), (202, "kubelet"), "{said}");
+        assert!(said.starts_with(wanted) && said.contains("x-mine: 1"), "{said}");
+        assert!(!said.contains("secret"), "what proves the client to us is not for others: {said}");
+    }
+    // The right to use the proxy is one of its own.
+    server.user("somebody", &[]).get("/api/v1/nodes/here/proxy/mirror").await.failed(403);
+    admin.get("/api/v1/nodes/here:1/proxy/mirror").await.failed(400);
+    let nowhere = admin.get(&core("pods/pod/proxy/")).await;
+    assert!(nowhere.code >= 400 && nowhere.body["kind"] == "Status", "{}", nowhere.body);
 }
