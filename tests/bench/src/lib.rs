@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod config;
+pub mod goals;
 pub mod measures;
 pub mod objects;
 pub mod process;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::json;
 
 use crate::config::{Config, Output};
+use crate::goals;
 use crate::measures::{Better, Sample};
 use crate::subject::Side;
 
@@ -95,6 +96,11 @@ impl Row {
         }
     }
 
+    /// Whether its goal is reached; unknown if it has none.
+    fn reached(&self) -> Option<bool> {
+        goals::of(&self.name)?.is_reached(self.best(Side::Ours), self.ratio())
+    }
+
     fn to_json(&self) -> serde_json::Value {
         let better = match self.better {
             Better::Less => "less",
@@ -108,6 +114,8 @@ impl Row {
             "ours": self.best(Side::Ours),
             "peer": self.best(Side::Peer),
             "timesBetter": self.ratio(),
+            "goal": goals::of(&self.name).map(|goal| goal.to_string()),
+            "reached": self.reached(),
             "samples": {"ours": self.values.get(&Side::Ours), "peer": self.values.get(&Side::Peer)},
         })
     }
@@ -116,12 +124,15 @@ impl Row {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
-        writeln!(f, "{:width$}  {:>8}  {:>10}  {:>10}  unit", "", "times", "ours", "peer")?;
+        writeln!(f, "{:width$}  {:>8}  {:>8}  {:>10}  {:>10}  unit", "", "times", "goal", "ours", "peer")?;
         for row in &self.rows {
             let ratio = row.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{}×", rounded(ratio)));
             let told = |side| row.best(side).map_or_else(|| "-".to_owned(), rounded);
             let (ours, peer) = (told(Side::Ours), told(Side::Peer));
-            writeln!(f, "{:width$}  {ratio:>8}  {ours:>10}  {peer:>10}  {}", row.name, row.unit)?;
+            let goal = goals::of(&row.name).map_or_else(String::new, |goal| goal.to_string());
+            let missed = if row.reached() == Some(false) { "  <- not reached" } else { "" };
+            let (name, unit) = (&row.name, row.unit);
+            writeln!(f, "{name:width$}  {ratio:>8}  {goal:>8}  {ours:>10}  {peer:>10}  {unit}{missed}")?;
         }
         for reason in &self.skipped {
             writeln!(f, "skipped: {reason}")?;
