@@ -3,6 +3,7 @@
 mod bench;
 mod departures;
 mod hosts;
+mod pace;
 mod scale;
 mod silence;
 

@@ -16,7 +16,7 @@ const TAG: &str = "v0.1.0-one";
 const PROGRAM: u64 = 25 << 20;
 const ROUNDS: usize = 5;
 
-fn told(what: &str, value: f64, goal: f64, unit: &str) {
+pub(super) fn told(what: &str, value: f64, goal: f64, unit: &str) {
     println!("{what:<64} {value:>9.1} {unit:<4} goal {goal:>7.1}  ratio {:.2}", value / goal);
 }
 
