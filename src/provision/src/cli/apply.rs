@@ -78,18 +78,16 @@ pub(super) async fn bring(
     let context = &prepared.context;
     let consent = Consent::new(context.desired.topology.name(), manner.yes || manner.kept.is_some());
     let gate = |round: usize, plan: &Plan| {
-        match manner.kept {
-            Some(kept) if round == 0 => kept.check(&context.desired.components.tag, plan)?,
-            Some(_) => return Err(KeptPlan::refuse_more(plan)),
-            None => {
-                if manner.show && round == 0 {
-                    super::note(&super::plan::tree(context.desired.topology.name(), plan));
-                }
-                if consent.will_ask(plan) {
-                    context.progress.close();
-                }
-                consent.ask(plan)?;
+        if let Some(kept) = manner.kept {
+            kept.admit(round, &context.desired.components.tag, plan)?;
+        } else {
+            if manner.show && round == 0 {
+                super::note(&super::plan::tree(context.desired.topology.name(), plan));
             }
+            if consent.will_ask(plan) {
+                context.progress.close();
+            }
+            consent.ask(plan)?;
         }
         if round == 0 { prepared.keep() } else { Ok(()) }
     };

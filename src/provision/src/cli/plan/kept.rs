@@ -108,8 +108,16 @@ impl KeptPlan {
             .into())
     }
 
+    /// Lets a run carry out this plan and nothing else; rounds are counted from 0.
+    ///
+    /// # Errors
+    /// [`Exit::Unconfirmed`] if the first round has other steps, or a further one has any.
+    pub(crate) fn admit(&self, round: usize, components: &str, plan: &Plan) -> Result<()> {
+        if round == 0 { self.check(components, plan) } else { Err(Self::refuse_more(plan)) }
+    }
+
     /// What a further round finds to do was not in the plan.
-    pub(crate) fn refuse_more(plan: &Plan) -> anyhow::Error {
+    fn refuse_more(plan: &Plan) -> anyhow::Error {
         let steps: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).take(MOST_SHOWN).collect();
         let message = format!("the plan was carried out and more is left to do: {}", steps.join(", "));
         Refusal::new(Exit::Unconfirmed, message).hint("`provision plan FILE` shows it; apply the file to go on").into()

@@ -1,5 +1,8 @@
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 use crate::exit::{classify, hint};
+use crate::lifecycle::converge_through;
 use crate::plan::Action;
 use crate::world::simulated::{Faults, Lab};
 
@@ -62,6 +65,41 @@ async fn a_plan_that_was_kept_lets_itself_pass_and_nothing_else() {
     assert_eq!(classify(&error), Exit::Unconfirmed);
     assert!(hint(&error).unwrap().contains("provision plan"));
     assert!(kept.check("v0.1.0-two", &now).unwrap_err().to_string().contains("the node programs are others"));
+}
+
+/// `apply --plan` without its command line.
+async fn apply(lab: &mut Lab, kept: &KeptPlan) -> anyhow::Result<Plan> {
+    let context = lab.context();
+    let gate = |round: usize, plan: &Plan| kept.admit(round, &context.desired.components.tag, plan);
+    converge_through(UP, &context, &CancellationToken::new(), &gate).await
+}
+
+#[tokio::test]
+async fn a_plan_that_was_kept_is_carried_out_to_its_end_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut lab, plan, kept) = kept(dir.path()).await;
+    lab.state.create().unwrap();
+    assert_eq!(apply(&mut lab, &kept).await.unwrap(), plan);
+    assert_eq!(lab.world.node_names().len(), 3);
+    assert!(lab.up(Faults::None, 0).await.plan().is_empty(), "nothing is left to do");
+    // A second time there is nothing to do: that is for the caller to compare.
+    assert!(apply(&mut lab, &kept).await.unwrap().is_empty());
+    assert_eq!(classify(&kept.check("v0.1.0-one", &Plan::default()).unwrap_err()), Exit::Unconfirmed);
+}
+
+#[tokio::test]
+async fn what_is_found_once_a_machine_answers_is_not_in_the_plan_that_was_kept() {
+    let mut lab = Lab::new("{workers: [{name: small, replicas: 2}]}");
+    lab.up(Faults::None, 0).await.plan();
+    lab.world.change_behind_our_back("demo-small-1");
+    lab.world.switch_off("demo-small-1");
+    let seen = lab.look().await;
+    let context = lab.context();
+    let plan = crate::lifecycle::plan(UP, &context, &seen);
+    let kept = KeptPlan::new(&context.desired, &seen, &plan).unwrap();
+    let error = apply(&mut lab, &kept).await.unwrap_err();
+    assert_eq!(classify(&error), Exit::Unconfirmed);
+    assert!(error.to_string().contains("more is left to do: configure-host/demo-small-1"), "{error:#}");
 }
 
 #[tokio::test]
