@@ -135,7 +135,8 @@ fn fault(desired: &DesiredMachine, host: &SeenHost, interrupts: bool) -> Option<
 /// External members that are new stand before the API servers that ask them.
 fn members_first(context: &Context, seen: &Inventory) -> Vec<String> {
     let members = context.desired.machines.iter().filter(|desired| desired.machine.role == Role::Etcd);
-    let new = members.filter(|desired| change(desired, seen).is_some());
+    let late = join_etcd::latecomers(context, seen);
+    let new = members.filter(|it| change(it, seen).is_some() && !late.contains(&it.machine.name));
     new.flat_map(|desired| [NAME, promote_etcd::NAME].map(|phase| Step::name(phase, &desired.machine.name))).collect()
 }
 

@@ -24,6 +24,11 @@ pub(crate) fn joiners(context: &Context, seen: &Inventory) -> Vec<String> {
     members
 }
 
+/// Those of them that wait until an API server says that etcd has begun: no API server may wait for them.
+pub(crate) fn latecomers(context: &Context, seen: &Inventory) -> Vec<String> {
+    if context.ledger.founded() { Vec::new() } else { joiners(context, seen) }
+}
+
 /// Whether the machine has a member with a vote; what it knew once goes with its disk.
 fn votes(context: &Context, seen: &Inventory, name: &str) -> bool {
     is_voter(context, name) && !loses_disk(context, seen, name)

@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::Role;
 
-use super::{configure_host, install_components, promote_etcd};
+use super::{configure_host, install_components, join_etcd, promote_etcd};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -31,7 +31,9 @@ impl Phase for StartControlPlane {
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let silent = context.desired.control_planes().into_iter().filter(|name| !seen.cluster.servers.contains(name));
         let members = context.desired.etcd();
-        let external = context.desired.names(|role| *role == Role::Etcd);
+        let mut external = context.desired.names(|role| *role == Role::Etcd);
+        let late = join_etcd::latecomers(context, seen);
+        external.retain(|member| !late.contains(member));
         let step = |name: String| {
             let step = Step::new(NAME, &name, Action::Wait, "its API server does not answer yet").after(
                 [configure_host::NAME, install_components::NAME, promote_etcd::NAME].map(|it| Step::name(it, &name)),

@@ -1,12 +1,13 @@
 //! Clusters of machines that exist already live as others do, except that nobody switches them.
 
 use super::ids;
+use super::scale::{any_fault_on_the_way_is_healed, arrive};
 use crate::exit::{Exit, classify};
-use crate::world::simulated::{Faults, Lab};
+use crate::world::simulated::{Fault, Faults, Lab};
 
 const TAG: &str = "v0.1.0-one";
 
-/// A control plane and as many workers, by the keys that the simulated world gives to its first, second and third disk.
+/// A control plane and as many workers, by the keys that the simulated world gives to machines of these names.
 fn spec(workers: usize) -> String {
     let host = |number: usize, role: &str| {
         format!("{{name: host-{number}, address: 10.9.0.{number}, hostKey: ssh-ed25519 key-{number}, role: {role}}}")
@@ -57,4 +58,26 @@ async fn machines_that_exist_are_not_switched_off() {
     assert_eq!(classify(&refused), Exit::Host);
     assert!(refused.to_string().contains("host-1 exists already"), "{refused:#}");
     assert!(!lab.state.is_stopped() && lab.world.running() == ["host-1"], "nothing was changed");
+}
+
+#[tokio::test]
+async fn machines_that_exist_are_claimed_and_given_back_whatever_happens_on_the_way() {
+    any_fault_on_the_way_is_healed(&spec(1), &spec(2)).await;
+    any_fault_on_the_way_is_healed(&spec(2), &spec(0)).await;
+}
+
+#[tokio::test]
+async fn machines_that_exist_are_all_given_back_whatever_happens_on_the_way() {
+    let mut lab = Lab::new(&spec(2));
+    arrive(&mut lab, "claimed").await;
+    lab.down(Faults::None, 1).await.plan();
+    for (at, point) in lab.world.points().iter().enumerate() {
+        for fault in Fault::ALL {
+            lab.start_over();
+            lab.up(Faults::None, 1).await.plan();
+            lab.down(Faults::At(at, fault), 1).await;
+            lab.down(Faults::None, 1).await.plan();
+            assert!(lab.world.is_bare() && !lab.state.root().exists(), "{fault:?} at {at} ({point})");
+        }
+    }
 }

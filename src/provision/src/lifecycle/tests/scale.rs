@@ -1,6 +1,7 @@
 //! Clusters of every shape grow and shrink, whatever happens on the way.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::{clean, heal, ids};
 use crate::exit::hint;
@@ -16,8 +17,33 @@ const EXTERNAL_ONE: &str = "{etcd: {mode: external, replicas: 1}, loadBalancer: 
 const EXTERNAL: &str =
     "{controlPlane: {replicas: 2}, etcd: {mode: external, replicas: 3}, loadBalancer: {replicas: 2}}";
 
+const EXTERNAL_FIVE: &str =
+    "{controlPlane: {replicas: 2}, etcd: {mode: external, replicas: 5}, loadBalancer: {replicas: 2}}";
+const POOLS: &str = "{workers: [{name: w, replicas: 1}, {name: big, replicas: 2}]}";
+const OTHER_POOLS: &str = "{controlPlane: {replicas: 3}, loadBalancer: {replicas: 1}, workers: [{name: w, replicas: 3}, {name: new, replicas: 1}]}";
+const STACKED: [&str; 6] = [ONE, HA, FIVE, BALANCED, POOLS, OTHER_POOLS];
+const EXTERNALS: [&str; 4] = [
+    EXTERNAL_ONE,
+    EXTERNAL,
+    EXTERNAL_FIVE,
+    "{etcd: {mode: external, replicas: 3}, loadBalancer: {replicas: 1}, workers: [{name: a, replicas: 2}, {name: b, replicas: 1}]}",
+];
+
+/// Whether there is time for everything: `make test-all` has it.
+fn all_is_asked_for() -> bool {
+    std::env::var_os("PROVISION_TEST_ALL").is_some()
+}
+
+/// The faults that strike at a point. A process may die anywhere; with little time, calls fail at every third point.
+fn faults_at(at: usize, faults: &[Fault]) -> Vec<Fault> {
+    let strikes = |(number, fault): &(usize, &Fault)| {
+        all_is_asked_for() || **fault == Fault::KillAfter || (at + number).is_multiple_of(3)
+    };
+    faults.iter().enumerate().filter(strikes).map(|(_, fault)| *fault).collect()
+}
+
 /// Nothing is there that nobody asks for: machines, Nodes, members, addresses, secrets.
-fn nothing_is_orphaned(lab: &Lab, what: &str) {
+pub(super) fn nothing_is_orphaned(lab: &Lab, what: &str) {
     let desired = lab.desired();
     let names = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
     let all = names(desired.names(|_| true));
@@ -27,9 +53,11 @@ fn nothing_is_orphaned(lab: &Lab, what: &str) {
     assert_eq!(allocated.into_keys().collect::<BTreeSet<_>>(), all, "{what}: addresses");
     assert_eq!(lab.world.node_names(), names(desired.names(topology::Role::is_node)), "{what}: Nodes");
     assert_eq!(lab.world.voter_names(), names(desired.etcd()), "{what}: voters of etcd");
+    assert_eq!(lab.world.learners(), 0, "{what}: members of etcd without a vote");
+    assert_eq!(lab.world.running().into_iter().collect::<BTreeSet<_>>(), all, "{what}: machines that run");
 }
 
-async fn arrive(lab: &mut Lab, what: &str) {
+pub(super) async fn arrive(lab: &mut Lab, what: &str) {
     match lab.up(Faults::None, 0).await {
         Ended::Well(Ok(_)) => {}
         Ended::Well(Err(error)) => panic!("{what}: {error:#}"),
@@ -43,7 +71,7 @@ async fn arrive(lab: &mut Lab, what: &str) {
 }
 
 /// From one shape to another, killed or failed after every point.
-async fn any_fault_on_the_way_is_healed(from: &str, to: &str) {
+pub(super) async fn any_fault_on_the_way_is_healed(from: &str, to: &str) {
     let mut lab = Lab::new(from);
     arrive(&mut lab, from).await;
     lab.ask_for(to, TAG);
@@ -51,7 +79,7 @@ async fn any_fault_on_the_way_is_healed(from: &str, to: &str) {
     let points = lab.world.points();
     arrive(&mut lab, to).await;
     for (at, point) in points.iter().enumerate() {
-        for fault in [Fault::KillAfter, Fault::FailBefore, Fault::FailAfter] {
+        for fault in faults_at(at, &[Fault::KillAfter, Fault::FailBefore, Fault::FailAfter]) {
             lab.start_over();
             lab.ask_for(from, TAG);
             lab.up(Faults::None, 1).await.plan();
@@ -64,7 +92,7 @@ async fn any_fault_on_the_way_is_healed(from: &str, to: &str) {
 
 #[tokio::test]
 async fn every_shape_comes_to_be() {
-    for spec in [ONE, HA, FIVE, BALANCED, EXTERNAL_ONE, EXTERNAL] {
+    for spec in STACKED.into_iter().chain(EXTERNALS) {
         arrive(&mut Lab::new(spec), spec).await;
     }
 }
@@ -82,6 +110,22 @@ async fn control_planes_three_to_one() {
 #[tokio::test]
 async fn control_planes_three_to_five_and_the_balancer_moves_in() {
     any_fault_on_the_way_is_healed(HA, FIVE).await;
+}
+
+#[tokio::test]
+async fn control_planes_five_to_three_and_the_balancer_moves_out() {
+    any_fault_on_the_way_is_healed(FIVE, HA).await;
+}
+
+#[tokio::test]
+async fn one_pool_grows_while_another_goes_and_a_third_comes() {
+    let after = "{workers: [{name: w, replicas: 3}, {name: new, replicas: 1}]}";
+    any_fault_on_the_way_is_healed(POOLS, after).await;
+}
+
+#[tokio::test]
+async fn external_members_three_to_five() {
+    any_fault_on_the_way_is_healed(EXTERNAL, EXTERNAL_FIVE).await;
 }
 
 #[tokio::test]
@@ -112,37 +156,73 @@ async fn workers_two_to_three_to_one() {
     any_fault_on_the_way_is_healed(&workers(3), &workers(1)).await;
 }
 
-async fn unlucky_lives(seeds: std::ops::Range<u64>) {
-    let shapes = [ONE, HA, FIVE, BALANCED, HA];
-    let mut lab = Lab::new(ONE);
-    for seed in seeds {
-        lab.start_over();
-        let mut chance = Chance::new(seed);
-        let mut last = ONE;
-        for life in 0..2 + chance.below(5) {
-            last = shapes[usize::try_from(chance.below(5)).unwrap()];
-            lab.ask_for(last, TAG);
-            let faults = Faults::Random { rarity: 30 + chance.below(300) };
-            lab.up(faults, seed ^ (life << 32)).await;
-            // Elections have their own mind, and so have people.
-            lab.world.elect(chance.below(7));
-            if chance.below(3) == 0 {
-                lab.world.cordon_any(chance.below(9));
-            }
-        }
-        lab.ask_for(last, TAG);
-        // What was begun and never ended stands in the way of something else.
-        if let Ended::Well(Err(error)) = lab.up(Faults::None, 0).await {
-            assert!(error.to_string().starts_with("etcd was to begin with"), "seed {seed}: {error:#}");
-            lab.down(Faults::None, 0).await.plan();
-        }
-        arrive(&mut lab, &format!("seed {seed}: {last}")).await;
+/// What may happen to a cluster between two runs, or instead of one.
+async fn something_happens(lab: &mut Lab, chance: &mut Chance, seed: u64) {
+    let faults = |chance: &mut Chance| Faults::Random { rarity: 30 + chance.below(300) };
+    let exists = lab.state.root().exists();
+    match chance.below(12) {
+        0 | 1 => lab.world.cordon_any(chance.below(9)),
+        2 | 3 => lab.world.switch_any_off(chance.below(12)),
+        4 | 5 => lab.world.slow_any_down(chance.below(12), 1 + usize::try_from(chance.below(3)).unwrap()),
+        6 if exists => drop(lab.stop(faults(chance), seed).await),
+        7 if exists => drop(lab.start(faults(chance), seed).await),
+        8 => drop(lab.down(faults(chance), seed).await),
+        // Elections have their own mind.
+        _ => lab.world.elect(chance.below(7)),
     }
 }
 
+/// Lets a run go well, or what stands in its way be taken away as its hint says.
+async fn settle(lab: &mut Lab, story: &str) {
+    for _ in 0..2 {
+        let Err(error) = lab.up(Faults::None, 0).await.into_result() else { return };
+        let text = format!("{error:#}");
+        if text.contains("no member of etcd can be asked") || text.contains("etcd has no leader") {
+            // Members that were about to go are off: a majority is for people to bring back.
+            lab.world.switch_all_on();
+        } else {
+            // What was begun and never ended stands in the way of something else.
+            let stands = ["etcd was to begin with", "the removal of cluster demo has begun"];
+            assert!(stands.iter().any(|way| text.starts_with(way)), "{story}\n{text}");
+            lab.down(Faults::None, 0).await.plan();
+        }
+    }
+}
+
+async fn unlucky_lives(shapes: &[&str], seeds: std::ops::Range<u64>) {
+    let mut lab = Lab::new(shapes[0]);
+    for seed in seeds {
+        lab.start_over();
+        let mut chance = Chance::new(seed);
+        let (mut last, mut story) = (shapes[0], format!("seed {seed}"));
+        for life in 0..2 + chance.below(5) {
+            last = shapes[usize::try_from(chance.below(u64::try_from(shapes.len()).unwrap())).unwrap()];
+            lab.ask_for(last, TAG);
+            let faults = Faults::Random { rarity: 30 + chance.below(300) };
+            let ended = lab.up(faults, seed ^ (life << 32)).await;
+            let _ = write!(story, "\n{last}: {}", ended.in_words());
+            something_happens(&mut lab, &mut chance, seed ^ (life << 40)).await;
+        }
+        lab.ask_for(last, TAG);
+        lab.world.all_are_quick();
+        settle(&mut lab, &story).await;
+        arrive(&mut lab, &story).await;
+    }
+}
+
+/// Few seeds of many, if there is little time.
+fn seeds(few: u64, many: u64) -> std::ops::Range<u64> {
+    0..if all_is_asked_for() { many } else { few }
+}
+
 #[tokio::test]
-async fn five_hundred_unlucky_clusters_that_change_their_minds_end_as_asked() {
-    unlucky_lives(0..500).await;
+async fn unlucky_clusters_that_change_their_minds_end_as_asked() {
+    unlucky_lives(&STACKED, seeds(40, 500)).await;
+}
+
+#[tokio::test]
+async fn unlucky_clusters_with_external_etcd_end_as_asked() {
+    unlucky_lives(&EXTERNALS, seeds(100, 1_000)).await;
 }
 
 /// Made and taken down again, broken at every point of both.
@@ -153,7 +233,7 @@ async fn any_fault_from_nothing_to_nothing_is_healed(spec: &str) {
     lab.down(Faults::None, 1).await.plan();
     let removing = lab.world.points();
     for (at, point) in making.iter().enumerate() {
-        for fault in [Fault::KillAfter, Fault::FailAfter] {
+        for fault in faults_at(at, &[Fault::KillAfter, Fault::FailAfter]) {
             lab.start_over();
             lab.up(Faults::At(at, fault), 1).await;
             arrive(&mut lab, &format!("{spec}: {fault:?} at {at} ({point})")).await;
@@ -164,7 +244,7 @@ async fn any_fault_from_nothing_to_nothing_is_healed(spec: &str) {
         assert!(lab.world.is_bare() && !lab.state.root().exists(), "{spec}: removed after it was killed at {point}");
     }
     for (at, point) in removing.iter().enumerate() {
-        for fault in Fault::ALL {
+        for fault in faults_at(at, &Fault::ALL) {
             lab.start_over();
             lab.up(Faults::None, 1).await.plan();
             lab.down(Faults::At(at, fault), 1).await;
@@ -216,22 +296,38 @@ async fn a_control_plane_that_lost_its_disk_joins_under_a_new_identity() {
     nothing_is_orphaned(&lab, "a lost control plane");
 }
 
-#[tokio::test]
-async fn a_member_joins_wherever_the_run_that_replaces_it_breaks() {
-    let (mut lab, _, _) = clean(HA).await;
+/// A member loses its disk, and whatever happens to the run that replaces it, another one ends it.
+async fn a_lost_member_is_replaced_wherever_the_run_breaks(spec: &str, lost: &str) {
+    let (mut lab, _, _) = clean(spec).await;
     lab.up(Faults::None, 0).await.plan();
-    lab.world.lose_machine("demo-control-plane-1");
-    lab.up(Faults::None, 1).await.plan();
+    lab.world.lose_machine(lost);
+    let plan = lab.up(Faults::None, 1).await.plan();
     let points = lab.world.points();
+    for step in ["join-etcd", "promote-etcd"] {
+        assert!(ids(&plan).contains(&format!("{step}/{lost}")), "{plan}");
+    }
+    let at = |what: &str| points.iter().position(|point| point.ends_with(what)).unwrap();
+    assert!(at("remove a member of etcd") < at("add a learner to etcd"), "{points:?}");
+    nothing_is_orphaned(&lab, lost);
     for (at, point) in points.iter().enumerate() {
-        for fault in Fault::ALL {
+        for fault in faults_at(at, &Fault::ALL) {
             lab.start_over();
             lab.up(Faults::None, 0).await.plan();
-            lab.world.lose_machine("demo-control-plane-1");
+            lab.world.lose_machine(lost);
             lab.up(Faults::At(at, fault), 1).await;
             arrive(&mut lab, &format!("{fault:?} at {at} ({point})")).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_member_joins_wherever_the_run_that_replaces_it_breaks() {
+    a_lost_member_is_replaced_wherever_the_run_breaks(HA, "demo-control-plane-1").await;
+}
+
+#[tokio::test]
+async fn an_external_member_that_is_lost_is_replaced_wherever_the_run_breaks() {
+    a_lost_member_is_replaced_wherever_the_run_breaks(EXTERNAL, "demo-etcd-2").await;
 }
 
 #[tokio::test]

@@ -269,6 +269,11 @@ impl World {
         voters.map(|(_, member)| member.name.clone()).collect()
     }
 
+    /// How many members have no vote.
+    pub(crate) fn learners(&self) -> usize {
+        self.state().etcd.iter().map(|cluster| cluster.members.len() - cluster.voters().count()).sum()
+    }
+
     /// One of the voters leads from now on.
     pub(crate) fn elect(&self, number: u64) {
         if let Some(cluster) = &mut self.state().etcd {

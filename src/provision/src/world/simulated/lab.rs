@@ -55,6 +55,15 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    /// How it ended, for a story of several lives.
+    pub(crate) fn in_words(&self) -> String {
+        match self {
+            Self::Well(Ok(_)) => "done".to_owned(),
+            Self::Well(Err(error)) => format!("{error:#}"),
+            Self::Killed => "killed".to_owned(),
+        }
+    }
+
     /// What a life came to that was not killed.
     pub(crate) fn into_result(self) -> Result<Plan> {
         match self {

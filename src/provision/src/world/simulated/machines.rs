@@ -56,7 +56,8 @@ impl Infrastructure for World {
             let machine = state.machines.entry(name.to_owned()).or_default();
             if machine.disk.is_none() {
                 state.disks_made += 1;
-                machine.disk = Some(Disk { host_key: host_key(state.disks_made), ..Disk::default() });
+                let host_key = host_key(existed(name).unwrap_or(state.disks_made));
+                machine.disk = Some(Disk { host_key, ..Disk::default() });
             }
             Ok(())
         })
@@ -67,7 +68,9 @@ impl Infrastructure for World {
         })
         .await?;
         self.change(format!("{name}: define"), |state| {
-            state.machines.entry(name.to_owned()).or_default().defined = true;
+            let machine = state.machines.entry(name.to_owned()).or_default();
+            // One that exists already runs when it is claimed.
+            (machine.defined, machine.on) = (true, machine.on || existed(name).is_some());
             Ok(())
         })
         .await?;
@@ -178,6 +181,34 @@ impl World {
         state.machines.get_mut(name).expect("the machine is there").power_off();
     }
 
+    /// Somebody switches one of the machines off, if there are so many.
+    pub(crate) fn switch_any_off(&self, number: u64) {
+        let mut state = self.state();
+        let machine = state.machines.values_mut().nth(usize::try_from(number).expect("a small number"));
+        machine.into_iter().for_each(Machine::power_off);
+    }
+
+    /// Somebody switches every machine on.
+    pub(crate) fn switch_all_on(&self) {
+        let mut state = self.state();
+        for machine in state.machines.values_mut().filter(|machine| machine.defined) {
+            machine.on = true;
+            machine.disk.as_mut().map_or(Ok(()), Disk::boot).expect("what was enabled starts");
+        }
+    }
+
+    /// One of the machines is too busy to let anybody in for so many times, if there are so many.
+    pub(crate) fn slow_any_down(&self, number: u64, times: usize) {
+        let mut state = self.state();
+        let name = state.machines.keys().nth(usize::try_from(number).expect("a small number")).cloned();
+        state.slow.extend(name.map(|name| (name, times)));
+    }
+
+    /// No machine is too busy any more.
+    pub(crate) fn all_are_quick(&self) {
+        self.state().slow.clear();
+    }
+
     /// The machine goes on, and lets nobody in by SSH.
     pub(crate) fn mute(&self, name: &str) {
         self.state().mute.insert(name.to_owned());
@@ -218,7 +249,11 @@ impl World {
 
     /// Removing the state directory removes what lies in it: disks that belong to no machine any more.
     pub(super) fn state_directory_is_gone(&self) {
-        self.state().machines.retain(|_, machine| machine.defined);
+        let mut state = self.state();
+        state.machines.retain(|_, machine| machine.defined);
+        if state.machines.is_empty() {
+            state.etcd = None;
+        }
     }
 
     /// Nothing of the cluster is left; the image is everybody's.
@@ -237,6 +272,11 @@ impl Machine {
             disk.running.clear();
         }
     }
+}
+
+/// The number of a machine that exists before anybody claims it, as its name says: it has its key, and runs.
+fn existed(name: &str) -> Option<usize> {
+    name.strip_prefix("host-").and_then(|number| number.parse().ok())
 }
 
 fn host_key(number: usize) -> String {
