@@ -13,7 +13,7 @@ mod whole;
 
 pub(crate) use defaults::{fill_pod_spec, fill_template};
 pub(crate) use resources::amount;
-pub(crate) use scheduling::check_node_term;
+pub(crate) use scheduling::{check_node_term, check_toleration};
 pub(crate) use sources::{check_driver, check_source};
 pub(crate) use warnings::warn_of_spec;
 

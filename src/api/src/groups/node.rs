@@ -1,7 +1,7 @@
 //! The group `node.k8s.io`.
 
 use crate::check::{self, Errors};
-use crate::pod_spec::amount;
+use crate::pod_spec::{amount, check_toleration};
 use crate::print::{AGE, NAME};
 use crate::resource::{Column, NOOP, ResourceDescriptor as Row, Strategy};
 use apimachinery::field::{FieldError, Path};
@@ -25,6 +25,10 @@ const STRATEGY: Strategy = Strategy {
         }
         let selector = class.map_at(&["scheduling", "nodeSelector"]);
         check::labels(&mut errors, &Path::new("scheduling.nodeSelector"), selector);
+        let path = Path::new("scheduling.tolerations");
+        for (index, toleration) in check::maps(class.map_at(&["scheduling"]), "tolerations") {
+            check_toleration(&mut errors, &path.index(index), toleration);
+        }
         errors
     },
     validate_update: |new, old| {

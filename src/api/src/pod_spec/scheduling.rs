@@ -40,7 +40,8 @@ pub(super) fn check_scheduling(errors: &mut Errors, path: &Path, spec: &Map) {
     }
 }
 
-fn check_toleration(errors: &mut Errors, path: &Path, toleration: &Map) {
+/// One toleration, as pods and runtime classes have them.
+pub(crate) fn check_toleration(errors: &mut Errors, path: &Path, toleration: &Map) {
     let (key, operator) = (toleration.str("key"), toleration.str("operator"));
     if !key.is_empty() {
         check::named(errors, &path.child("key"), key, names::qualified_name);

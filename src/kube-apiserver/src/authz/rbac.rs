@@ -221,18 +221,23 @@ impl Binding {
             namespace: object.namespace().to_owned(),
             name: object.name().to_owned(),
             role: role_ref_of(object),
-            subjects: object.list_at(&["subjects"]).iter().filter_map(subject_of).collect(),
+            subjects: object
+                .list_at(&["subjects"])
+                .iter()
+                .filter_map(|subject| subject_of(subject, object.namespace()))
+                .collect(),
         }
     }
 }
 
-fn subject_of(value: &Value) -> Option<(Subject, String)> {
+/// Who is meant; an account without a namespace is one of the binding's.
+fn subject_of(value: &Value, own: &str) -> Option<(Subject, String)> {
     let name = value.str("name");
     match value.str("kind") {
         "User" => Some((Subject::User(name.to_owned()), format!("User {name:?}"))),
         "Group" => Some((Subject::Group(name.to_owned()), format!("Group {name:?}"))),
-        "ServiceAccount" if !value.str("namespace").is_empty() => {
-            let namespace = value.str("namespace");
+        "ServiceAccount" if !(own.is_empty() && value.str("namespace").is_empty()) => {
+            let namespace = Some(value.str("namespace")).filter(|given| !given.is_empty()).unwrap_or(own);
             let user = format!("system:serviceaccount:{namespace}:{name}");
             Some((Subject::User(user), format!("ServiceAccount \"{name}/{namespace}\"")))
         }

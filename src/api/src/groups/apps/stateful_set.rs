@@ -143,6 +143,9 @@ pub(super) const REVISION: Strategy = Strategy {
     validate: |revision| {
         let mut errors = Errors::new();
         check::not_negative(&mut errors, &Path::default(), revision.as_map(), "revision");
+        if revision.get("data").is_none_or(Value::is_null) {
+            errors.push(FieldError::required("data", "data is mandatory"));
+        }
         errors
     },
     validate_update: |new, old| {

@@ -20,6 +20,8 @@ use jiff::Timestamp;
 const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
 const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
+const POD_LABELS: [&str; 4] = ["spec", "template", "metadata", "labels"];
+
 pub(super) const JOB: Strategy = Strategy {
     default: default_job,
     prepare_create: |job| {
@@ -68,6 +70,17 @@ fn default_job(job: &mut Object) {
     let replacement = if set(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     fill_text(spec, "podReplacementPolicy", replacement);
     pod_spec::fill_template(spec);
+    if job.labels().is_empty() {
+        take_labels(job);
+    }
+}
+
+/// A job without labels has those of its pods.
+fn take_labels(job: &mut Object) {
+    let labels = job.map_at(&POD_LABELS).clone();
+    if !labels.is_empty() {
+        job.set_at(&["metadata", "labels"], labels);
+    }
 }
 
 fn set(spec: &Map, key: &str) -> bool {
@@ -80,11 +93,14 @@ fn select_own_pods(job: &mut Object) {
         return;
     }
     let (uid, name) = (job.uid().to_owned(), job.name().to_owned());
-    let labels = ["spec", "template", "metadata", "labels"];
+    let shared = job.labels() == job.map_at(&POD_LABELS);
     for (keys, value) in [(UID_LABELS, &uid), (NAME_LABELS, &name)] {
         for key in keys {
-            job.set_at(&[&labels[..], &[key]].concat(), value);
+            job.set_at(&[&POD_LABELS[..], &[key]].concat(), value);
         }
+    }
+    if shared {
+        take_labels(job);
     }
     job.set_at(&["spec", "selector", "matchLabels", UID_LABELS[0]], &uid);
 }

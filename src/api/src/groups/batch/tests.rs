@@ -31,6 +31,9 @@ fn a_job_selects_its_own_pods() {
     ] {
         assert_eq!(labels.str(key), expected);
     }
+    assert_eq!(made.labels(), labels, "a job without labels has those of its pods");
+    let own = job(value!({"metadata.labels": {"mine": "1"}, "spec.template.metadata": {"labels": {"a": "b"}}}));
+    assert_eq!(defaulted("jobs", own).metadata().get("labels"), Some(&value!({"mine": "1"})));
     made.remove_at(&["spec", "template"]);
     made.remove_at(&["spec", "selector"]);
     assert_eq!(

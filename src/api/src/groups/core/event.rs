@@ -2,12 +2,13 @@
 
 use crate::check::Errors;
 use crate::print::{self, NAME};
-use crate::resource::{Column, NOOP, Strategy};
+use crate::resource::{Column, NOOP, NameRule, Strategy};
 use apimachinery::field::FieldError;
 use apimachinery::object::Object;
 use apimachinery::value::Value;
 
-pub(super) const STRATEGY: Strategy = Strategy { validate, create_on_update: true, ..NOOP };
+pub(super) const STRATEGY: Strategy =
+    Strategy { validate, create_on_update: true, name: NameRule::PathSegment, ..NOOP };
 
 /// An event lives beside what it is about; what is about the whole cluster is told of in `default`.
 fn validate(event: &Object) -> Errors {

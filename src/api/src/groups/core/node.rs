@@ -12,6 +12,16 @@ use apimachinery::value::Value;
 use std::collections::{BTreeSet, HashSet};
 
 pub(super) const STRATEGY: Strategy = Strategy {
+    default: |node| {
+        // Whoever knows only one of the fields means both.
+        let first = node.str_at(&["spec", "podCIDR"]).to_owned();
+        let listed = node.list_at(&["spec", "podCIDRs"]).first().and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !first.is_empty() && listed.is_empty() {
+            node.set_at(&["spec", "podCIDRs"], vec![Value::from(first)]);
+        } else if first.is_empty() && !listed.is_empty() {
+            node.set_at(&["spec", "podCIDR"], listed);
+        }
+    },
     prepare_update: status::keep_status,
     prepare_status: status::only_status,
     validate,

@@ -5,6 +5,7 @@ use crate::fill::{each, fill_text, make};
 use crate::print::{AGE, CREATED_AT, NAME};
 use crate::resource::{Column, NOOP, NameRule, Strategy};
 use apimachinery::field::{FieldError, Path};
+use apimachinery::names;
 use apimachinery::object::Object;
 use apimachinery::value::{Map, Value};
 
@@ -131,8 +132,11 @@ fn check_subject(errors: &mut Errors, path: &Path, subject: &Map, binding: &Obje
                 let group = subject.str("apiGroup");
                 errors.push(FieldError::not_supported(path.child("apiGroup"), group, &[""]));
             }
-            // In a role binding a missing namespace is that of the binding only for old clients: it must be said.
-            if subject.str("namespace").is_empty() && !binding.kind().is_empty() {
+            if !subject.str("name").is_empty() {
+                check::named(errors, &path.child("name"), subject.str("name"), names::dns1123_subdomain);
+            }
+            // In a role binding it is that of the binding unless it is said.
+            if subject.str("namespace").is_empty() && binding.kind() == "ClusterRoleBinding" {
                 errors.push(FieldError::required(path.child("namespace"), ""));
             }
         }

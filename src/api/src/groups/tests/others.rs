@@ -24,6 +24,47 @@ fn bindings_name_the_group_of_what_they_bind() {
 }
 
 #[test]
+fn an_account_needs_a_namespace_only_where_a_binding_has_none() {
+    let of = |kind: &str| value!({"kind": kind, "roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [{"kind": "ServiceAccount", "name": "s"}]});
+    assert_eq!(errors("rolebindings", of("RoleBinding")), Vec::<String>::new());
+    assert_eq!(errors("clusterrolebindings", of("ClusterRoleBinding")), ["subjects[0].namespace: Required value"]);
+}
+
+#[test]
+fn what_upstream_requires_is_required() {
+    assert_eq!(errors("controllerrevisions", value!({"revision": 1})), ["data: Required value: data is mandatory"]);
+    let volume = |affinity| {
+        let capacity = value!({"storage": "1Gi"});
+        value!({"spec": {"capacity": (capacity), "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/d"}, "nodeAffinity": (affinity)}})
+    };
+    assert_eq!(
+        errors("persistentvolumes", volume(value!({}))),
+        ["spec.nodeAffinity.required: Required value: must specify required node constraints"]
+    );
+    assert_eq!(
+        errors("persistentvolumes", volume(value!({"required": {}}))),
+        ["spec.nodeAffinity.required.nodeSelectorTerms: Required value: must have at least one node selector term"]
+    );
+    let class = value!({"handler": "h", "scheduling": {"tolerations": [{"key": "a", "operator": "Sometimes"}]}});
+    let told = errors("runtimeclasses", class);
+    assert!(told[0].starts_with("scheduling.tolerations[0].operator: Unsupported value: \"Sometimes\""), "{told:?}");
+    let class = value!({"spec": {"controller": "a.b/c", "parameters": {"apiGroup": "A_b", "kind": "K", "name": "n"}}});
+    let told = errors("ingressclasses", class);
+    assert!(told[0].starts_with("spec.parameters.apiGroup: Invalid value: \"A_b\""), "{told:?}");
+}
+
+#[test]
+fn both_fields_of_a_nodes_ranges_say_the_same() {
+    for (given, first, all) in [
+        (value!({"podCIDR": "10.1.0.0/24"}), "10.1.0.0/24", value!(["10.1.0.0/24"])),
+        (value!({"podCIDRs": ["10.1.0.0/24", "fd00::/64"]}), "10.1.0.0/24", value!(["10.1.0.0/24", "fd00::/64"])),
+    ] {
+        let node = defaulted("nodes", value!({"spec": (given)}));
+        assert_eq!((node.str_at(&["spec", "podCIDR"]), node.at(&["spec", "podCIDRs"])), (first, Some(&all)));
+    }
+}
+
+#[test]
 fn what_is_kept_but_has_no_effect_yet_says_so() {
     let check = |plural: &str, tree: Value, expected: bool| {
         let row = crate::resources().iter().find(|row| row.plural == plural).unwrap();

@@ -48,6 +48,13 @@ fn cluster() -> Rbac {
             ("Role", "reader"),
             &json!({"kind": "ServiceAccount", "name": "robot", "namespace": "red"}),
         ),
+        binding(
+            "RoleBinding",
+            "blue",
+            "local",
+            ("Role", "reader"),
+            &json!({"kind": "ServiceAccount", "name": "local"}),
+        ),
     ] {
         rbac.put(&object);
     }
@@ -65,7 +72,12 @@ fn decision_table() {
     let reader = User::new("bob", ["readers"]);
     let robot = User::new("system:serviceaccount:red:robot", ["system:serviceaccounts"]);
     let impostor = User::new("bob", ["alice"]);
+    // A binding that names no namespace means an account of its own.
+    let local = User::new("system:serviceaccount:blue:local", [""]);
+    let namesake = User::new("system:serviceaccount:red:local", [""]);
     let table = [
+        (&local, "get", "secrets", "blue", true),
+        (&namesake, "get", "secrets", "blue", false),
         (&reader, "get", "pods", "blue", true),
         (&reader, "get", "pods", "", true),
         (&reader, "get", "secrets", "blue", false),

@@ -26,6 +26,10 @@ pub(super) fn validate_range(range: &Object) -> Errors {
 
 fn check_limit(errors: &mut Errors, path: &Path, kind: &str, limit: &Map) {
     check::named(errors, &path.child("type"), kind, names::qualified_name);
+    if !kind.contains('/') && !["Container", "PersistentVolumeClaim", "Pod"].contains(&kind) {
+        let wrong = "must be a standard limit type or fully qualified";
+        errors.push(FieldError::invalid(path.child("type"), kind, wrong));
+    }
     if kind == "Pod" {
         for key in ["default", "defaultRequest"] {
             if !check::part(limit, key).is_empty() {
@@ -138,8 +142,11 @@ fn check_amounts(errors: &mut Errors, path: &Path, amounts: &Map) {
     }
 }
 
-/// Whether what a quota limits is something of the scope.
+/// Whether what a quota limits is something of the scope; what is no standard resource fits any.
 fn fits(scope: &str, name: &str) -> bool {
+    if !STANDARD.contains(&name) {
+        return true;
+    }
     let compute = ["cpu", "memory", "ephemeral-storage"];
     let plain = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
     match scope {
@@ -242,6 +249,11 @@ mod tests {
             ],
         );
         check(
+            value!({"type": "Image"}),
+            &[r#"spec.limits[0].type: Invalid value: "Image": must be a standard limit type or fully qualified"#],
+        );
+        check(value!({"type": "example.com/Image"}), &[]);
+        check(
             value!({"type": "PersistentVolumeClaim"}),
             &[
                 "spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided",
@@ -262,6 +274,10 @@ mod tests {
                 r#"spec.hard[cores]: Invalid value: "cores": must be a standard resource for quota"#,
                 r#"spec.hard[pods]: Invalid value: "500m": must be an integer"#,
             ],
+        );
+        check(
+            value!({"hard": {"pods": "1", "count/jobs.batch": "2", "services.nodeports": "1"}, "scopes": ["NotTerminating"]}),
+            &[],
         );
         check(
             value!({"hard": {"cpu": "1"}, "scopes": ["BestEffort"]}),

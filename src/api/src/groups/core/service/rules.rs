@@ -66,7 +66,7 @@ fn check_ports(errors: &mut Errors, path: &Path, spec: &Map) {
         if let Some(target) = port.get("targetPort") {
             check::port_or_name(errors, &path.child("targetPort"), target);
         }
-        if !port.str("appProtocol").is_empty() {
+        if check::set(port, "appProtocol") {
             check::named(errors, &path.child("appProtocol"), port.str("appProtocol"), names::qualified_name);
         }
         if !numbers.insert((number, protocol)) {
@@ -243,6 +243,10 @@ pub(super) fn validate_endpoints(endpoints: &Object) -> Errors {
                 let path = path.child(list).index(at);
                 check::ip(&mut errors, &path.child("ip"), address.str("ip"));
                 check::no_special_ip(&mut errors, &path.child("ip"), address.str("ip"));
+                if check::set(address, "nodeName") {
+                    let node = address.str("nodeName");
+                    check::named(&mut errors, &path.child("nodeName"), node, names::dns1123_subdomain);
+                }
                 if !address.str("hostname").is_empty() {
                     check::named(&mut errors, &path.child("hostname"), address.str("hostname"), names::dns1123_label);
                 }
@@ -253,6 +257,9 @@ pub(super) fn validate_endpoints(endpoints: &Object) -> Errors {
             let path = path.child("ports").index(at);
             if several && port.str("name").is_empty() {
                 errors.push(FieldError::required(path.child("name"), ""));
+            }
+            if !port.str("name").is_empty() {
+                check::named(&mut errors, &path.child("name"), port.str("name"), names::dns1123_label);
             }
             check::port(&mut errors, &path.child("port"), check::number(port, "port").unwrap_or_default());
             check::one_of(&mut errors, &path.child("protocol"), port.str("protocol"), &["SCTP", "TCP", "UDP"]);
@@ -347,5 +354,9 @@ mod tests {
                 "subsets[0].ports[0].name: Required value",
             ]
         );
+        let odd = value!({"subsets": [{"addresses": [{"ip": "192.0.2.1", "nodeName": "A_b"}], "ports": [{"port": 1, "name": "A_b"}]}]});
+        let told = errors("endpoints", odd);
+        assert!(told[0].starts_with("subsets[0].addresses[0].nodeName: Invalid value: \"A_b\""), "{told:?}");
+        assert!(told[1].starts_with("subsets[0].ports[0].name: Invalid value: \"A_b\""), "{told:?}");
     }
 }

@@ -58,6 +58,15 @@ pub(super) fn validate_volume(volume: &Object) -> Errors {
     if check::set(spec, "local") && terms.is_empty() {
         errors.push(FieldError::required(path.child("nodeAffinity"), "Local volume requires node affinity"));
     }
+    if check::set(spec, "nodeAffinity") {
+        let path = path.children(&["nodeAffinity", "required"]);
+        if !check::set(check::part(spec, "nodeAffinity"), "required") {
+            errors.push(FieldError::required(path, "must specify required node constraints"));
+        } else if check::list(terms, "nodeSelectorTerms").is_empty() {
+            let told = "must have at least one node selector term";
+            errors.push(FieldError::required(path.child("nodeSelectorTerms"), told));
+        }
+    }
     for (index, term) in check::maps(terms, "nodeSelectorTerms") {
         let path = path.children(&["nodeAffinity", "required", "nodeSelectorTerms"]).index(index);
         pod_spec::check_node_term(&mut errors, &path, term);

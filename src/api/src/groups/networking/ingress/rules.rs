@@ -146,6 +146,10 @@ pub(super) fn validate_class(class: &Object) -> Errors {
     check::domain_prefixed(&mut errors, &path.child("controller"), controller);
     let Some(parameters) = class.at(&["spec", "parameters"]).and_then(Value::as_map) else { return errors };
     let path = path.child("parameters");
+    if check::set(parameters, "apiGroup") {
+        let group = parameters.str("apiGroup");
+        check::named(&mut errors, &path.child("apiGroup"), group, names::dns1123_subdomain);
+    }
     for key in ["kind", "name"] {
         check::required_named(&mut errors, &path.child(key), parameters.str(key), names::path_segment);
     }
