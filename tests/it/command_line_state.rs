@@ -256,3 +256,109 @@ fn a_support_bundle_is_made_of_a_cluster_of_which_nothing_runs() {
     let said: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert!(said["files"].as_u64().unwrap() >= 5 && !said["missing"].as_array().unwrap().is_empty(), "{said}");
 }
+
+/// The disks of a daemon that is not ours are where that daemon keeps them. libvirt's own test daemon stands in for it.
+#[test]
+fn a_full_disk_of_the_systems_daemon_is_found_before_anything_is_made() {
+    let Some(lab) = lab(EMBEDDED) else { return };
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: a small file system can be mounted by root only");
+        return;
+    }
+    let path = lab.state().join("cluster.json");
+    let given = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, given.replace("\"embedded\"", "\"test:///default\"")).unwrap();
+    let before = files(&lab.state());
+    let hyperkube = lab.write("hyperkube", b"not a program").display().to_string();
+    let file = lab.write("demo.yaml", format!("{HEAD}{EMBEDDED}").as_bytes()).display().to_string();
+    // In a mount namespace of its own, so that nothing has to be unmounted.
+    let script = "mount -t tmpfs -o size=32m none /var/lib && exec \"$@\"";
+    let (program, state) = (lab.program().display().to_string(), lab.path("state").display().to_string());
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh", &program, "--state-dir", &state])
+        .args(["--hyperkube", &hyperkube, "apply", &file])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    let words = "the disks of the machines need at least 2.0 GiB and /var/lib/libvirt/images/demo-";
+    assert!(said.contains(words) && said.contains("hint: free disk space there"), "{said}");
+    assert!(files(&lab.state()) == before, "a refusal changes nothing");
+}
+
+#[test]
+fn clusters_are_listed_for_programs_with_what_they_are_meant_to_be() {
+    let Some(lab) = lab(&format!("{EMBEDDED}  workers: [{{name: w, replicas: 2}}]\n")) else { return };
+    let listed = |lab: &Lab| -> serde_json::Value {
+        let ran = run(lab, "list --output json");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        serde_json::from_str(&ran.stdout).unwrap()
+    };
+    let expected = serde_json::json!([{
+        "name": "demo", "state": "running", "machines": 3, "network": "10.80.0.0/24", "libvirt": "embedded",
+        "kubeconfig": lab.state().join("kubeconfig"),
+    }]);
+    assert_eq!(listed(&lab), expected);
+    std::fs::write(lab.state().join("stopped"), "").unwrap();
+    assert_eq!(listed(&lab)[0]["state"], "stopped");
+    let text = run(&lab, "list").stdout;
+    assert!(text.contains("demo                         stopped           3  10.80.0.0/24       embedded"), "{text}");
+    std::fs::write(lab.state().join("cluster.json"), "{").unwrap();
+    assert_eq!(listed(&lab)[0]["state"], "unreadable");
+    std::fs::remove_dir_all(lab.state()).unwrap();
+    assert_eq!(listed(&lab), serde_json::json!([]));
+}
+
+#[test]
+fn status_is_told_to_programs_once_or_whenever_it_changes_until_they_have_enough() {
+    let Some(lab) = lab(EMBEDDED) else { return };
+    let once = run(&lab, "status demo --output json");
+    assert_eq!(once.code, 0, "{once:?}");
+    let once: serde_json::Value = serde_json::from_str(&once.stdout).unwrap();
+    assert_eq!((&once["name"], &once["machines"][0]["name"]), (&"demo".into(), &"demo-control-plane-1".into()));
+    assert!(!once["problems"].as_array().unwrap().is_empty(), "{once}");
+
+    let state = lab.path("state").display().to_string();
+    let mut watch = std::process::Command::new(lab.program())
+        .args(["--state-dir", &state, "status", "demo", "--watch", "--output", "json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next(), once);
+    // A disk is all that is left of a machine whose daemon does not run.
+    std::fs::create_dir_all(lab.state().join("disks")).unwrap();
+    std::fs::write(lab.state().join("disks/demo-control-plane-1.qcow2"), "disk").unwrap();
+    let then = next();
+    assert!(then != once && then["machines"][0]["power"] == "off", "{then}");
+    let pid = nix::unistd::Pid::from_raw(watch.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_disk_that_is_full_in_the_middle_is_named_and_the_next_run_goes_on() {
+    let Some(lab) = lab(EMBEDDED) else { return };
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: a small file system can be mounted by root only");
+        return;
+    }
+    let small = lab.path("small");
+    std::fs::create_dir_all(&small).unwrap();
+    let script = "mount -t tmpfs -o size=256k none \"$1\" && cp -r \"$2/.\" \"$1\" || exit 9\n\
+                  dd if=/dev/zero of=\"$1/filler\" bs=1k 2>/dev/null\n\
+                  \"$3\" --state-dir \"$1\" stop demo; echo \"full $?\"\n\
+                  rm \"$1/filler\"; \"$3\" --state-dir \"$1\" stop demo; echo \"freed $?\"";
+    let words = [small.as_path(), &lab.path("state"), lab.program()].map(|path| path.display().to_string());
+    let output =
+        std::process::Command::new("unshare").args(["--mount", "sh", "-c", script, "sh"]).args(&words).output();
+    let output = output.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("full 1\n") && out.contains("freed 0\n"), "{out} {err}");
+    let file = format!("{}/clusters/demo/", words[0]);
+    assert!(
+        err.contains(&file) && err.contains("No space left") && err.contains("hint: free space on that disk"),
+        "{err}"
+    );
+}

@@ -50,6 +50,8 @@ pub(crate) struct Description {
     pub(crate) bridge: String,
     pub(crate) subnet: Option<Ipv4Net>,
     pub(crate) hosts: Vec<DhcpHost>,
+    /// The folder of a pool.
+    pub(crate) target: String,
 }
 
 impl Description {
@@ -73,13 +75,9 @@ impl Description {
                 Event::End(_) => {
                     path.pop();
                 }
-                Event::Text(text) if path.len() == 2 => {
+                Event::Text(text) => {
                     let text = text.xml_content(XmlVersion::Implicit1_0);
-                    match path[1].as_str() {
-                        "name" => found.name.push_str(text.trim()),
-                        "uuid" => found.uuid.push_str(text.trim()),
-                        _ => {}
-                    }
+                    found.read(&path, text.trim());
                 }
                 Event::Eof => break,
                 _ => {}
@@ -107,6 +105,16 @@ impl Description {
         match &self.owner {
             Some(owner) => format!("another cluster (name {:?}, id {:?})", owner.cluster, owner.id),
             None => "somebody else (it was not made by provision)".to_owned(),
+        }
+    }
+
+    fn read(&mut self, path: &[String], text: &str) {
+        let names: Vec<&str> = path.iter().skip(1).map(String::as_str).collect();
+        match names.as_slice() {
+            ["name"] => self.name.push_str(text),
+            ["uuid"] => self.uuid.push_str(text),
+            ["target", "path"] => self.target.push_str(text),
+            _ => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! Exit codes: one class of outcome each, so that scripts can tell them apart.
 
+use std::io;
 use std::process::ExitCode;
 
 use crate::world::etcd::EtcdError;
@@ -106,6 +107,13 @@ fn class_of(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
 }
 
+/// What to do if a disk is full, whatever was written to it: every file is whole or as it was.
+const FULL: &str = "free space on that disk and run the same command again: it goes on where it stopped";
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What to do about an error, if some part of its chain knows.
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
@@ -123,6 +131,12 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         }
         if let Some(error) = cause.downcast_ref::<EtcdError>() {
             return error.cure();
+        }
+        if let Some(error) = cause.downcast_ref::<libvirt::volume::VolumeError>() {
+            return error.cure().map(str::to_owned);
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return is_full(error).then(|| FULL.to_owned());
         }
         match cause.downcast_ref::<ssh::SshError>()? {
             ssh::SshError::HostKeyChanged { .. } => Some(

@@ -5,6 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -14,7 +15,10 @@ use crate::state::StateDir;
 
 /// The journal of a cluster, open for writing.
 #[derive(Debug)]
-pub struct Journal(Mutex<File>);
+pub struct Journal {
+    path: PathBuf,
+    file: Mutex<File>,
+}
 
 /// What happened to a step.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -54,7 +58,7 @@ impl Journal {
             Ok(file)
         };
         let file = open().with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self(Mutex::new(file)))
+        Ok(Self { path, file: Mutex::new(file) })
     }
 
     /// Adds a line and brings it to the disk.
@@ -62,8 +66,9 @@ impl Journal {
         let line = Line { time: jiff::Timestamp::now(), step, happened, detail };
         let mut text = serde_json::to_vec(&line).context("cannot write a journal line as JSON")?;
         text.push(b'\n');
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(&text).and_then(|()| file.sync_data()).context("cannot write the journal")
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = file.write_all(&text).and_then(|()| file.sync_data());
+        written.with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

@@ -241,7 +241,12 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
         file.sync_all()?;
         fs::rename(&draft, path)
     };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    let written = write();
+    if written.is_err() {
+        // Half a file is of no use, and takes room that may be missing.
+        let _ = fs::remove_file(&draft);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The text of a file, or nothing if there is none.

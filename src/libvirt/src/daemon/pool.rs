@@ -9,10 +9,11 @@ use virt::error::ErrorNumber;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 use virt::stream::Stream;
+use virt::sys;
 
 use super::Daemon;
 use super::objects::Inner;
-use crate::description::Owner;
+use crate::description::{Description, Owner};
 use crate::error::{HypervisorError, Object};
 use crate::volume::DiskFormat;
 
@@ -75,6 +76,29 @@ impl Daemon {
                 there.create(0).map_err(failed("start"))?;
             }
             there.set_autostart(true).map_err(failed("set to start by itself"))
+        })
+        .await
+    }
+
+    /// How many bytes are free where the pool is, or will be: then the nearest pool above it knows. Nothing if none does.
+    pub async fn room(&self, pool: &Pool) -> Result<Option<u64>, HypervisorError> {
+        let pool = pool.clone();
+        self.call(move |inner| {
+            if let Some(there) = inner.pool(&pool)?.filter(|there| there.is_active().unwrap_or(false)) {
+                return inner.available(&there, &pool.name).map(Some);
+            }
+            let mut nearest: Option<(PathBuf, StoragePool)> = None;
+            let all = inner.connection.list_all_storage_pools(sys::VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE);
+            let all = all.map_err(inner.query("the storage pools"))?;
+            for other in all {
+                let xml = other.xml_desc(0).map_err(inner.operation("look up", Object::Pool, &pool.name))?;
+                let target = PathBuf::from(Description::parse(Object::Pool, &xml)?.target);
+                let is_nearer = nearest.as_ref().is_none_or(|(nearest, _)| target.starts_with(nearest));
+                if target.is_absolute() && pool.target.starts_with(&target) && is_nearer {
+                    nearest = Some((target, other));
+                }
+            }
+            nearest.map(|(_, other)| inner.available(&other, &pool.name)).transpose()
         })
         .await
     }
@@ -241,6 +265,12 @@ impl Inner {
         }
     }
 
+    /// Bytes that are free now, not when the pool was looked into last.
+    fn available(&self, pool: &StoragePool, name: &str) -> Result<u64, HypervisorError> {
+        pool.refresh(0).map_err(self.operation("look into", Object::Pool, name))?;
+        Ok(pool.info().map_err(self.operation("look into", Object::Pool, name))?.available)
+    }
+
     /// The volumes, also those that others have written into the folder since it was last looked at.
     fn fresh_volumes(&self, pool: &StoragePool, name: &str) -> Result<Vec<String>, HypervisorError> {
         pool.refresh(0).map_err(self.operation("look into", Object::Pool, name))?;
@@ -305,6 +335,23 @@ mod tests {
         for _ in 0..2 {
             daemon.remove_pool(&pool(ONE)).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn the_room_for_a_pool_is_known_before_it_is_made_where_one_above_it_is() {
+        let daemon = Daemon::connect("test:///default").await.unwrap();
+        assert_eq!(daemon.room(&pool(ONE)).await.unwrap(), None, "no pool is above it");
+        let above = Pool { name: "above".into(), target: "/nonexistent".into(), ..pool(TWO) };
+        daemon.ensure_pool(&above).await.unwrap();
+        let all = daemon.room(&pool(ONE)).await.unwrap().unwrap();
+        assert!(all > 1 << 30, "{all}");
+        let disk = Overlay { name: "d".into(), base: "b".into(), format: DiskFormat::Raw, bytes: 1 << 30 };
+        daemon.ensure_overlay(&above, &disk).await.unwrap();
+        let less = daemon.room(&pool(ONE)).await.unwrap().unwrap();
+        assert!(less <= all, "{less} of {all}");
+        daemon.ensure_pool(&pool(ONE)).await.unwrap();
+        assert_eq!(daemon.room(&pool(ONE)).await.unwrap(), Some(all), "it has room of its own");
+        assert!(daemon.room(&pool(TWO)).await.is_err(), "it belongs to others");
     }
 
     #[tokio::test]

@@ -164,6 +164,6 @@ async fn a_journal_that_cannot_be_written_stops_the_step_before_it_begins() {
     let observers = Observers { journal: &journal, progress: &progress };
     let plan = Plan::new(vec![step("a", "x", &[])]);
     let error = execute(&plan, &company, &observers, &CancellationToken::new()).await.unwrap_err();
-    assert!(format!("{error:#}").contains("cannot write the journal: No space left on device"), "{error:#}");
+    assert!(format!("{error:#}").contains("journal.jsonl: No space left on device"), "{error:#}");
     assert!(company.log().is_empty());
 }

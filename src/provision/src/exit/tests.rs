@@ -5,6 +5,7 @@ use clap::CommandFactory as _;
 
 use super::*;
 use crate::config::Cli;
+use crate::state::StateDir;
 
 /// All that are listed for users.
 const CODES: [(Exit, u8); 11] = [
@@ -87,4 +88,57 @@ fn a_host_that_is_somebody_else_or_lets_nobody_in_is_about_identity() {
         ssh::SshError::Failed { host: "a".into(), command: "false".into(), status: "1".into(), stderr: String::new() };
     let error = anyhow::Error::from(failed);
     assert_eq!((classify(&error), hint(&error)), (Exit::Failed, None));
+}
+
+/// A link to a device that is always full, in place of a file that is about to be written.
+fn full(path: &std::path::Path) {
+    std::os::unix::fs::symlink("/dev/full", path).unwrap();
+}
+
+/// The error names the file and the cure, has the code of a step that failed, and the next try succeeds.
+fn is_told_and_healed(file: &str, full_is: &str, write: impl Fn(&StateDir) -> anyhow::Result<()>) {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::new(dir.path(), "demo");
+    for folder in ["pki", "ssh"] {
+        crate::state::private_dir(&state.path(folder)).unwrap();
+    }
+    full(&state.path(full_is));
+    let error = write(&state).unwrap_err();
+    let text = format!("{error:#}");
+    assert!(text.contains(&state.path(file).display().to_string()) && text.contains("No space left"), "{text}");
+    assert_eq!(classify(&error), Exit::Failed);
+    assert!(hint(&error).unwrap().contains("free space on that disk and run the same command again"));
+    if full_is != file {
+        write(&state).unwrap();
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_in_the_middle_is_told_with_the_file_and_the_cure() {
+    is_told_and_healed("journal.jsonl", "journal.jsonl", |state| {
+        crate::journal::Journal::open(state)?.record("a/b", crate::journal::Happened::Started, "")
+    });
+    is_told_and_healed("cluster.json", "cluster.draft", |state| {
+        let topology = topology::Topology::parse(
+            "t.yaml",
+            "{apiVersion: provision.dev/v1alpha1, kind: Cluster, metadata: {name: demo}}",
+        );
+        let site = crate::allocate::Site {
+            id: uuid::Uuid::nil(),
+            libvirt: "embedded".to_owned(),
+            subnet: "10.80.0.0/24".parse()?,
+            api_port: None,
+            emulated: false,
+        };
+        state.save_allocations(&crate::allocate::fresh(&topology?, &site))
+    });
+    is_told_and_healed("pki/sa.key", "pki/sa.draft", |state| {
+        crate::vault::Vault::open(state, jiff::Timestamp::UNIX_EPOCH)?.save(state)
+    });
+    let refused = libvirt::volume::VolumeError::Refused {
+        action: "create",
+        path: "/disks/a.qcow2".into(),
+        message: "No space left on device".to_owned(),
+    };
+    assert!(hint(&refused.into()).unwrap().contains("free disk space"));
 }

@@ -11,7 +11,7 @@ use super::{EMBEDDED, Libvirt};
 use crate::allocate::Site;
 use crate::config::Config;
 use crate::embedded::kvm;
-use crate::embedded::select::{self, Wanted};
+use crate::embedded::select::{self, Choice, Wanted};
 use crate::exit::{Exit, Refusal};
 use crate::world::Infrastructure as _;
 use crate::world::tunnel::{Remote, free_port};
@@ -23,10 +23,10 @@ const DISK_FILL: u64 = 2 << 30;
 pub(super) async fn site(topology: &Topology, config: &Config) -> Result<Site> {
     let spec = &topology.cluster().spec;
     let asked = spec.infrastructure.libvirt.clone().unwrap_or_default();
-    let libvirt = match Wanted::parse(&asked.uri) {
-        Wanted::Uri(uri) => uri,
-        Wanted::Embedded => EMBEDDED.to_owned(),
-        Wanted::Auto => select::system().await.map_or_else(|| EMBEDDED.to_owned(), |_| select::SYSTEM.to_owned()),
+    let libvirt = match select::choose(&Wanted::parse(&asked.uri), false, Box::pin(select::system())).await {
+        Choice::Uri(uri) => uri,
+        Choice::Embedded => EMBEDDED.to_owned(),
+        Choice::System(_) => select::SYSTEM.to_owned(),
     };
     let embedded = libvirt == EMBEDDED;
     let mut used: Vec<Ipv4Net> =
@@ -97,21 +97,38 @@ pub(super) async fn resources(cluster: &Libvirt) -> Result<()> {
             .hint("give machines less memory in the topology, or destroy a cluster that is not needed")
             .into());
     }
-    if !cluster.is_embedded() {
-        return Ok(());
+    refuse_full(&room(cluster).await?, DISK_FILL * missing.len() as u64)
+}
+
+/// How much is free where disks will be, if it can be known, and what to do if it is too little.
+struct Room {
+    place: String,
+    free: Option<u64>,
+    cure: &'static str,
+}
+
+/// A daemon of this machine keeps its disks here, where the file system itself can be asked.
+async fn room(cluster: &Libvirt) -> Result<Room> {
+    let Some(pool) = cluster.store.pool() else {
+        let dir = cluster.state.root();
+        let cure = "free disk space, or choose another --state-dir";
+        return Ok(Room { place: dir.display().to_string(), free: free_disk_bytes(dir), cure });
+    };
+    let cure = "free disk space there, or mount a larger disk at that folder";
+    let target = pool.target.display();
+    if cluster.remote().is_none()
+        && let Some(dir) = pool.target.ancestors().find(|dir| dir.exists())
+    {
+        return Ok(Room { place: target.to_string(), free: free_disk_bytes(dir), cure });
     }
-    let room = free_disk_bytes(cluster.state.root());
-    let fill = DISK_FILL * missing.len() as u64;
-    if room.is_some_and(|room| fill > room) {
-        let message = format!(
-            "the disks of the machines need at least {} and {} has {}",
-            gib(fill),
-            cluster.state.root().display(),
-            gib(room.unwrap_or_default())
-        );
-        return Err(Refusal::new(Exit::Host, message).hint("free disk space, or choose another --state-dir").into());
-    }
-    Ok(())
+    let free = cluster.selected().await?.daemon.room(pool).await?;
+    Ok(Room { place: format!("{target} of {}", cluster.allocations.libvirt), free, cure })
+}
+
+fn refuse_full(room: &Room, fill: u64) -> Result<()> {
+    let Some(free) = room.free.filter(|free| fill > *free) else { return Ok(()) };
+    let message = format!("the disks of the machines need at least {} and {} has {}", gib(fill), room.place, gib(free));
+    Err(Refusal::new(Exit::Host, message).hint(room.cure).into())
 }
 
 /// Machines of somebody else that have our names are found before anything is made.
@@ -153,3 +170,6 @@ fn free_disk_bytes(dir: &Path) -> Option<u64> {
 fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,14 @@ impl Store {
         Store::Pool(Pool { target: Path::new(POOLS).join(&name), name, owner: owner.clone() })
     }
 
+    /// The pool of the daemon, if disks are kept in one.
+    pub(super) fn pool(&self) -> Option<&Pool> {
+        match self {
+            Store::Files(_) => None,
+            Store::Pool(pool) => Some(pool),
+        }
+    }
+
     /// A machine's root disk, as the daemon sees it.
     pub(super) fn disk(&self, name: &str) -> PathBuf {
         self.path("disks", &format!("{name}.qcow2"))
