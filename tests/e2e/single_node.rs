@@ -22,6 +22,8 @@ spec:
   infrastructure: {libvirt: {uri: embedded}}
   controlPlane: {machine: {cpus: 2, memory: 2Gi}}
 ";
+const MILESTONES: [&str; 10] =
+    ["image", "boot", "ssh", "copy", "pki", "etcdLeader", "apiReady", "nodeReady", "firstPodRunning", "dnsAnswers"];
 const STATEFUL_SET: &str = "apiVersion: v1
 kind: Service
 metadata: {name: db}
@@ -52,6 +54,7 @@ fn a_single_node_lives_from_nothing_to_nothing() {
     a_taken_port_is_named_and_the_next_run_goes_on(&lab, &topology);
     runs_killed_at_a_step_are_finished_by_the_next(&lab, &topology);
     the_node_describes_itself_as_people_expect(&lab);
+    programs_are_told_how_the_cluster_is(&lab);
     a_second_run_reports_no_change_and_writes_nothing(&lab, &topology);
     a_workload_lives_through_the_usual_commands(&lab);
     jobs_end_and_stateful_sets_keep_their_names(&lab);
@@ -88,9 +91,44 @@ fn runs_killed_at_a_step_are_finished_by_the_next(lab: &Lab, topology: &str) {
     assert!(ran.stdout.contains("Cluster e2e-single is ready."), "{ran:?}");
     let timings: serde_json::Value = serde_json::from_slice(&std::fs::read(timings).unwrap()).unwrap();
     println!("timings: {timings}");
-    for milestone in ["copy", "apiReady", "nodeReady", "firstPodRunning", "dnsAnswers"] {
+    // What an earlier run has reached counts from when this one has found it.
+    for milestone in MILESTONES {
         assert!(timings["milestones"][milestone].is_number(), "{milestone} is not in {timings}");
     }
+}
+
+/// What `status`, `list` and `console` say of a cluster that runs, and what a command there ends with.
+fn programs_are_told_how_the_cluster_is(lab: &Lab) {
+    let json = |args: &[&str]| -> serde_json::Value {
+        let ran = lab.provision(args);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        serde_json::from_str(&ran.stdout).unwrap()
+    };
+    let status = json(&["status", NAME, "--output", "json"]);
+    assert_eq!((&status["state"], &status["problems"]), (&"running".into(), &serde_json::json!([])), "{status}");
+    assert_eq!(status["unseen"], serde_json::json!([]), "{status}");
+    let machine = &status["machines"][0];
+    assert_eq!(
+        (&machine["name"], &machine["power"], &machine["ssh"]),
+        (&NODE.into(), &"on".into(), &"reachable".into())
+    );
+    assert_eq!((&machine["node"]["ready"], &status["api"]["ready"]), (&true.into(), &true.into()), "{status}");
+    let components: Vec<&str> =
+        machine["components"].as_array().unwrap().iter().filter_map(|component| component["name"].as_str()).collect();
+    for name in ["kubelet", "containerd", "etcd", "kube-apiserver", "kube-scheduler", "kube-proxy"] {
+        assert!(components.iter().any(|there| there.starts_with(name)), "{name} is not in {components:?}");
+    }
+    assert_eq!(status["etcd"].as_array().map(Vec::len), Some(1), "{status}");
+    assert!(!status["certificates"].as_array().unwrap().is_empty(), "{status}");
+
+    let list = json(&["list", "--output", "json"]);
+    assert_eq!(
+        (&list[0]["name"], &list[0]["state"], &list[0]["machines"]),
+        (&NAME.into(), &"running".into(), &1.into())
+    );
+    let console = lab.provision(&["console", NAME]);
+    assert_eq!((console.code, console.stdout.contains("ssh-ed25519 ")), (0, true), "it says who it is: {console:?}");
+    assert_eq!(lab.provision(&["ssh", NAME, "--", "exit 42"]).code, 42);
 }
 
 fn the_node_describes_itself_as_people_expect(lab: &Lab) {

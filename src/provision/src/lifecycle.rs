@@ -124,6 +124,9 @@ pub async fn converge_through(
             context.ledger.save()?;
             return Ok(first.clone());
         }
+        if round == 0 {
+            mark_what_is_there(context, &seen);
+        }
         gate(round, &plan)?;
         context.ledger.save()?;
         context.progress.plan(plan.steps.len());
@@ -134,6 +137,17 @@ pub async fn converge_through(
     Err(Refusal::new(Exit::Failed, format!("still not as asked after {MOST_ROUNDS} rounds"))
         .hint("`provision plan` shows what is left to do")
         .into())
+}
+
+/// A run that goes on where another one ended finds milestones reached; those that it reaches itself count more.
+fn mark_what_is_there(context: &Context, seen: &Inventory) {
+    if seen.survey.image {
+        context.timeline.mark("image");
+    }
+    if !seen.hosts.is_empty() {
+        context.timeline.mark("boot");
+        context.timeline.mark("ssh");
+    }
 }
 
 struct PhaseCarrier<'a> {

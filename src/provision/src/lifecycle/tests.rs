@@ -313,3 +313,18 @@ async fn the_plan_of_a_new_cluster_names_every_step_once_and_every_step_before_i
 fn ids(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(|step| step.id.clone()).collect()
 }
+
+#[tokio::test]
+async fn a_run_that_goes_on_where_another_ended_finds_its_milestones() {
+    let mut lab = Lab::new(SINGLE);
+    lab.up(Faults::None, 0).await.plan();
+    let milestones = async |lab: &mut Lab| {
+        let context = lab.context();
+        converge(UP, &context, &CancellationToken::new()).await.unwrap();
+        context.timeline.report().milestones.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(milestones(&mut lab).await, [""; 0], "nothing is reached by a run that has nothing to do");
+    lab.world.change_behind_our_back("demo-control-plane-1");
+    let reached = milestones(&mut lab).await;
+    assert!(["boot", "image", "ssh"].iter().all(|name| reached.contains(name)), "{reached:?}");
+}
