@@ -3,8 +3,8 @@
 use harness::{Lab, skip_reason_of_long_tests};
 use nix::sys::signal::Signal;
 
-use crate::shapes::nothing_is_left_to_do;
-use crate::traces::{destroy_leaves_nothing, end_run_at};
+use crate::shapes::{PATIENCE, nothing_is_left_to_do};
+use crate::traces::{destroy_leaves_nothing, end_run_at, nobody_is_forbidden};
 
 const NAME: &str = "e2e-crash";
 
@@ -29,7 +29,7 @@ const PLANS: [(u32, u32, &[&str]); 4] = [
     (1, 1, &["create-machine/", "start-control-plane/", "install-addons"]),
     (1, 2, &["create-machine/e2e-crash-worker-2", "wait-node/e2e-crash-worker-2"]),
     (3, 2, &["join-etcd/", "promote-etcd/"]),
-    (1, 1, &["drain-node/", "leave-etcd/", "remove-machine/"]),
+    (1, 1, &["drain-node/", "leave-etcd/", "retire-machine/"]),
 ];
 
 #[test]
@@ -49,6 +49,7 @@ fn runs_killed_in_every_kind_of_plan_are_finished_by_the_next() {
         assert_eq!(ran.code, 0, "{control_planes} and {workers}: {ran:?}");
         nothing_is_left_to_do(&lab, &file);
         the_world_is(&lab, control_planes, workers);
+        nobody_is_forbidden(&lab);
     }
     assert_eq!(end_run_at(&lab, &["destroy", NAME, "--yes"], "remove-machine/", Signal::SIGKILL), None);
     destroy_leaves_nothing(&lab, NAME);
@@ -56,12 +57,15 @@ fn runs_killed_in_every_kind_of_plan_are_finished_by_the_next() {
 
 /// As many machines, nodes, members of etcd and leases of nodes as were asked for: nothing is orphaned.
 fn the_world_is(lab: &Lab, control_planes: u32, workers: u32) {
-    let count = |args: &[&str]| lab.kubectl(args).lines().count();
+    // Leases and pods of nodes that are gone are collected, and not all at once.
+    let come_to = |count: usize, args: &[&str]| {
+        lab.eventually(PATIENCE, args, |ran| ran.code == 0 && ran.stdout.lines().count() == count);
+    };
     let nodes = (control_planes + workers) as usize;
-    assert_eq!(count(&["get", "nodes", "-o", "name"]), nodes);
-    assert_eq!(count(&["get", "leases", "-n", "kube-node-lease", "-o", "name"]), nodes);
+    assert_eq!(lab.kubectl(&["get", "nodes", "-o", "name"]).lines().count(), nodes);
+    come_to(nodes, &["get", "leases", "-n", "kube-node-lease", "-o", "name"]);
     let etcd = ["get", "pods", "-n", "kube-system", "-l", "component=etcd", "-o", "name"];
-    assert_eq!(count(&etcd), control_planes as usize);
+    come_to(control_planes as usize, &etcd);
     let members = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
                    --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
                    --key=/etc/kubernetes/pki/etcd/healthcheck-client.key --command-timeout=20s member list";

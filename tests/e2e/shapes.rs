@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use harness::{Lab, busybox_archive, skip_reason, skip_reason_of_long_tests};
 
 use crate::network::{enter, namespace};
-use crate::traces::destroy_leaves_nothing;
+use crate::traces::{destroy_leaves_nothing, nobody_is_forbidden};
 
 /// An emulated machine on a busy host is several times slower than a real one.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(8);
@@ -104,6 +104,7 @@ fn run(example: &str, skipped: Option<String>) {
     let again = lab.provision(&["apply", &topology, "--yes"]);
     assert_eq!(again.code, 0, "{again:?}");
     nothing_is_left_to_do(&lab, &topology);
+    nobody_is_forbidden(&lab);
     destroy_leaves_nothing(&lab, example);
     clock.tell("gone");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use harness::{Lab, Ran, busybox_archive, skip_reason};
 use nix::sys::signal::Signal;
 
-use crate::traces::{destroy_leaves_nothing, end_run_at};
+use crate::traces::{destroy_leaves_nothing, end_run_at, nobody_is_forbidden};
 
 const NAME: &str = "e2e-single";
 const NODE: &str = "e2e-single-control-plane-1";
@@ -59,6 +59,7 @@ fn a_single_node_lives_from_nothing_to_nothing() {
     a_workload_lives_through_the_usual_commands(&lab);
     jobs_end_and_stateful_sets_keep_their_names(&lab);
     a_namespace_leaves_nothing_behind(&lab);
+    nobody_is_forbidden(&lab);
     a_changed_host_key_is_refused(&lab, &topology);
     destroy_leaves_nothing(&lab, NAME);
 }

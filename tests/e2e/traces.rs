@@ -21,6 +21,16 @@ pub(crate) fn destroy_leaves_nothing(lab: &Lab, cluster: &str) {
     assert_eq!(lab.provision(&["status", cluster]).code, 7);
 }
 
+/// Nothing in the control plane has asked for what it may not have: tests with a fake API know no policy.
+pub(crate) fn nobody_is_forbidden(lab: &Lab) {
+    for component in ["kube-controller-manager", "kube-scheduler"] {
+        let label = format!("component={component}");
+        let logs = lab.kubectl(&["logs", "-n", "kube-system", "-l", &label, "--tail=-1"]);
+        let refused: Vec<&str> = logs.lines().filter(|line| line.contains("is forbidden: User")).collect();
+        assert_eq!(refused, Vec::<&str>::new(), "{component}");
+    }
+}
+
 /// Command lines of processes in which the directory occurs.
 fn processes_naming(dir: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -45,7 +55,7 @@ pub(crate) fn end_run_at(lab: &Lab, args: &[&str], step: &str, signal: Signal) -
     let deadline = Instant::now() + crate::shapes::PATIENCE;
     while seen() <= before {
         assert!(Instant::now() < deadline, "the run never came to {step}");
-        assert!(run.try_wait().unwrap().is_none(), "the run ended before {step}");
+        assert!(run.try_wait().unwrap().is_none(), "the run ended before {step}: {}", lab.said());
         std::thread::sleep(LOOK_EVERY);
     }
     kill(Pid::from_raw(run.id().cast_signed()), signal).unwrap();

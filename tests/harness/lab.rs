@@ -116,7 +116,14 @@ impl Lab {
 
     /// Starts `provision` and lets it run.
     pub fn start(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("provision can be started")
+        let said = std::fs::File::create(self.path("said.log")).expect("the lab's folder can be written");
+        let both = said.try_clone().expect("a file can be opened twice");
+        self.command(args).stdout(said).stderr(both).spawn().expect("provision can be started")
+    }
+
+    /// What the run that was started last has said so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.path("said.log")).unwrap_or_default()
     }
 
     /// Runs `kubectl` against the cluster; panics with everything it said unless it succeeds.

@@ -22,7 +22,7 @@ pub(crate) const WORKERS: usize = 5;
 pub(crate) struct Scope {
     /// Acts with the controller's own identity.
     pub(crate) client: Client,
-    /// Reads with the program's identity.
+    /// Lists and watches with the program's identity, which may get nothing that it knows the name of.
     pub(crate) reader: Client,
     pub(crate) stores: Stores,
     pub(crate) kinds: Kinds,

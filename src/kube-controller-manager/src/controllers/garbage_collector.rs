@@ -26,7 +26,6 @@ const WORKERS: usize = 20;
 #[derive(Clone)]
 struct Collector {
     client: Client,
-    reader: Client,
     graph: Arc<Mutex<Graph>>,
     queue: WorkQueue<String>,
     kinds: Kinds,
@@ -35,7 +34,6 @@ struct Collector {
 pub(super) async fn run(scope: Scope) {
     let collector = Collector {
         client: scope.client.clone(),
-        reader: scope.reader.clone(),
         graph: Arc::default(),
         queue: WorkQueue::new("garbage-collector"),
         kinds: scope.kinds.clone(),
@@ -163,7 +161,7 @@ impl Collector {
             // A kind the server does not have (now) says nothing about its objects: garbage is kept rather than life lost.
             return Ok(Fate::Lives);
         };
-        let found = scoped(self.reader.clone(), &kind, &dependent.namespace).get_opt(&owner.name).await?;
+        let found = scoped(self.client.clone(), &kind, &dependent.namespace).get_opt(&owner.name).await?;
         Ok(match found {
             Some(found) if uid(&found) == owner.uid => Fate::of(&found.metadata),
             _ => {

@@ -77,7 +77,7 @@ async fn reconcile(scope: Scope, item: Item) -> Result<Requeue, kube::Error> {
             }
         }
         Item::Node(name) => {
-            let nodes: Api<Node> = Api::all(scope.reader.clone());
+            let nodes: Api<Node> = Api::all(scope.client.clone());
             // The store may lag behind a node that was registered again: ask.
             if scope.stores.nodes.get(&ObjectKey::cluster(&name)).is_some() || nodes.get_opt(&name).await?.is_some() {
                 return Ok(Requeue::No);
