@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 use anyhow::Context;
 use bytes::Bytes;
 use component_base::client;
-use component_base::metrics::{self, Registry};
+use component_base::metrics;
 use component_base::serving::Listener;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;

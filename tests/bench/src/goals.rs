@@ -52,7 +52,6 @@ pub fn of(name: &str) -> Option<Goal> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
