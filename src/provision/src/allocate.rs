@@ -86,6 +86,16 @@ pub fn leavers(topology: &Topology, allocations: &Allocations) -> Vec<(String, R
     leaving.map(|(name, machine)| (name.clone(), Role::from_slug(&machine.role))).collect()
 }
 
+/// Those of them whose role the topology still knows, as they were made: sizes of a role do not change.
+pub fn leavers_as_made(topology: &Topology, allocations: &Allocations) -> Vec<Machine> {
+    let asked = topology.machines();
+    let of_role = |(name, role): (String, Role)| {
+        let like = asked.iter().find(|machine| machine.role == role)?;
+        Some(Machine { name, ..like.clone() })
+    };
+    leavers(topology, allocations).into_iter().filter_map(of_role).collect()
+}
+
 /// The number of a machine of this role: the higher, the newer. Zero for a name that is none of ours.
 pub fn number_of(topology: &Topology, role: &Role, name: &str) -> usize {
     number(name, &format!("{}-{}-", topology.name(), role.slug())).unwrap_or_default()

@@ -78,11 +78,17 @@ pub trait Phase: Sync {
 }
 
 /// The whole plan of a list of phases. What a machine needs that could not be asked, and what waits for that, is decided by
-/// the next plan: a machine that is slow is not one that has nothing.
+/// the next plan: a machine that is slow is not one that has nothing. So is who joins etcd and who leaves it, as long as members
+/// that go have to come back for it.
 pub fn plan(phases: &[&dyn Phase], context: &Context, seen: &Inventory) -> Plan {
     let steps = phases.iter().flat_map(|phase| phase.plan(context, seen)).collect();
     let asks = [install_components::NAME, configure_host::NAME];
-    Plan::of_decided(steps, |step| asks.contains(&step.phase) && seen.is_silent(context, &step.subject))
+    let (votes, recalls) = ([join_etcd::NAME, leave_etcd::NAME], !leave_etcd::recalled(context, seen).is_empty());
+    let open = |step: &Step| {
+        (asks.contains(&step.phase) && seen.is_silent(context, &step.subject))
+            || (recalls && votes.contains(&step.phase))
+    };
+    Plan::of_decided(steps, open)
 }
 
 /// What the caller says to each plan before it is carried out; rounds are counted from 0.

@@ -4,6 +4,7 @@ mod bench;
 mod departures;
 mod hosts;
 mod pace;
+mod recall;
 mod scale;
 mod silence;
 

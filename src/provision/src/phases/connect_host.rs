@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::future::BoxFuture;
 
-use super::{create_machine, start_machine};
+use super::{create_machine, leave_etcd, start_machine};
 use crate::context::Context;
 use crate::exit::{Exit, Refusal, classify, hint};
 use crate::inventory::Inventory;
@@ -27,7 +27,8 @@ impl Phase for ConnectHost {
     }
 
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
-        let machines = context.desired.machines.iter().map(|desired| &desired.machine.name);
+        let recalled = leave_etcd::recalled(context, seen);
+        let machines = context.desired.machines.iter().map(|desired| &desired.machine.name).chain(&recalled);
         let reason = |name: &String| match seen.survey.machines.get(name) {
             Some(Power::On) if seen.is_silent(context, name) => {
                 "it runs and does not answer by SSH: what it needs is seen then"

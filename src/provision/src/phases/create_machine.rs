@@ -3,7 +3,7 @@
 use anyhow::Result;
 use futures::future::BoxFuture;
 
-use super::{create_network, prepare_image};
+use super::{create_network, leave_etcd, prepare_image};
 use crate::context::Context;
 use crate::exit::{Exit, Refusal};
 use crate::inventory::Inventory;
@@ -13,7 +13,10 @@ use crate::world::Power;
 
 pub(crate) const NAME: &str = "create-machine";
 
-/// One step a machine, all at once.
+/// Why one is switched on that goes.
+pub(crate) const RECALLED: &str = "it goes, and etcd has no majority without it";
+
+/// One step a machine, all at once; also for those that go and without which etcd cannot let them.
 pub(crate) struct CreateMachine;
 
 impl Phase for CreateMachine {
@@ -48,6 +51,8 @@ impl Phase for CreateMachine {
             };
             steps.push(step.after(before.clone()));
         }
+        let recalled = leave_etcd::recalled(context, seen).into_iter();
+        steps.extend(recalled.map(|name| Step::new(NAME, &name, Action::Start, RECALLED).after(before.clone())));
         steps
     }
 
@@ -65,6 +70,10 @@ impl Phase for CreateMachine {
         Box::pin(async move {
             if matches!(step.action, Action::Create | Action::Replace) {
                 context.ledger.forget_disk(&step.subject)?;
+            }
+            if context.desired.machine(&step.subject).is_err() {
+                // It goes: what it has is enough.
+                return context.infrastructure.start_machine(&step.subject).await;
             }
             context.infrastructure.create_machine(&step.subject).await?;
             context.timeline.mark("machine");

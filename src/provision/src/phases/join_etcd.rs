@@ -30,7 +30,7 @@ pub(crate) fn latecomers(context: &Context, seen: &Inventory) -> Vec<String> {
 }
 
 /// Whether the machine has a member with a vote; what it knew once goes with its disk.
-fn votes(context: &Context, seen: &Inventory, name: &str) -> bool {
+pub(crate) fn votes(context: &Context, seen: &Inventory, name: &str) -> bool {
     is_voter(context, name) && !loses_disk(context, seen, name)
 }
 
@@ -118,7 +118,7 @@ impl Phase for JoinEtcd {
 
 /// The steps after which every voter runs that can, as etcd takes no learner before: those that were off come back, and those
 /// that lost their disks are known to have.
-fn voters_first(context: &Context, seen: &Inventory) -> Vec<String> {
+pub(crate) fn voters_first(context: &Context, seen: &Inventory) -> Vec<String> {
     let idle = |name: &String| !seen.hosts.get(name).is_some_and(|host| host.member);
     let members = context.desired.etcd().into_iter().filter(|name| is_voter(context, name) && idle(name));
     let steps = members.flat_map(|name| {

@@ -3,13 +3,13 @@
 use anyhow::{Result, ensure};
 use futures::future::BoxFuture;
 
-use super::{configure_host, drain_node, join_etcd, promote_etcd};
+use super::{configure_host, drain_node, join_etcd, promote_etcd, start_control_plane};
 use crate::context::Context;
 use crate::exit::{Exit, Refusal};
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
-use crate::world::EtcdMember;
+use crate::world::{EtcdMember, Power};
 
 pub(crate) const NAME: &str = "leave-etcd";
 
@@ -31,11 +31,16 @@ impl Phase for LeaveEtcd {
         for (name, votes) in others.iter().map(|name| (name, false)).chain(voters.iter().map(|name| (name, true))) {
             let earlier = steps.last().map(|step| step.id.clone());
             let mut step = Step::new(NAME, name, Action::Destroy, "its member is asked for no more").after(earlier);
+            if !seen.cluster.ready {
+                // Nobody lets it go before most of those that stay are there.
+                step = step.after(join_etcd::voters_first(context, seen));
+            }
             if votes && runs(seen, name) {
                 // Those that ask it must ask others before it goes, and those that follow it must be there.
                 let clients = context.desired.control_planes();
                 step = step
                     .after([Step::name(drain_node::NAME, name)])
+                    .after(start_control_plane::steps(context, seen))
                     .after(clients.iter().map(|client| Step::name(configure_host::NAME, client)))
                     .after(join_etcd::joiners(context, seen).iter().map(|name| Step::name(promote_etcd::NAME, name)));
             }
@@ -66,6 +71,29 @@ impl Phase for LeaveEtcd {
             context.etcd.remove(&via, own.id).await
         })
     }
+}
+
+/// Members that go, are switched off, and without which etcd has no majority: they come back before anything is decided about
+/// its members, as it takes their votes to let them go.
+///
+/// What was written down may lag behind what etcd decided, so whoever may have a vote is counted as a voter, and of those only
+/// members that stay are counted on. To start one for nothing does no harm.
+pub(crate) fn recalled(context: &Context, seen: &Inventory) -> Vec<String> {
+    // Nobody switches on a machine that was there before us.
+    if seen.cluster.ready || !context.ledger.founded() || context.desired.allocations.hosts.is_some() {
+        return Vec::new();
+    }
+    let mut leavers = leavers(context);
+    leavers.retain(|name| context.ledger.is_founder(name) || context.ledger.seat(name).is_some());
+    let staying = context.desired.etcd();
+    // One that runs and cannot be asked may have no member that does.
+    let silent = |name: &String| seen.survey.machines.get(name) == Some(&Power::On) && !seen.hosts.contains_key(name);
+    let sure = staying.iter().filter(|name| join_etcd::votes(context, seen, name) && !silent(name)).count();
+    if sure * 2 > staying.len() + leavers.len() {
+        return Vec::new();
+    }
+    leavers.retain(|name| seen.survey.machines.get(name) == Some(&Power::Off));
+    leavers
 }
 
 fn leavers(context: &Context) -> Vec<String> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::Role;
 
-use super::{configure_host, install_components, join_etcd, promote_etcd};
+use super::{configure_host, create_machine, install_components, join_etcd, leave_etcd, promote_etcd};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -34,6 +34,7 @@ impl Phase for StartControlPlane {
         let mut external = context.desired.names(|role| *role == Role::Etcd);
         let late = join_etcd::latecomers(context, seen);
         external.retain(|member| !late.contains(member));
+        let recalled = leave_etcd::recalled(context, seen);
         let step = |name: String| {
             let step = Step::new(NAME, &name, Action::Wait, "its API server does not answer yet").after(
                 [configure_host::NAME, install_components::NAME, promote_etcd::NAME].map(|it| Step::name(it, &name)),
@@ -42,6 +43,7 @@ impl Phase for StartControlPlane {
             let founders = members.iter().filter(|name| !context.ledger.founded() && context.ledger.is_founder(name));
             step.after(founders.map(|founder| Step::name(configure_host::NAME, founder)))
                 .after(external.iter().map(|member| Step::name(configure_host::NAME, member)))
+                .after(recalled.iter().map(|member| Step::name(create_machine::NAME, member)))
         };
         silent.map(step).collect()
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::Role;
 
-use super::create_network;
+use super::{create_machine, create_network, leave_etcd};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -13,7 +13,8 @@ use crate::world::Power;
 
 pub(crate) const NAME: &str = "start-machine";
 
-/// One step for each machine that is off: all etcd members together, then control planes, balancers and workers.
+/// One step for each machine that is off: all etcd members together, then control planes, balancers and workers. Of those that
+/// go, only members come that etcd needs.
 ///
 /// A rank waits until the rank before it is switched on, not until it is up: every component waits for what it needs,
 /// and members of etcd come up only together.
@@ -27,7 +28,11 @@ impl Phase for StartMachine {
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let cluster = context.desired.topology.name();
         let mut before = vec![Step::name(create_network::NAME, cluster)];
-        let mut steps = Vec::new();
+        let recalled = leave_etcd::recalled(context, seen);
+        let mut steps: Vec<Step> = recalled
+            .iter()
+            .map(|name| Step::new(NAME, name, Action::Start, create_machine::RECALLED).after(before.iter().cloned()))
+            .collect();
         let ranks: [fn(&Role) -> bool; 4] = [
             |role| *role == Role::Etcd,
             |role| *role == Role::ControlPlane,

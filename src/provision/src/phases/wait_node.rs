@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::Role;
 
-use super::{configure_host, install_addons, start_machine};
+use super::{configure_host, install_addons, leave_etcd, start_machine};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -12,7 +12,7 @@ use crate::plan::{Action, Step};
 
 pub(crate) const NAME: &str = "wait-node";
 
-/// One step for each Node that is not Ready.
+/// One step for each Node that is not Ready; whoever says that it is has an etcd, whose members are on.
 pub(crate) struct WaitNode;
 
 impl Phase for WaitNode {
@@ -22,6 +22,8 @@ impl Phase for WaitNode {
 
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
         let cluster = context.desired.topology.name();
+        let mut members = context.desired.etcd();
+        members.extend(leave_etcd::recalled(context, seen));
         let mut steps = Vec::new();
         for name in context.desired.names(Role::is_node) {
             if !seen.cluster.ready_nodes.contains(&name) {
@@ -30,7 +32,8 @@ impl Phase for WaitNode {
                     Step::name(configure_host::NAME, &name),
                     Step::name(start_machine::NAME, &name),
                 ];
-                steps.push(Step::new(NAME, &name, Action::Wait, "its Node is not Ready yet").after(before));
+                let step = Step::new(NAME, &name, Action::Wait, "its Node is not Ready yet").after(before);
+                steps.push(step.after(members.iter().map(|member| Step::name(start_machine::NAME, member))));
             }
         }
         steps

@@ -20,7 +20,7 @@ use self::boot::Boot;
 use self::store::Store;
 use super::tunnel::{self, Forward, Remote};
 use super::{Infrastructure, Power, Report, Stream, Survey};
-use crate::allocate::Site;
+use crate::allocate::{self, Site};
 use crate::config::Config;
 use crate::desired::{API_PORT, Desired};
 use crate::embedded::select::{Selected, Wanted};
@@ -42,6 +42,8 @@ pub struct Libvirt {
     owner: Owner,
     allocations: Allocations,
     machines: Vec<Machine>,
+    /// Nobody asks for them any more, and they may have to start once more.
+    leavers: Vec<Machine>,
     balancer: Option<(Ipv4Addr, u16)>,
     authorized_key: String,
     boot: Boot,
@@ -65,6 +67,7 @@ impl Libvirt {
             store: Store::of(&allocations, state, &owner),
             owner,
             machines: desired.machines.iter().map(|desired| desired.machine.clone()).collect(),
+            leavers: allocate::leavers_as_made(&desired.topology, &desired.allocations),
             balancer: desired.balancer,
             authorized_key: desired.vault.identity()?.public(),
             boot: Boot::of(&desired.topology),
@@ -91,7 +94,8 @@ impl Libvirt {
     }
 
     fn machine(&self, name: &str) -> Result<&Machine> {
-        self.machines.iter().find(|machine| machine.name == name).context("an unknown machine")
+        let mut machines = self.machines.iter().chain(&self.leavers);
+        machines.find(|machine| machine.name == name).with_context(|| format!("nobody says how large {name} is"))
     }
 
     fn is_embedded(&self) -> bool {

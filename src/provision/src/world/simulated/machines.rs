@@ -188,13 +188,11 @@ impl World {
         machine.into_iter().for_each(Machine::power_off);
     }
 
-    /// Somebody switches every machine on.
-    pub(crate) fn switch_all_on(&self) {
+    /// Somebody switches a machine off and takes its disk away; what describes it stays.
+    pub(crate) fn lose_disk(&self, name: &str) {
         let mut state = self.state();
-        for machine in state.machines.values_mut().filter(|machine| machine.defined) {
-            machine.on = true;
-            machine.disk.as_mut().map_or(Ok(()), Disk::boot).expect("what was enabled starts");
-        }
+        let machine = state.machines.get_mut(name).expect("the machine is there");
+        (machine.on, machine.disk) = (false, None);
     }
 
     /// One of the machines is too busy to let anybody in for so many times, if there are so many.
