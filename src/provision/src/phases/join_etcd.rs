@@ -1,7 +1,10 @@
 //! Adds a machine to an etcd that has begun: as a learner, before its member starts.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::{configure_host, connect_host, leave_etcd, promote_etcd, start_control_plane};
 use crate::context::Context;
@@ -13,6 +16,12 @@ use crate::state::Seat;
 use crate::world::EtcdMember;
 
 pub(crate) const NAME: &str = "join-etcd";
+
+/// How long etcd may take to have a leader: its members may have just started, and where machines are emulated it takes them
+/// several elections.
+const ELECTION: Duration = Duration::from_secs(30);
+/// The same by the pause of real members, for those that take no time.
+const QUESTIONS: u32 = 300;
 
 /// One step for each machine that shall run a member and has no place yet; one after the other.
 pub(crate) struct JoinEtcd;
@@ -166,19 +175,24 @@ pub(crate) fn peer(context: &Context, name: &str) -> Result<String> {
     Ok(format!("https://{address}:2380"))
 }
 
-/// A machine, other than `than`, that runs a voter and sees a leader; and what it sees.
+/// A machine, other than `than`, that runs a voter and sees a leader; and what it sees. Asks until one does, for a while.
 pub(crate) async fn voter(context: &Context, than: &str) -> Result<(String, Vec<EtcdMember>)> {
-    let mut last = None;
-    for name in context.desired.etcd() {
-        if name == than || !is_voter(context, &name) {
-            continue;
+    let mut voters = context.desired.etcd();
+    voters.retain(|name| name != than && is_voter(context, name));
+    let deadline = Instant::now() + ELECTION;
+    let mut why = "no other machine runs a member".to_owned();
+    for _ in 0..QUESTIONS {
+        for name in &voters {
+            match context.etcd.members(name).await {
+                Ok(members) => return Ok((name.clone(), members)),
+                Err(error) => why = format!("{error:#}"),
+            }
         }
-        match context.etcd.members(&name).await {
-            Ok(members) => return Ok((name, members)),
-            Err(error) => last = Some(error),
+        if voters.is_empty() || Instant::now() >= deadline {
+            break;
         }
+        tokio::time::sleep(context.etcd.pause()).await;
     }
-    let why = last.map_or("no other machine runs a member".to_owned(), |error| format!("{error:#}"));
     Err(Refusal::new(Exit::Failed, format!("no member of etcd can be asked: {why}"))
         .hint("bring back a majority of the members; if their disks are lost, destroy the cluster or restore a backup")
         .into())

@@ -90,6 +90,8 @@ pub(crate) struct State {
     mute: BTreeSet<String>,
     /// Machines that let nobody in for so many times.
     slow: BTreeMap<String, usize>,
+    /// So many times, whoever asks for etcd's members hears that there is no leader yet.
+    leaderless: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

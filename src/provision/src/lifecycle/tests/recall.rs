@@ -1,7 +1,9 @@
-//! Members of etcd that go and are off come back where etcd has no majority without them, and only there.
+//! Members of etcd that go and are off come back where etcd has no majority without them, and only there; and etcd is given time
+//! to find a leader.
 
 use super::ids;
 use super::scale::{arrive, nothing_is_orphaned};
+use crate::exit::hint;
 use crate::plan::{Action, Plan};
 use crate::world::simulated::{Fault, Faults, Lab};
 
@@ -129,4 +131,34 @@ async fn a_member_that_cannot_come_back_is_named_and_the_next_run_goes_on_withou
         assert!(ids(&plan).contains(&format!("leave-etcd/{}", goes[0])), "{plan}");
         arrive(&mut lab, "five to one").await;
     }
+}
+
+#[tokio::test]
+async fn members_join_and_leave_an_etcd_that_elects_late() {
+    for spec in [stacked as fn(u32) -> String, external] {
+        for (from, to) in [(1, 3), (3, 1)] {
+            let mut lab = Lab::new(&spec(from));
+            lab.up(Faults::None, 0).await.plan();
+            lab.ask_for(&spec(to), TAG);
+            lab.world.elect_late(50);
+            arrive(&mut lab, &format!("{} to {}, elected late", spec(from), spec(to))).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_etcd_that_elects_nobody_is_not_asked_for_ever() {
+    let mut lab = Lab::new(&stacked(3));
+    lab.up(Faults::None, 0).await.plan();
+    lab.ask_for(&stacked(1), TAG);
+    lab.world.elect_late(usize::MAX);
+    let error = lab.up(Faults::None, 0).await.error();
+    let words = format!("{error:#}");
+    assert!(words.contains("no member of etcd can be asked: etcd on demo-control-plane-"), "{words}");
+    assert!(words.ends_with("sees no leader"), "{words}");
+    assert!(hint(&error).unwrap().contains("bring back a majority"));
+    let asked = lab.world.points().iter().filter(|point| point.ends_with("list the members of etcd")).count();
+    assert!(asked < 1_000, "asked {asked} times");
+    lab.world.elect_late(0);
+    arrive(&mut lab, "elected at last").await;
 }

@@ -179,7 +179,15 @@ impl State {
 #[async_trait]
 impl EtcdMembers for World {
     async fn members(&self, via: &str) -> Result<Vec<EtcdMember>> {
-        self.point(format!("{via}: list the members of etcd"), |state| Ok(state.through(via)?.list())).await
+        self.point(format!("{via}: list the members of etcd"), |state| {
+            let list = state.through(via)?.list();
+            if state.leaderless > 0 {
+                state.leaderless -= 1;
+                return Err(EtcdError::Leaderless { machine: via.to_owned() }.into());
+            }
+            Ok(list)
+        })
+        .await
     }
 
     async fn look(&self, machine: &str) -> Result<EtcdLook> {
@@ -281,6 +289,11 @@ impl World {
             let chosen = usize::try_from(number).expect("a small number") % voters.len().max(1);
             cluster.leader = voters.get(chosen).copied().unwrap_or_default();
         }
+    }
+
+    /// Members have no leader yet for so many questions.
+    pub(crate) fn elect_late(&self, questions: usize) {
+        self.state().leaderless = questions;
     }
 
     /// Somebody lets no new pods onto one of the Nodes.
