@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 
 use super::plain;
+use super::retry::patiently;
 use crate::exit::{Exit, Refusal};
 use crate::world::{Drain, Report};
 
@@ -65,7 +66,8 @@ pub(super) async fn drain(client: &Client, name: &str, how: Drain, report: Repor
 async fn cordon(client: &Client, node: &str) -> Result<Option<Node>> {
     let nodes: Api<Node> = Api::all(client.clone());
     let patch = serde_json::json!({ "spec": { "unschedulable": true } });
-    match nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await {
+    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+    match patiently(|| nodes.patch(node, &params, &patch)).await {
         Ok(node) => Ok(Some(node)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(plain(error)).with_context(|| format!("cannot cordon Node {node}")),
@@ -82,8 +84,8 @@ fn is_silent(node: &Node) -> bool {
 async fn movable(client: &Client, node: &str) -> Result<Vec<Pod>> {
     let pods: Api<Pod> = Api::all(client.clone());
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let pods =
-        pods.list(&on_node).await.map_err(plain).with_context(|| format!("cannot list the pods of Node {node}"))?;
+    let pods = patiently(|| pods.list(&on_node)).await;
+    let pods = pods.map_err(plain).with_context(|| format!("cannot list the pods of Node {node}"))?;
     Ok(pods.items.into_iter().filter(moves).collect())
 }
 
@@ -118,6 +120,7 @@ async fn evict(client: &Client, pod: &Pod) -> Result<()> {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             // Forbidden by a budget, or by a server that has no time now.
             Err(kube::Error::Api(status)) if matches!(status.code, 429 | 502..=504) => tokio::time::sleep(RETRY).await,
+            Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => tokio::time::sleep(RETRY).await,
             Err(error) => return Err(plain(error)).with_context(|| format!("cannot evict {}", full_name(pod))),
         }
     }

@@ -17,6 +17,8 @@ struct FakeApi {
     ready: &'static str,
     /// How an eviction is answered.
     evicts: StatusCode,
+    /// How many requests are answered with "not now" before the others.
+    elections: Mutex<u32>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -32,13 +34,18 @@ impl FakeApi {
             },
             "status": { "phase": "Running" },
         });
-        Self { pod, ready: "True", evicts, asked: Mutex::default() }
+        Self { pod, ready: "True", evicts, elections: Mutex::default(), asked: Mutex::default() }
     }
 
     fn answer(&self, request: &Request<Body>) -> (StatusCode, Value) {
         let path = request.uri().path();
         let query = request.uri().query().unwrap_or_default();
         self.asked.lock().unwrap().push(format!("{} {path}", request.method()));
+        let mut elections = self.elections.lock().unwrap();
+        if *elections > 0 {
+            *elections -= 1;
+            return (StatusCode::GATEWAY_TIMEOUT, failure(StatusCode::GATEWAY_TIMEOUT, "etcd has no leader"));
+        }
         match (request.method(), path) {
             (&Method::PATCH, "/api/v1/nodes/w-1") => {
                 let conditions = json!([{ "type": "Ready", "status": self.ready }]);
@@ -124,6 +131,16 @@ async fn a_pod_that_nothing_starts_elsewhere_is_not_evicted_unless_that_is_asked
     let (ended, _, asked) = drained(silent, FORCED).await;
     ended.unwrap();
     assert!(asked.contains(&format!("POST {EVICT}")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_drain_outlasts_an_election() {
+    let mut api = FakeApi::new(Some("ReplicaSet"), StatusCode::CREATED);
+    (api.ready, api.elections) = ("Unknown", Mutex::new(3));
+    let (ended, _, asked) = drained(api, Drain { patience: Duration::ZERO, force: false }).await;
+    ended.unwrap();
+    let cordons = asked.iter().filter(|asked| asked.starts_with("PATCH")).count();
+    assert_eq!(cordons, 4, "{asked:?}");
 }
 
 #[tokio::test]
