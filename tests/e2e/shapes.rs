@@ -30,7 +30,7 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec:
-      terminationGracePeriodSeconds: 20
+      terminationGracePeriodSeconds: 30
       containers:
       - name: web
         image: busybox:test
@@ -38,7 +38,7 @@ spec:
         command:
         - sh
         - -c
-        - mkdir -p /www; hostname >/www/index.html; trap 'sleep 8; exit 0' TERM; httpd -f -p 8080 -h /www & wait $!; wait
+        - mkdir -p /www; hostname >/www/index.html; trap 'sleep 16; exit 0' TERM; httpd -f -p 8080 -h /www & wait $!; wait
         readinessProbe: {httpGet: {path: /index.html, port: 8080}, periodSeconds: 1}
 ---
 apiVersion: v1

@@ -6,7 +6,7 @@ mod route;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use apimachinery::Status;
 use component_base::health::Checks;
@@ -34,6 +34,8 @@ pub use in_flight::InFlight;
 const OBJECTS_A_SEAT: usize = 500;
 /// No request takes more seats than this, as upstream.
 const MOST_SEATS: u32 = 10;
+/// How long a request may wait for the end of the server's start: shorter than anybody's patience.
+const START: Duration = Duration::from_secs(2);
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Answers one request.
@@ -139,6 +141,7 @@ async fn pass(
         }
         None => caller,
     };
+    start_over(app, info, &user).await;
     // 7. Is there room? Leases and nodes have room of their own: heartbeats must get through any load.
     let request = Request::from_parts(parts, body);
     let Some(fairness) = &app.fairness else {
@@ -192,6 +195,17 @@ async fn allowed(
     let trail = request.extensions().get::<Arc<Trail>>().cloned();
     authorize(app, info, user, trail.as_deref())?;
     route::run(app, info, user, request).await
+}
+
+/// While the server starts it does not know who may what. Whoever is told so comes back at once, and all programs of a
+/// cluster do: they rather wait here, before they take a seat, for what they would have to ask for again and again.
+async fn start_over(app: &App, info: &RequestInfo, user: &User) {
+    if app.progress.has(Stage::Complete) || Checks::serves(&info.path) {
+        return;
+    }
+    if !app.authorizer.authorize(&authz::Attributes::of(user, info)).allowed {
+        app.progress.wait_for(Stage::Complete, START).await;
+    }
 }
 
 fn authorize(app: &App, info: &RequestInfo, user: &User, trail: Option<&Trail>) -> Result<(), Status> {

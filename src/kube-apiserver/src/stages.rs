@@ -5,6 +5,8 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 /// A part of the start that is over, in the order in which they end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -44,12 +46,13 @@ pub const HOOKS: &[(&str, Stage)] = &[
 #[derive(Debug)]
 pub struct Progress {
     reached: AtomicU8,
+    more: Notify,
     since: Instant,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { reached: AtomicU8::new(Stage::Configured as u8), since: Instant::now() }
+        Self { reached: AtomicU8::new(Stage::Configured as u8), more: Notify::new(), since: Instant::now() }
     }
 }
 
@@ -57,6 +60,21 @@ impl Progress {
     /// Notes that a stage is over.
     pub fn reach(&self, stage: Stage) {
         self.reached.fetch_max(stage as u8, Ordering::AcqRel);
+        self.more.notify_waiters();
+    }
+
+    /// Waits for the end of a stage, but not for ever.
+    pub async fn wait_for(&self, stage: Stage, limit: Duration) {
+        let over = async {
+            loop {
+                let more = self.more.notified();
+                if self.has(stage) {
+                    return;
+                }
+                more.await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, over).await;
     }
 
     /// Whether a stage is over.
@@ -82,6 +100,23 @@ mod tests {
         progress.reach(Stage::Guarded);
         progress.reach(Stage::Cached);
         assert!(progress.has(Stage::Founded) && progress.has(Stage::Guarded) && !progress.has(Stage::Complete));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_stage_goes_on_with_it_or_when_the_time_is_over() {
+        let progress = std::sync::Arc::new(Progress::default());
+        progress.wait_for(Stage::Guarded, Duration::from_millis(1)).await;
+        assert!(!progress.has(Stage::Guarded));
+        let waiting = tokio::spawn({
+            let progress = std::sync::Arc::clone(&progress);
+            async move { progress.wait_for(Stage::Guarded, Duration::from_hours(1)).await }
+        });
+        tokio::task::yield_now().await;
+        progress.reach(Stage::Cached);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        progress.reach(Stage::Complete);
+        waiting.await.unwrap();
     }
 
     #[test]

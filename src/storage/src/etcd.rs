@@ -24,8 +24,11 @@ const ABSENT_KEY: &str = "\u{1}absent";
 
 /// How often a connection with open streams is tested; etcd refuses clients that do so more often than every 5 s.
 const PING_EVERY: Duration = Duration::from_secs(6);
-/// How long the answer may take before the connection counts as lost.
-const PING_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the answer may take before the connection counts as lost: all watches over it end then, so a member that is
+/// only busy must have the time. Requests find out sooner whether it is there.
+const PING_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may take with its TLS handshake; who asks has turned to another member long before.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// How to reach etcd.
 #[derive(Clone, Debug)]
@@ -69,6 +72,8 @@ struct Inner {
     dependable_progress: AtomicBool,
     /// Whether a request was ever answered.
     answered: AtomicBool,
+    /// How long answers take.
+    usual: failover::Usual,
     arrivals: AtomicU64,
     freshest: tokio::sync::Mutex<Freshest>,
     asked: newest::Asked,
@@ -122,6 +127,7 @@ impl Etcd {
             timeout: config.request_timeout,
             dependable_progress: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            usual: failover::Usual::default(),
             arrivals: AtomicU64::new(0),
             freshest: tokio::sync::Mutex::default(),
             asked: newest::Asked::default(),
@@ -163,7 +169,7 @@ impl Etcd {
 
 async fn connect_options(config: &EtcdConfig) -> Result<ConnectOptions, StorageError> {
     let options = ConnectOptions::new()
-        .with_connect_timeout(Duration::from_secs(2))
+        .with_connect_timeout(CONNECT)
         .with_keep_alive(PING_EVERY, PING_PATIENCE)
         .with_tcp_keepalive(PING_EVERY)
         .with_require_leader(true);

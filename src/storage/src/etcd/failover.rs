@@ -5,7 +5,7 @@ use super::members::Member;
 use crate::StorageError;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -14,6 +14,11 @@ use tokio::time::{Instant, sleep_until};
 pub(super) const SMALL: Duration = Duration::from_secs(1);
 /// The same for requests that carry many values.
 pub(super) const LARGE: Duration = Duration::from_secs(4);
+/// How many times the usual time a request may take before another member is asked too: when all members are slow, to
+/// ask all of them makes them slower.
+const USUALS: u32 = 4;
+/// The longest that the usual time makes a request wait for one member.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
 /// The most tries under way at once: an etcd that is only slow must not get many times the load.
 const AT_ONCE: usize = 3;
 /// The pauses between tries when no member answers.
@@ -43,6 +48,9 @@ pub(super) struct Answer<V> {
 struct Course {
     /// The member that was in use when the request began.
     began_with: usize,
+    began: Instant,
+    /// Whether that member has failed.
+    refused: bool,
     next: usize,
     tries: usize,
     pause: Duration,
@@ -66,9 +74,13 @@ impl Etcd {
     {
         let members = &self.inner.members;
         let began_with = members.current();
-        let deadline = Instant::now() + self.inner.timeout;
+        let began = Instant::now();
+        let deadline = began + self.inner.timeout;
+        let patience = patience.max((self.inner.usual.get() * USUALS).min(LONGEST_PATIENCE));
         let mut course = Course {
             began_with,
+            began,
+            refused: false,
             next: began_with,
             tries: 0,
             pause: FIRST_PAUSE,
@@ -91,11 +103,13 @@ impl Etcd {
                 biased;
                 Some((index, answer)) = running.next() => match answer {
                     Ok(value) => {
-                        members.replace(course.began_with, index);
+                        members.all()[index].answered();
+                        members.replace((course.began_with, index), course.refused, course.began);
+                        self.inner.usual.take(course.began.elapsed());
                         self.inner.answered.store(true, Ordering::Relaxed);
                         return Ok(Answer { value, repeated: course.unclear || !running.is_empty() });
                     }
-                    Err(error) => next_try = course.after(error, running.is_empty())?,
+                    Err(error) => next_try = course.after((index, error), running.is_empty())?,
                 },
                 () = sleep_until(next_try.min(deadline)) => {
                     if Instant::now() >= deadline {
@@ -123,7 +137,8 @@ impl Course {
     ///
     /// # Errors
     /// The failure itself if it is final.
-    fn after(&mut self, error: etcd_client::Error, idle: bool) -> Result<Instant, StorageError> {
+    fn after(&mut self, (index, error): (usize, etcd_client::Error), idle: bool) -> Result<Instant, StorageError> {
+        self.refused |= index == self.began_with;
         match fate(&error) {
             Fate::Final => return Err(error.into()),
             Fate::NotDone => {}
@@ -138,6 +153,22 @@ impl Course {
         let rest = self.pause;
         self.pause = (rest * 2).min(self.longest_pause);
         Ok(Instant::now() + rest)
+    }
+}
+
+/// The time that answers usually take, where the last few count most.
+#[derive(Debug, Default)]
+pub(super) struct Usual(AtomicU64);
+
+impl Usual {
+    fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Concurrent answers may lose one another: it is an estimate.
+    fn take(&self, took: Duration) {
+        let (old, new) = (self.0.load(Ordering::Relaxed), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.0.store(old - old / 8 + new / 8, Ordering::Relaxed);
     }
 }
 

@@ -1,14 +1,20 @@
 //! The members of etcd as this client knows them, and which of them it talks to.
 //!
 //! One member gets everything as long as it answers: the watches of a server then see the same order of things as its
-//! reads. When another one answers in its place, it takes over and the watches on the old one end, to be opened anew
-//! where they stopped.
+//! reads. When it is silent or refuses and another one answers in its place, that one takes over and the watches on the
+//! old one end, to be opened anew where they stopped. A member that is only slow is not left: all watches of a server at
+//! a new member are the most work there is, and would make that one slow too.
 
 use etcd_client::{Client, ConnectOptions, KvClient, LeaseClient, WatchClient};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// How long a member that owes an answer may say nothing at all before another one takes over.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// One member behind one endpoint; connected when first used.
 pub(super) struct Member {
@@ -18,6 +24,8 @@ pub(super) struct Member {
     pub(super) lease: LeaseClient,
     endpoint: String,
     trust: Mutex<CancellationToken>,
+    /// When it last answered anything.
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Member {
@@ -30,12 +38,24 @@ impl Member {
             client,
             endpoint: endpoint.to_owned(),
             trust: Mutex::default(),
+            heard: Mutex::default(),
         })
     }
 
     /// Cancelled when this member has been given up for another one.
     pub(super) fn trust(&self) -> CancellationToken {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of an answer.
+    pub(super) fn answered(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether it has answered nobody since `began`, and that was long ago.
+    fn is_silent_since(&self, began: Instant) -> bool {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        began.elapsed() >= SILENCE && heard.is_none_or(|heard| heard < began)
     }
 
     fn give_up(&self) {
@@ -80,9 +100,12 @@ impl Members {
         self.several.store(count > 1 || self.all.len() > 1, Ordering::Relaxed);
     }
 
-    /// Puts `to`, which has answered, in the place of `from`, which has not.
-    pub(super) fn replace(&self, from: usize, to: usize) {
-        if from != to && self.current.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+    /// Puts `to`, which has answered, in the place of `from`, which has failed or has been silent since `began`.
+    pub(super) fn replace(&self, (from, to): (usize, usize), failed: bool, began: Instant) {
+        if from == to || !(failed || self.all[from].is_silent_since(began)) {
+            return;
+        }
+        if self.current.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             tracing::info!(
                 from = self.all[from].endpoint,
                 to = self.all[to].endpoint,
@@ -99,4 +122,32 @@ fn first_choice(endpoints: &[String]) -> usize {
     let count = u64::try_from(endpoints.len().max(1)).unwrap_or(1);
     let any = usize::try_from(RandomState::new().hash_one(0) % count).unwrap_or(0);
     endpoints.iter().position(local).unwrap_or(any)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn two() -> Members {
+        let endpoints = ["http://127.0.0.1:1".to_owned(), "http://10.0.0.1:1".to_owned()];
+        Members::new(&endpoints, &ConnectOptions::new()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_member_that_fails_or_is_silent_is_left_and_one_that_is_slow_is_not() {
+        let members = two().await;
+        let long_ago = Instant::now().checked_sub(SILENCE * 2).unwrap();
+        let trust = members.all()[0].trust();
+        members.all()[0].answered();
+        members.replace((0, 1), false, long_ago);
+        assert_eq!(members.current(), 0, "others have heard of it meanwhile");
+        members.replace((0, 1), false, Instant::now());
+        assert_eq!(members.current(), 0, "it has had no time yet");
+        assert!(!trust.is_cancelled());
+        members.replace((0, 1), true, Instant::now());
+        assert_eq!(members.current(), 1);
+        assert!(trust.is_cancelled(), "its watches end");
+        members.replace((1, 0), false, long_ago);
+        assert_eq!(members.current(), 0, "nobody has heard of it");
+    }
 }

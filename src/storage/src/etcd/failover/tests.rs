@@ -1,4 +1,4 @@
-use super::{Course, FIRST_PAUSE, LONGEST_PAUSE, longest_pause};
+use super::{Course, FIRST_PAUSE, LONGEST_PAUSE, Usual, longest_pause};
 use crate::testing::{EtcdCluster, fresh_prefix};
 use crate::{CacheEvent, Cacher, DecodeError, Etcd, Since, StorageError};
 use bytes::Bytes;
@@ -135,6 +135,8 @@ fn pauses_before_the_first_answer_stay_within_a_tenth_of_a_second() {
     let longest = |answered: bool| {
         let mut course = Course {
             began_with: 0,
+            began: tokio::time::Instant::now(),
+            refused: false,
             next: 0,
             tries: 0,
             pause: FIRST_PAUSE,
@@ -143,9 +145,18 @@ fn pauses_before_the_first_answer_stay_within_a_tenth_of_a_second() {
             failure: StorageError::Timeout,
         };
         let gone = || etcd_client::Error::GRpcStatus(tonic::Status::unavailable("etcdserver: no leader"));
-        (0..10).for_each(|_| drop(course.after(gone(), true).map(|_| ())));
+        (0..10).for_each(|_| drop(course.after((0, gone()), true).map(|_| ())));
         course.pause
     };
     assert!(longest(false) <= Duration::from_millis(100));
     assert_eq!(longest(true), LONGEST_PAUSE);
+}
+
+#[test]
+fn the_usual_time_follows_the_last_answers() {
+    let usual = Usual::default();
+    (0..100).for_each(|_| usual.take(Duration::from_secs(1)));
+    assert!(usual.get() > Duration::from_millis(900) && usual.get() <= Duration::from_secs(1), "{usual:?}");
+    (0..100).for_each(|_| usual.take(Duration::from_millis(1)));
+    assert!(usual.get() < Duration::from_millis(5), "{usual:?}");
 }
