@@ -340,3 +340,6 @@ fn refuse(cure: Option<String>, error: impl Into<anyhow::Error>) -> anyhow::Erro
         None => refusal.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;
