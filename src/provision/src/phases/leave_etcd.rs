@@ -61,7 +61,9 @@ impl Phase for LeaveEtcd {
             let Some(own) = members.iter().find(|member| member.peer == peer).cloned() else { return Ok(()) };
             refuse_loss(&own, &members)?;
             if own.leader {
-                let heir = members.iter().find(|member| !member.learner && member.id != own.id);
+                // Not to one that may be the next to go; and who is asked next knows of it, when others may not have heard yet.
+                let others = members.iter().filter(|member| !member.learner && member.id != own.id);
+                let heir = others.min_by_key(|member| member.name != via);
                 if let Some(heir) = heir {
                     context.etcd.move_leader(name, heir.id).await?;
                 }

@@ -140,6 +140,23 @@ async fn a_leader_that_was_chosen_to_go_passes_its_office_on_first() {
     assert!(moved.unwrap() < off.unwrap(), "{changes:?}");
 }
 
+#[tokio::test]
+async fn leadership_goes_to_a_member_that_stays() {
+    let mut lab = up(HA).await;
+    // An earlier run chose those two, and the first of them leads.
+    let mut allocations = lab.state.allocations().unwrap().unwrap();
+    for name in ["demo-control-plane-1", "demo-control-plane-2"] {
+        allocations.machines.get_mut(name).unwrap().leaving = true;
+    }
+    lab.state.save_allocations(&allocations).unwrap();
+    lab.world.let_lead("demo-control-plane-1");
+    lab.ask_for(ONE, TAG);
+    lab.up(Faults::None, 0).await.plan();
+    assert_eq!(lab.world.voter_names().into_iter().collect::<Vec<_>>(), ["demo-control-plane-3"]);
+    let changes = lab.world.snapshot_of_changes();
+    assert_eq!(changes.iter().filter(|change| change.ends_with("move etcd's leader")).count(), 1, "{changes:?}");
+}
+
 /// What a run does that nobody agrees to.
 async fn refused(context: &Context) {
     let gate = |_: usize, _: &Plan| Err(Refusal::new(Exit::Unconfirmed, "no").into());
