@@ -11,7 +11,7 @@ fn described(lab: &Lab, name: &str) -> Result<String> {
         output: Format::Text,
     };
     let libvirt = Libvirt::new(lab.desired(), &lab.state, &config)?;
-    Ok(libvirt.describe_machine(name, None, true)?.to_xml()?)
+    libvirt.describe_machine(name, None, true)?.to_xml()
 }
 
 #[tokio::test]
