@@ -192,7 +192,8 @@ async fn large_collections_are_not_cut() {
         etcd.create(&key, bytes::Bytes::from(value.to_string()), None).await.unwrap();
     }
     assert_eq!(admin.get(&core("configmaps")).await.names().len(), 1200);
-    assert_eq!(admin.get("/api/v1/configmaps").await.names().len(), 1200);
+    let everywhere = admin.get("/api/v1/configmaps").await;
+    assert_eq!(everywhere.names().iter().filter(|name| name.starts_with('m')).count(), 1200);
     assert_eq!(admin.get(&core("configmaps?labelSelector=last%3Dyes")).await.names().len(), 10);
     let (names, _) = pages(&admin, &core("configmaps?x=y"), 500).await;
     assert_eq!(names.len(), 1200);
