@@ -72,7 +72,7 @@ fn high_availability_with_etcd_stacked() {
 
 #[test]
 fn high_availability_with_etcd_elsewhere() {
-    run("ha-external-etcd", skip_reason_of_long_tests());
+    run("ha-external-etcd", skip_reason());
 }
 
 /// When all tests are asked for, each machine of a highly available cluster loses its power, and then all of them do.
