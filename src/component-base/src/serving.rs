@@ -34,6 +34,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 /// Seconds until a silent client is probed, seconds between probes, and how many may stay unanswered.
 const CLIENT_SILENCE: (u32, u32, u32) = (15, 15, 3);
 
+/// How many requests one connection of HTTP/2 may have open; Go's default.
+const STREAMS: u32 = 250;
+
 /// Rest after the system has no more descriptors to give, so that the accept loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -62,6 +65,7 @@ impl LetGo {
 /// A connection is told when to end, and waited for as long as it keeps this.
 struct Watcher {
     end: CancellationToken,
+    streams: u32,
     _alive: mpsc::Sender<()>,
 }
 
@@ -81,6 +85,7 @@ pub struct ServeError {
 pub struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
+    streams: u32,
 }
 
 impl Listener {
@@ -89,7 +94,13 @@ impl Listener {
         let wrong = |source| ServeError { address, source };
         let tcp = TcpListener::bind(address).await.map_err(wrong)?;
         let address = tcp.local_addr().map_err(wrong)?;
-        Ok(Self { tcp, address })
+        Ok(Self { tcp, address, streams: STREAMS })
+    }
+
+    /// Lets each connection of HTTP/2 have so many requests open; 0 is Go's default.
+    #[must_use]
+    pub fn with_streams(self, most: u32) -> Self {
+        Self { streams: if most == 0 { STREAMS } else { most }, ..self }
     }
 
     /// The address with the port that was really bound.
@@ -144,7 +155,8 @@ impl Listener {
                     // Small answers must not wait for Nagle; failing to ask for that harms nobody.
                     let _ = stream.set_nodelay(true);
                     let _ = notice_loss(&stream);
-                    start(stream, remote, Watcher { end: token.child_token(), _alive: alive.clone() });
+                    let (end, alive) = (token.child_token(), alive.clone());
+                    start(stream, remote, Watcher { end, streams: self.streams, _alive: alive });
                 }
                 Err(error) => {
                     tracing::debug!(%error, "accept failed");
@@ -246,7 +258,11 @@ where
     let remote = service.remote.0;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_LIMIT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(250).keep_alive_interval(Duration::from_secs(30));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(watcher.streams)
+        .keep_alive_interval(Duration::from_secs(30));
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service).into_owned());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

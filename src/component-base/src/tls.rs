@@ -1,6 +1,8 @@
 //! TLS of servers: certificates that reload without a restart, client certificates, and who a client certificate names.
 
+mod named;
 mod reload;
+mod settings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 pub use reload::ClientVerifier;
+pub use settings::{CipherSuite, MinVersion, NamedFiles, TlsSettings};
 
 /// The files of a TLS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,18 +80,21 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// certificate; one that comes with a certificate no authority in `client_ca` has signed is refused.
 pub fn server_config(files: TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let authorities = files.client_ca.clone().into_iter().collect();
-    server_config_with_authorities(files, authorities)
+    server_config_with(files, authorities, &TlsSettings::default())
 }
 
-/// As [`server_config`], with client certificates from any of several bundles (`client_ca` is not added by itself).
+/// As [`server_config`], with settings, and client certificates from any of several bundles (`client_ca` is not added by
+/// itself).
 ///
 /// The caller tells the bundles apart afterwards with a [`ClientVerifier`] for each.
-pub fn server_config_with_authorities(
+pub fn server_config_with(
     files: TlsFiles,
     authorities: Vec<PathBuf>,
+    settings: &TlsSettings,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let resolver = Arc::new(reload::CertificateResolver::new(files.cert, files.key)?);
-    finish(resolver, authorities)
+    let default = reload::CertificateResolver::new(files.cert, files.key)?;
+    let resolver = Arc::new(named::ByName::new(&settings.named, default)?);
+    finish(resolver, authorities, settings)
 }
 
 /// A server with a certificate made for this run only, for programs that were given none.
@@ -98,22 +104,23 @@ pub fn self_signed_config(hosts: Vec<String>, client_ca: Option<PathBuf>) -> Res
     let signer = provider().key_provider.load_private_key(key).map_err(TlsError::Setup)?;
     let certified = rustls::sign::CertifiedKey::new(vec![made.cert.der().clone()], signer);
     let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
-    finish(resolver, client_ca.into_iter().collect())
+    finish(resolver, client_ca.into_iter().collect(), &TlsSettings::default())
 }
 
 fn finish(
     resolver: Arc<dyn rustls::server::ResolvesServerCert>,
     authorities: Vec<PathBuf>,
+    settings: &TlsSettings,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let builder = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+    let builder = ServerConfig::builder_with_provider(Arc::new(settings.provider()))
+        .with_protocol_versions(settings.versions())
         .map_err(TlsError::Setup)?;
     let mut config = if authorities.is_empty() {
         builder.with_no_client_auth().with_cert_resolver(resolver)
     } else {
         builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(authorities)?)).with_cert_resolver(resolver)
     };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = settings.protocols();
     Ok(Arc::new(config))
 }
 

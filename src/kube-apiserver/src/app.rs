@@ -8,7 +8,7 @@ use anyhow::Context;
 use component_base::health::Checks;
 use component_base::serving::Listener;
 use component_base::tls::{self, TlsFiles};
-use http::Request;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use storage::{Etcd, EtcdConfig};
@@ -50,6 +50,8 @@ pub struct App {
     pub issuer: Option<Issuer>,
     /// Says whether they may.
     pub authorizer: Authorizer,
+    /// What all answers tell browsers of HTTPS, if they shall.
+    pub strict_transport_security: Option<HeaderValue>,
     /// What changes and checks objects on their way in.
     pub admission: Admission,
     /// Cluster IPs and node ports.
@@ -97,7 +99,8 @@ pub async fn serve(config: Config, listener: Listener, stop: CancellationToken) 
     };
     let access = &config.access;
     let authorities = access.client_ca_file.iter().chain(&access.requestheader_client_ca_file);
-    let tls = tls::server_config_with_authorities(files, authorities.cloned().collect())?;
+    let tls = tls::server_config_with(files, authorities.cloned().collect(), &config.serving.tls_settings())?;
+    let listener = listener.with_streams(config.serving.http2_max_streams_per_connection);
     let end = CancellationToken::new();
     let app = build(config, (stop, end.clone())).await?;
     tokio::spawn(lame_duck(Arc::clone(&app), end.clone()));
@@ -140,6 +143,7 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
     let issuer = Issuer::load(&config.access, authenticator.service_accounts.audiences())?;
     let metrics = Metrics::new(&registry);
     Ok(Arc::new(App {
+        strict_transport_security: config.serving.strict_transport_security(),
         authorizer: Authorizer::new(&config.access.authorization_mode),
         admission: Admission::new(&config.access)?,
         allocators: Allocators::new(&config.service, &config.etcd.etcd_prefix),

@@ -7,6 +7,7 @@
 mod event;
 mod log;
 mod policy;
+mod rotating;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -8,6 +8,7 @@ mod limits;
 mod oidc;
 mod service;
 mod serving;
+pub mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,6 +24,7 @@ pub use limits::LimitArgs;
 pub use oidc::OidcArgs;
 pub use service::{PortRange, ServiceArgs};
 pub use serving::ServingArgs;
+use upstream::{Idle, UpstreamArgs};
 
 /// Serves the Kubernetes API.
 #[derive(Parser, Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Args {
     limits: LimitArgs,
     #[command(flatten)]
     audit: AuditArgs,
+    #[command(flatten)]
+    upstream: UpstreamArgs,
     /// Log lines: how many and in which form.
     #[command(flatten)]
     pub logging: LoggingArgs,
@@ -70,6 +74,8 @@ pub struct Config {
     pub limits: LimitArgs,
     /// The audit log.
     pub audit: AuditArgs,
+    /// Flags that were given and have no effect.
+    pub idle: Vec<Idle>,
 }
 
 /// Why a set of flags cannot be used.
@@ -89,6 +95,16 @@ pub enum ConfigError {
         /// Its value.
         value: String,
     },
+    /// A flag of upstream that this server has no use for.
+    #[error("--{flag}={value} cannot be used: {why}")]
+    Refused {
+        /// The flag, without dashes.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+        /// Why, and what to do instead.
+        why: &'static str,
+    },
     /// The service network has no room.
     #[error("--service-cluster-ip-range: {0} is too small or too large (use /12 to /28)")]
     ServiceRange(IpNet),
@@ -101,7 +117,8 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        let Args { serving, etcd, access, kubelet, service, limits, audit, logging: _ } = args;
+        let Args { serving, etcd, access, kubelet, service, limits, audit, upstream, logging: _ } = args;
+        let idle = upstream.idle()?;
         if etcd.etcd_certfile.is_some() != etcd.etcd_keyfile.is_some() {
             return Err(ConfigError::Needs("--etcd-certfile", "--etcd-keyfile"));
         }
@@ -111,7 +128,7 @@ impl TryFrom<Args> for Config {
         if access.service_account_signing_key_file.is_some() && access.service_account_key_file.is_empty() {
             return Err(ConfigError::Needs("--service-account-signing-key-file", "--service-account-key-file"));
         }
-        refuse_what_has_no_effect(&limits)?;
+        refuse_fewer_versions(&limits.runtime_config)?;
         for mode in &access.authorization_mode {
             if !AUTHORIZATION_MODES.contains(&mode.as_str()) {
                 return Err(ConfigError::Unsupported { flag: "--authorization-mode", value: mode.clone() });
@@ -143,24 +160,26 @@ impl TryFrom<Args> for Config {
             service,
             limits,
             audit,
+            idle,
         })
     }
 }
 
-/// A flag that would do nothing is worse than one that is refused.
-fn refuse_what_has_no_effect(limits: &LimitArgs) -> Result<(), ConfigError> {
-    let unsupported = |flag, value: &str| Err(ConfigError::Unsupported { flag, value: value.to_owned() });
-    if limits.profiling {
-        return unsupported("--profiling", "true");
-    }
-    if let Some(gate) = limits.feature_gates.first() {
-        return unsupported("--feature-gates", gate);
-    }
-    // All built-in versions are served, always.
+/// All built-in versions are served, always.
+fn refuse_fewer_versions(entries: &[String]) -> Result<(), ConfigError> {
     let switched_off = |entry: &&String| entry.ends_with("=false") || !entry.contains('=');
-    match limits.runtime_config.iter().find(switched_off) {
-        Some(entry) => unsupported("--runtime-config", entry),
+    match entries.iter().find(switched_off) {
+        Some(entry) => Err(ConfigError::Unsupported { flag: "--runtime-config", value: entry.clone() }),
         None => Ok(()),
+    }
+}
+
+impl Config {
+    /// Tells of flags that were given and have no effect.
+    pub fn tell_of_idle_flags(&self) {
+        for Idle { flag, value, why } in &self.idle {
+            tracing::warn!(value, "--{flag} has no effect: {why}");
+        }
     }
 }
 

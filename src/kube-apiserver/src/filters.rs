@@ -12,6 +12,7 @@ use apimachinery::Status;
 use component_base::health::Checks;
 use component_base::serving::LetGo;
 use futures::FutureExt;
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use rand::RngExt;
@@ -71,6 +72,9 @@ pub async fn serve(app: Arc<App>, mut request: Request<Incoming>) -> Response {
     response = gzip::shrink(&info, takes_gzip, response).await;
     // Streams must not be touched any more than this: their head is not sent yet.
     response.headers_mut().insert(AUDIT_ID, audit_id);
+    if let Some(directives) = &app.strict_transport_security {
+        response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| directives.clone());
+    }
     if head {
         // HTTP/2 clients break off when a body comes all the same.
         *response.body_mut() = reply::full("");

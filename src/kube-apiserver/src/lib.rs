@@ -68,6 +68,7 @@ pub fn main_with_args(args: Vec<OsString>) -> ExitCode {
     logging::init(&args.logging);
     runtime::block_on("kube-apiserver", async {
         let config = config::Config::try_from(args)?;
+        config.tell_of_idle_flags();
         app::run(config, shutdown::signal_token()).await
     })
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -76,6 +76,11 @@ impl CertificateResolver {
     pub(super) fn new(cert: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
         Reloaded::new(vec![cert, key], |paths| load_pair(&paths[0], &paths[1])).map(Self)
     }
+
+    /// The pair as the files have it now.
+    pub(super) fn current(&self) -> Arc<CertifiedKey> {
+        self.0.get()
+    }
 }
 
 fn load_pair(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
@@ -87,12 +92,6 @@ fn load_pair(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
 impl fmt::Debug for CertificateResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CertificateResolver").field(&self.0.paths).finish()
-    }
-}
-
-impl ResolvesServerCert for CertificateResolver {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.get())
     }
 }
 

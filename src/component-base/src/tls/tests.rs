@@ -130,6 +130,61 @@ async fn a_replaced_certificate_is_served_without_a_restart_and_a_broken_one_is_
     handshake(&server, client(&folder.authority, None), "second.example.test").await.unwrap();
 }
 
+fn with(folder: &Folder, settings: &TlsSettings) -> Arc<ServerConfig> {
+    server_config_with(folder.files(), Vec::new(), settings).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_gets_the_certificate_for_the_name_it_asks_for() {
+    let folder = Folder::new();
+    for (file, name) in [("own", "own.test"), ("given", "*.given.test")] {
+        let (certificate, key) = folder.authority.issue(name, &[]);
+        std::fs::write(folder.path(&format!("{file}.crt")), certificate.pem()).unwrap();
+        std::fs::write(folder.path(&format!("{file}.key")), key.serialize_pem()).unwrap();
+    }
+    let pair = |file: &str, names: &str| {
+        let path = |end: &str| folder.path(&format!("{file}.{end}")).display().to_string();
+        NamedFiles::parse(&format!("{},{}{names}", path("crt"), path("key"))).unwrap()
+    };
+    let named = vec![pair("own", ""), pair("given", ":a.given.test")];
+    let server = with(&folder, &TlsSettings { named, ..TlsSettings::default() });
+    for (name, fits) in [("first.test", true), ("own.test", true), ("a.given.test", true), ("b.given.test", false)] {
+        let shaken = handshake(&server, client(&folder.authority, None), name).await;
+        assert_eq!(shaken.is_ok(), fits, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_less_than_what_was_set_is_refused() {
+    let folder = Folder::new();
+    let old = |suites: &[&str]| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(folder.authority.0.der().clone()).unwrap();
+        let cipher_suites = suites.iter().map(|name| CipherSuite::parse(name).unwrap()).collect();
+        let settings = TlsSettings { cipher_suites, ..TlsSettings::default() };
+        rustls::ClientConfig::builder_with_provider(Arc::new(settings.provider()))
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    };
+    let (first, second) = ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384");
+    let only = |min_version, names: &[&str]| {
+        let cipher_suites = names.iter().map(|name| CipherSuite::parse(name).unwrap()).collect();
+        with(&folder, &TlsSettings { min_version, cipher_suites, ..TlsSettings::default() })
+    };
+    for (server, client, fits) in [
+        (only(MinVersion::Tls12, &[]), old(&[first]), true),
+        (only(MinVersion::Tls13, &[]), old(&[first]), false),
+        (only(MinVersion::Tls12, &[first]), old(&[first]), true),
+        (only(MinVersion::Tls12, &[first]), old(&[second]), false),
+    ] {
+        assert_eq!(handshake(&server, client, "first.test").await.is_ok(), fits);
+    }
+    let new = client(&folder.authority, None);
+    assert!(handshake(&only(MinVersion::Tls13, &[first]), new, "first.test").await.is_ok());
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let files = TlsFiles { cert: "/none/server.crt".into(), key: "/none/server.key".into(), client_ca: None };

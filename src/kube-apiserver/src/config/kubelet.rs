@@ -1,8 +1,10 @@
 //! The flags of the way to kubelets.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use component_base::flags::duration;
 
 /// How kubelets are reached.
 #[derive(Args, Clone, Debug)]
@@ -19,4 +21,7 @@ pub struct KubeletArgs {
     /// Types of node addresses in order of preference.
     #[arg(long, value_delimiter = ',', default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP")]
     pub kubelet_preferred_address_types: Vec<String>,
+    /// How long a connection to a kubelet may take to be made; 0 is 30 s. What a kubelet then sends may last.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub kubelet_timeout: Duration,
 }

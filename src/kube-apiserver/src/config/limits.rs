@@ -35,12 +35,6 @@ pub struct LimitArgs {
     /// The same for unreachable nodes.
     #[arg(long, default_value_t = 300)]
     pub default_unreachable_toleration_seconds: i64,
-    /// Profiling endpoints; there are none to switch on.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
-    pub profiling: bool,
-    /// Feature gates; none can be switched, so naming one is refused.
-    #[arg(long, value_delimiter = ',')]
-    pub feature_gates: Vec<String>,
     /// API versions switched on; all built-in versions are, so switching one off is refused.
     #[arg(long, value_delimiter = ',')]
     pub runtime_config: Vec<String>,

@@ -66,9 +66,8 @@ fn refuses_what_cannot_work() {
 }
 
 #[test]
-fn flags_that_would_do_nothing_are_refused() {
+fn values_that_would_do_nothing_are_refused() {
     for (flag, words) in [
-        ("--profiling=true", "--profiling"),
         ("--feature-gates=Sidecar=true", "--feature-gates"),
         ("--runtime-config=apps/v1=false", "--runtime-config"),
         ("--endpoint-reconciler-type=master-count", "--endpoint-reconciler-type"),

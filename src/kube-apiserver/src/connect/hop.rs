@@ -17,8 +17,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::reply::Body;
 
-/// The longest a connection may take to be made.
-const DIAL_LIMIT: Duration = Duration::from_secs(30);
+/// The longest a connection may take to be made, unless somebody says otherwise.
+pub const DIAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// What belongs to one hop and is not passed on (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: &[&str] = &[
@@ -48,6 +48,8 @@ pub struct Target {
     pub port: u16,
     /// TLS, if it is spoken.
     pub tls: Option<Arc<ClientConfig>>,
+    /// How long a connection may take to be made.
+    pub dial_limit: Duration,
 }
 
 impl Target {
@@ -113,7 +115,7 @@ fn append(to: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
 
 /// Sends a request and returns the head of the answer; its body and upgrade follow on the same connection.
 pub async fn send(target: &Target, request: Request<Body>) -> Result<http::Response<Incoming>, Status> {
-    let dialled = tokio::time::timeout(DIAL_LIMIT, dial(target)).await;
+    let dialled = tokio::time::timeout(target.dial_limit, dial(target)).await;
     let stream = dialled
         .map_err(|_| backend(&format!("dial tcp {}: i/o timeout", target.authority())))?
         .map_err(|error| backend(&format!("dial tcp {}: {error}", target.authority())))?;

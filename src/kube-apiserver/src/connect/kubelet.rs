@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apimachinery::{Object, Status};
 use component_base::tls;
@@ -10,7 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::hop::Target;
+use super::hop::{DIAL_LIMIT, Target};
 use crate::config::KubeletArgs;
 
 /// The port if a node says nothing.
@@ -42,6 +43,7 @@ pub struct Kubelets {
     trusting: Arc<ClientConfig>,
     anonymous: Arc<ClientConfig>,
     address_types: Vec<String>,
+    dial_limit: Duration,
 }
 
 impl Kubelets {
@@ -64,6 +66,7 @@ impl Kubelets {
             trusting: Arc::new(trusting),
             anonymous: Arc::new(client_config(&nobody, None)?),
             address_types: args.kubelet_preferred_address_types.clone(),
+            dial_limit: if args.kubelet_timeout.is_zero() { DIAL_LIMIT } else { args.kubelet_timeout },
         })
     }
 
@@ -81,7 +84,7 @@ impl Kubelets {
         let port = port.map_or(Some(PORT), |port| u16::try_from(port).ok());
         let port = port.ok_or_else(|| Status::internal("the kubelet's port is out of range"))?;
         let tls = if trusting { &self.trusting } else { &self.verified };
-        Ok(Target { host, port, tls: Some(tls.clone()) })
+        Ok(Target { host, port, tls: Some(tls.clone()), dial_limit: self.dial_limit })
     }
 
     fn address(&self, node: &Object) -> Option<String> {

@@ -84,7 +84,8 @@ async fn target_of(app: &App, pod: &Object, port: i64, https: bool) -> Result<Ta
     let node = pod.str_at(&["spec", "nodeName"]);
     let node = if node.is_empty() { None } else { Some(find(app, "nodes", "", node).await?) };
     let host = pod_address(pod, node.as_ref())?.to_string();
-    Ok(Target { host, port, tls: https.then(|| app.kubelets.anonymous_tls()) })
+    let tls = https.then(|| app.kubelets.anonymous_tls());
+    Ok(Target { host, port, tls, dial_limit: hop::DIAL_LIMIT })
 }
 
 async fn service(app: &App, info: &RequestInfo) -> Result<Target, Status> {

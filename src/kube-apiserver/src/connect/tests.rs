@@ -13,7 +13,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::hop::Target;
+use super::hop::{DIAL_LIMIT, Target};
 use super::*;
 use crate::reply;
 
@@ -69,7 +69,7 @@ async fn kubelet(mut request: Request<Incoming>) -> Response {
 async fn front() -> SocketAddr {
     let backend = serve(kubelet).await;
     serve(move |request| async move {
-        let target = Target { host: backend.ip().to_string(), port: backend.port(), tls: None };
+        let target = Target { host: backend.ip().to_string(), port: backend.port(), tls: None, dial_limit: DIAL_LIMIT };
         let path = PathAndQuery::from_static("/exec/blue/web/a?command=sh");
         let answer = if tunnel::is_wanted(request.headers()) {
             tunnel::run(&target, path, request).await
@@ -143,7 +143,7 @@ async fn websocket_messages_carry_the_bytes_of_spdy() {
 #[tokio::test]
 async fn nobody_there_is_an_error_with_a_status() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let target = Target { host: "127.0.0.1".into(), port: free.port(), tls: None };
+    let target = Target { host: "127.0.0.1".into(), port: free.port(), tls: None, dial_limit: DIAL_LIMIT };
     let request = hop::request(
         &target,
         http::Method::GET,
@@ -154,4 +154,35 @@ async fn nobody_there_is_an_error_with_a_status() {
     let refused = hop::send(&target, request.unwrap()).await.unwrap_err();
     assert_eq!(refused.code(), 500);
     assert!(refused.message().contains("error dialing backend"), "{}", refused.message());
+}
+
+/// Time stands still, so that only the limit can end the wait.
+#[tokio::test(start_paused = true)]
+async fn a_kubelet_that_says_nothing_is_given_up_after_the_time_of_the_flag() {
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        kubelet: crate::config::KubeletArgs,
+    }
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let node = apimachinery::value!({
+        "metadata": {"name": "n"},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": (i64::from(port))}},
+        },
+    });
+    let node = apimachinery::Object::try_from(node).unwrap();
+    for (flag, expected) in [("--kubelet-timeout=7s", 7), ("--kubelet-timeout=0", 30), ("--v=0", 5)] {
+        let flags: Vec<&str> = ["x", flag].into_iter().filter(|flag| *flag != "--v=0").collect();
+        let args = <Flags as clap::Parser>::parse_from(flags).kubelet;
+        let target = Kubelets::load(&args).unwrap().target(&node, true).unwrap();
+        let path = PathAndQuery::from_static("/");
+        let request = hop::request(&target, http::Method::GET, path, &http::HeaderMap::new(), reply::full(""));
+        let began = tokio::time::Instant::now();
+        let refused = hop::send(&target, request.unwrap()).await.unwrap_err();
+        assert!(refused.message().contains("i/o timeout"), "{}", refused.message());
+        assert_eq!(began.elapsed().as_secs(), expected, "{flag}");
+    }
 }

@@ -68,7 +68,7 @@ async fn look(call: &Call<'_>, (name, port): &(&str, Option<u16>)) -> Object {
 /// What a component says of itself.
 async fn ask(call: &Call<'_>, port: u16) -> Result<String, String> {
     let tls = Some(call.app.kubelets.anonymous_tls());
-    let target = Target { host: "127.0.0.1".to_owned(), port, tls };
+    let target = Target { host: "127.0.0.1".to_owned(), port, tls, dial_limit: hop::DIAL_LIMIT };
     let path = PathAndQuery::from_static("/healthz");
     let request = hop::request(&target, Method::GET, path, &HeaderMap::new(), reply::full(""));
     let answer = hop::send(&target, request.map_err(|status| status.message().to_owned())?).await;

@@ -84,7 +84,8 @@ where
 async fn connect(query: &'static str, backend: std::net::SocketAddr) -> WebSocketStream<TcpStream> {
     let front = serve(move |request| async move {
         assert!(is_wanted(request.headers()));
-        let target = Target { host: backend.ip().to_string(), port: backend.port(), tls: None };
+        let target =
+            Target { host: backend.ip().to_string(), port: backend.port(), tls: None, dial_limit: hop::DIAL_LIMIT };
         let info = RequestInfo::parse(&Method::GET, "/api/v1/namespaces/a/pods/b/exec", query);
         let answer = run(target, PathAndQuery::from_static("/exec/a/b/c"), &info, request);
         answer.unwrap_or_else(|status| error::respond(&status))
