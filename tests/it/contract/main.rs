@@ -16,6 +16,7 @@ mod every_kind;
 mod examples;
 mod helm;
 mod history;
+mod identity;
 mod kube_rs;
 mod kubectl;
 mod lists;

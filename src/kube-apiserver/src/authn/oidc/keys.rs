@@ -82,6 +82,8 @@ struct KeySet {
 
 impl Keys {
     pub(super) fn new(issuer: &IssuerConfig) -> Result<Self, OidcError> {
+        // The client asks the process for its cryptography; another part may have been first to say.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
         let wrong = |source| OidcError::Client { url: issuer.url.clone(), source };
         if let Some(pem) = &issuer.certificate_authority {

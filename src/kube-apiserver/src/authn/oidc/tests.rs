@@ -30,7 +30,6 @@ struct Issuer {
 
 impl Issuer {
     async fn start() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let authority = CertificateAuthority::generate("issuer", Timestamp::now(), DAY).unwrap();
         let request = LeafRequest {
