@@ -30,6 +30,7 @@ use futures::future::BoxFuture;
 use crate::app::App;
 use crate::authz::escalation;
 use crate::config::AccessArgs;
+use crate::metrics::{AdmissionTimes, Phase};
 use crate::registry::Resource;
 use crate::request_info::RequestInfo;
 use crate::settings_file::SettingsFileError;
@@ -172,6 +173,7 @@ pub struct Plugin {
 pub struct Admission {
     plugins: Vec<&'static Plugin>,
     settings: Settings,
+    times: Arc<AdmissionTimes>,
 }
 
 /// Why admission cannot be set up.
@@ -218,9 +220,15 @@ impl Admission {
             let lists = |list: &[String]| list.iter().any(|name| name == plugin.name);
             (plugin.by_default && !lists(disabled)) || lists(enabled)
         };
-        let plugins = ALWAYS.iter().chain(PLUGINS.iter().filter(on)).collect();
+        let plugins: Vec<&'static Plugin> = ALWAYS.iter().chain(PLUGINS.iter().filter(on)).collect();
+        let times = Arc::new(AdmissionTimes::new(plugins.iter().map(|plugin| plugin.name)));
         let settings = Settings::load(args.admission_control_config_file.as_deref())?;
-        Ok(Self { plugins, settings })
+        Ok(Self { plugins, settings, times })
+    }
+
+    /// How long plugins take.
+    pub fn times(&self) -> Arc<AdmissionTimes> {
+        Arc::clone(&self.times)
     }
 
     /// Lets the plugins change an object.
@@ -228,12 +236,19 @@ impl Admission {
     /// # Errors
     /// The first refusal.
     pub async fn mutate(&self, attributes: &mut Attributes<'_>) -> Result<(), Status> {
-        for plugin in &self.plugins {
+        let mut clock = self.times.clock(Phase::Admit, attributes.operation);
+        let mut done = Ok(());
+        for (place, plugin) in self.plugins.iter().enumerate() {
             if let Some(mutate) = plugin.mutate.filter(|_| (plugin.handles)(attributes)) {
-                mutate(attributes).await?;
+                done = mutate(attributes).await;
+                clock.plugin(place, done.is_err());
+            }
+            if done.is_err() {
+                break;
             }
         }
-        Ok(())
+        clock.end(done.is_err());
+        done
     }
 
     /// Lets the plugins check an object.
@@ -243,12 +258,19 @@ impl Admission {
     pub async fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         // Not a plugin: nobody can switch it off.
         escalation::check(attributes)?;
-        for plugin in &self.plugins {
+        let mut clock = self.times.clock(Phase::Validate, attributes.operation);
+        let mut done = Ok(());
+        for (place, plugin) in self.plugins.iter().enumerate() {
             if let Some(validate) = plugin.validate.filter(|_| (plugin.handles)(attributes)) {
-                validate(attributes).await?;
+                done = validate(attributes).await;
+                clock.plugin(place, done.is_err());
+            }
+            if done.is_err() {
+                break;
             }
         }
-        Ok(())
+        clock.end(done.is_err());
+        done
     }
 }
 

@@ -141,11 +141,12 @@ async fn build(config: Config, (stopping, end): (CancellationToken, Cancellation
     tokio::spawn(async move { caches.follow_keys(&encryption, &token).await });
     let authenticator = Authenticator::new(&config.access, Box::new(Arc::clone(&registry)))?;
     let issuer = Issuer::load(&config.access, authenticator.service_accounts.audiences())?;
-    let metrics = Metrics::new(&registry);
+    let admission = Admission::new(&config.access)?;
+    let metrics = Metrics::new(&registry, admission.times(), authenticator.certificate_lifetimes());
     Ok(Arc::new(App {
         strict_transport_security: config.serving.strict_transport_security(),
         authorizer: Authorizer::new(&config.access.authorization_mode),
-        admission: Admission::new(&config.access)?,
+        admission,
         allocators: Allocators::new(&config.service, &config.etcd.etcd_prefix),
         kubelets: Kubelets::load(&config.kubelet)?,
         fairness: config.limits.enable_priority_and_fairness.then(|| Arc::new(Fairness::new(&config.limits))),

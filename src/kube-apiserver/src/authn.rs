@@ -13,6 +13,7 @@ pub mod token_file;
 pub mod x509;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use apimachinery::Status;
 use component_base::serving::PeerCertificates;
@@ -20,6 +21,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use crate::config::AccessArgs;
+use crate::metrics::Lifetimes;
 use crate::user::{AUTHENTICATED, User};
 use configuration::{Anonymous, Configuration};
 use lookup::Lookup;
@@ -143,6 +145,11 @@ impl Authenticator {
             None if self.anonymous.allows(request.uri.path()) => Ok(User::anonymous()),
             None => Err(Status::unauthorized()),
         }
+    }
+
+    /// How long the certificates that name users still live; none without an authority for them.
+    pub fn certificate_lifetimes(&self) -> Option<Arc<Lifetimes>> {
+        self.certificates.as_ref().map(ClientCertificates::lifetimes)
     }
 
     fn issuer_of(&self, token: &str) -> Option<&Oidc> {

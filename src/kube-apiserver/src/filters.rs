@@ -106,10 +106,12 @@ async fn guarded(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>)
     if info.is_long_running() {
         return answer(app, info, request).await;
     }
-    match tokio::time::timeout(app.config.limits.request_timeout, answer(app, info, request)).await {
-        Ok(response) => response,
-        Err(_) => error::respond(&Status::timeout("request did not complete within the allotted timeout", 1)),
+    let limit = app.config.limits.request_timeout;
+    if let Ok(response) = tokio::time::timeout(limit, answer(app, info, request)).await {
+        return response;
     }
+    terminated(app, info, StatusCode::GATEWAY_TIMEOUT);
+    error::respond(&Status::timeout("request did not complete within the allotted timeout", 1))
 }
 
 async fn answer(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming>) -> Response {
@@ -149,7 +151,7 @@ async fn pass(
     // 7. Is there room? Leases and nodes have room of their own: heartbeats must get through any load.
     let request = Request::from_parts(parts, body);
     let Some(fairness) = &app.fairness else {
-        let _room = app.in_flight.enter(info, &user, &app.metrics).await?;
+        let _room = app.in_flight.enter(info, &user, &app.metrics).await.inspect_err(|_| sent_away(app, info))?;
         return allowed(app, info, &user, request).await;
     };
     let place = fairness.place(info, &user);
@@ -173,7 +175,8 @@ async fn in_turn(
         return allowed(app, info, user, request).await;
     }
     let _room = app.metrics.running(info);
-    let _ticket = fairness.enter(place, weight(app, info), &app.metrics).await?;
+    let entered = fairness.enter(place, weight(app, info), &app.metrics).await;
+    let _ticket = entered.inspect_err(|_| sent_away(app, info))?;
     allowed(app, info, user, request).await
 }
 
@@ -187,6 +190,19 @@ fn weight(app: &App, info: &RequestInfo) -> u32 {
     let limit = info.query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
     let shown = objects.min(limit.unwrap_or(usize::MAX));
     u32::try_from(shown / OBJECTS_A_SEAT).unwrap_or(u32::MAX).clamp(1, MOST_SEATS)
+}
+
+fn sent_away(app: &App, info: &RequestInfo) {
+    terminated(app, info, StatusCode::TOO_MANY_REQUESTS);
+}
+
+/// Counts a request that was ended to protect the server; what nobody serves makes no entry of its own.
+fn terminated(app: &App, info: &RequestInfo, code: StatusCode) {
+    let resource = app.registry.resource(&info.group, &info.version, &info.resource);
+    let known = resource.is_some_and(|resource| {
+        info.subresource.is_empty() || resource.descriptor.subresources.iter().any(|sub| sub.name == info.subresource)
+    });
+    app.metrics.terminated(info, known, code.as_u16());
 }
 
 /// 8. May they?

@@ -1,6 +1,9 @@
 //! What the server counts, under the names of upstream.
 
+mod admission;
+mod etcd;
 mod histogram;
+mod lifetimes;
 mod objects;
 mod requests;
 
@@ -16,9 +19,15 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::registry::Registry as Kinds;
 use crate::request_info::RequestInfo;
+use admission::Admissions;
+use etcd::EtcdRequests;
+use lifetimes::CertificateLifetimes;
 use objects::Objects;
 use requests::Requests;
 
+pub use admission::{AdmissionTimes, Phase};
+pub use etcd::{EtcdOperation, EtcdTimes};
+pub use lifetimes::Lifetimes;
 pub use requests::Watching;
 
 /// What a request in flight does.
@@ -117,11 +126,21 @@ fn flow_labels((schema, level): (&str, &str)) -> FlowLabels {
 }
 
 impl Metrics {
-    /// Nothing has happened yet; of these kinds it is told how many objects there are.
-    pub fn new(kinds: &Arc<Kinds>) -> Self {
+    /// Nothing has happened yet; of these kinds it is told how many objects there are and how long etcd takes.
+    pub fn new(kinds: &Arc<Kinds>, admission: Arc<AdmissionTimes>, certificates: Option<Arc<Lifetimes>>) -> Self {
         let mut metrics = Self::default();
         metrics.registry.register_collector(Box::new(Objects(Arc::clone(kinds))));
+        metrics.registry.register_collector(Box::new(EtcdRequests(Arc::clone(kinds))));
+        metrics.registry.register_collector(Box::new(Admissions(admission)));
+        if let Some(lifetimes) = certificates {
+            metrics.registry.register_collector(Box::new(CertificateLifetimes(lifetimes)));
+        }
         metrics
+    }
+
+    /// Counts a request that was ended to protect the server.
+    pub fn terminated(&self, info: &RequestInfo, known: bool, code: u16) {
+        self.requests.terminated(info, known, code);
     }
 
     /// Counts a finished request; `size` is that of its answer if it was known before it was sent.

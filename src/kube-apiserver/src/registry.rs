@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::encryption::Encryption;
 use crate::error;
+use crate::metrics::EtcdTimes;
 use crate::stored::{ObjectCodec, Stored};
 
 /// One group-version-resource that can be asked for.
@@ -31,6 +32,8 @@ pub struct Store {
     pub cacher: Arc<Cacher<Stored>>,
     /// How bytes of etcd become objects.
     pub codec: Arc<ObjectCodec>,
+    /// How long etcd takes for this kind.
+    pub times: EtcdTimes,
     descriptor: &'static ResourceDescriptor,
 }
 
@@ -69,7 +72,7 @@ impl Registry {
                 let codec = Arc::new(ObjectCodec::new(descriptor, encryption));
                 let decoder = Arc::clone(&codec);
                 let cacher = Cacher::start(etcd.clone(), &*prefix, Decoder(decoder), token.clone());
-                Arc::new(Store { prefix, cacher, codec, descriptor })
+                Arc::new(Store { prefix, cacher, codec, times: EtcdTimes::default(), descriptor })
             });
             registry.add(Resource { descriptor, served: None, store: store.clone() });
             for served in descriptor.also_served {

@@ -20,6 +20,7 @@ mod identity;
 mod kube_rs;
 mod kubectl;
 mod lists;
+mod metrics;
 mod negotiation;
 mod objects;
 mod peer_bugs;

@@ -11,6 +11,7 @@ use pki::certificate::CertificateInfo;
 use sha2::{Digest, Sha256};
 
 use super::AuthnError;
+use crate::metrics::Lifetimes;
 use crate::user::User;
 
 /// How many verified certificates are remembered; more than a cluster has clients.
@@ -20,6 +21,7 @@ const REMEMBERED: usize = 4096;
 pub struct ClientCertificates {
     verifier: ClientVerifier,
     known: Mutex<HashMap<[u8; 32], Known>>,
+    lifetimes: Arc<Lifetimes>,
 }
 
 /// What a verified leaf says, and the user that makes of its owner.
@@ -46,22 +48,29 @@ impl ClientCertificates {
     pub fn load(path: &Path) -> Result<Self, AuthnError> {
         let verifier = ClientVerifier::new(vec![path.to_owned()])
             .map_err(|source| AuthnError::Authority { path: path.to_owned(), source: Box::new(source) })?;
-        Ok(Self { verifier, known: Mutex::default() })
+        Ok(Self { verifier, known: Mutex::default(), lifetimes: Arc::default() })
     }
 
     /// What the leaf of a chain says, if the chain is good now.
     pub fn verified(&self, chain: &PeerCertificates) -> Option<Arc<CertificateInfo>> {
-        self.known(chain).map(|known| known.info)
+        self.known(chain, Timestamp::now()).map(|known| known.info)
     }
 
     /// The user of a chain.
     pub fn user(&self, chain: &PeerCertificates) -> Option<User> {
-        self.known(chain)?.user.map(Arc::unwrap_or_clone)
+        let now = Timestamp::now();
+        let known = self.known(chain, now)?;
+        self.lifetimes.observe(known.info.not_after.as_second() - now.as_second());
+        known.user.map(Arc::unwrap_or_clone)
     }
 
-    fn known(&self, chain: &PeerCertificates) -> Option<Known> {
+    /// How long the certificates of users still live.
+    pub fn lifetimes(&self) -> Arc<Lifetimes> {
+        Arc::clone(&self.lifetimes)
+    }
+
+    fn known(&self, chain: &PeerCertificates, now: Timestamp) -> Option<Known> {
         let leaf = chain.0.first()?;
-        let now = Timestamp::now();
         let digest: [u8; 32] = Sha256::digest(leaf).into();
         let all = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let remembered = all().get(&digest).cloned();

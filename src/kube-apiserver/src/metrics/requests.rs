@@ -17,7 +17,7 @@ use super::histogram::{Buckets, Histogram};
 use crate::request_info::RequestInfo;
 
 /// Upstream's limits of request durations, in seconds.
-const SECONDS: Buckets<23> = Buckets([
+pub(super) const SECONDS: Buckets<23> = Buckets([
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
     45.0, 60.0,
 ]);
@@ -54,6 +54,7 @@ struct Entry {
     scope: &'static str,
     dry_run: &'static str,
     codes: Mutex<Vec<(u16, u64)>>,
+    terminations: Mutex<Vec<(u16, u64)>>,
     duration: Histogram<23>,
     size: Histogram<7>,
     open: AtomicI64,
@@ -124,13 +125,7 @@ impl Requests {
     /// Counts a request that is over; `size` is that of its answer if it was known before it was sent.
     pub(super) fn finished(&self, info: &RequestInfo, known: bool, (code, size): (u16, Option<u64>), took: Duration) {
         let entry = self.entry(Labels::of(info, known));
-        {
-            let mut codes = entry.codes.lock().unwrap_or_else(PoisonError::into_inner);
-            match codes.iter_mut().find(|(of, _)| *of == code) {
-                Some((_, count)) => *count += 1,
-                None => codes.push((code, 1)),
-            }
-        }
+        count(&entry.codes, code);
         if info.is_long_running() {
             return;
         }
@@ -139,6 +134,11 @@ impl Requests {
             #[expect(clippy::cast_precision_loss, reason = "no answer is that large")]
             entry.size.observe(&BYTES, size as f64);
         }
+    }
+
+    /// Counts a request that was ended to protect the server.
+    pub(super) fn terminated(&self, info: &RequestInfo, known: bool, code: u16) {
+        count(&self.entry(Labels::of(info, known)).terminations, code);
     }
 
     /// Counts a watch as open.
@@ -181,6 +181,14 @@ impl Requests {
     }
 }
 
+fn count(codes: &Mutex<Vec<(u16, u64)>>, code: u16) {
+    let mut codes = codes.lock().unwrap_or_else(PoisonError::into_inner);
+    match codes.iter_mut().find(|(of, _)| *of == code) {
+        Some((_, count)) => *count += 1,
+        None => codes.push((code, 1)),
+    }
+}
+
 impl Entry {
     fn labels(&self) -> Labels<'_> {
         Labels {
@@ -211,11 +219,17 @@ impl Entry {
         self.told().into_iter().chain(more.iter().copied()).collect()
     }
 
-    fn encode_codes(&self, family: &mut MetricEncoder<'_>) -> fmt::Result {
-        let codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    fn encode_codes(
+        &self,
+        codes: &Mutex<Vec<(u16, u64)>>,
+        more: &[(&'static str, &str)],
+        family: &mut MetricEncoder<'_>,
+    ) -> fmt::Result {
+        let codes = codes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (code, count) in codes {
             let code = code.to_string();
-            let labels = self.told_with(&[("code", &code), ("dry_run", self.dry_run)]);
+            let mut labels = self.told_with(&[("code", &code)]);
+            labels.extend(more);
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
         }
         Ok(())
@@ -232,7 +246,11 @@ impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let about = "Requests by verb, resource, scope and code";
         let mut family = encoder.encode_descriptor("apiserver_request", about, None, MetricType::Counter)?;
-        self.each(|entry| entry.encode_codes(&mut family))?;
+        self.each(|entry| entry.encode_codes(&entry.codes, &[("dry_run", entry.dry_run)], &mut family))?;
+        let about = "Requests that were ended to protect the server";
+        let name = "apiserver_request_terminations";
+        let mut family = encoder.encode_descriptor(name, about, None, MetricType::Counter)?;
+        self.each(|entry| entry.encode_codes(&entry.terminations, &[], &mut family))?;
         let about = "How long requests took that do not stay open, in seconds";
         for name in ["apiserver_request_duration_seconds", "apiserver_request_sli_duration_seconds"] {
             let mut family = encoder.encode_descriptor(name, about, None, MetricType::Histogram)?;

@@ -10,6 +10,7 @@ use super::get::PATIENCE;
 use super::page::{self, From, Page};
 use super::selection::Selection;
 use crate::error;
+use crate::metrics::EtcdOperation;
 use crate::present;
 use crate::registry::Store;
 use crate::reply::Response;
@@ -121,7 +122,8 @@ impl Pinned<'_> {
         loop {
             let chunk = if selection.is_all() && limit > 0 { limit } else { CHUNK };
             let options = ListOptions { limit: chunk, revision: self.revision, continue_after: self.after.take() };
-            let page = store.cacher.etcd().list(self.folder, options).await?;
+            let page = store.cacher.etcd().list(self.folder, options);
+            let page = store.times.of(EtcdOperation::List, page).await?;
             self.revision = page.revision;
             self.after = page.items.last().map(|item| item.key.clone());
             let more = page.more;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use storage::{DecodeError, KeyValue, StorageError};
 
 use crate::error;
+use crate::metrics::EtcdOperation;
 use crate::registry::Store;
 use crate::stored::{Stored, encode};
 
@@ -19,7 +20,8 @@ impl Store {
     pub async fn create(&self, key: &str, object: &Object, ttl: Option<Duration>) -> Result<Arc<Stored>, StorageError> {
         let value = encode(object);
         let sealed = self.seal(key, &value)?;
-        let revision = self.cacher.etcd().create(key, sealed, ttl).await?;
+        let created = self.cacher.etcd().create(key, sealed, ttl);
+        let revision = self.times.of(EtcdOperation::Create, created).await?;
         self.written(key, &value, revision)
     }
 
@@ -41,7 +43,7 @@ impl Store {
     /// # Errors
     /// If etcd fails or the value cannot be read.
     pub async fn read(&self, key: &str) -> Result<Option<Arc<Stored>>, StorageError> {
-        let (found, _) = self.cacher.etcd().get(key).await?;
+        let (found, _) = self.times.of(EtcdOperation::Get, self.cacher.etcd().get(key)).await?;
         found.map(|value| self.made_of(value)).transpose()
     }
 
@@ -126,7 +128,8 @@ impl<'a> Cursor<'a> {
         let value = encode(object);
         let sealed = self.store.seal(&self.key, &value).map_err(|error| error::from_storage(&error))?;
         let expected = self.current.as_ref().map_or(0, |current| current.revision);
-        match self.store.cacher.etcd().update(&self.key, sealed, expected, ttl).await {
+        let updated = self.store.cacher.etcd().update(&self.key, sealed, expected, ttl);
+        match self.store.times.of(EtcdOperation::Update, updated).await {
             Ok(revision) => {
                 let written = self.store.written(&self.key, &value, revision);
                 written.map(Some).map_err(|error| error::from_storage(&error))
@@ -141,7 +144,8 @@ impl<'a> Cursor<'a> {
     /// If etcd fails.
     pub async fn remove(&mut self) -> Result<Option<Arc<Stored>>, Status> {
         let Some(current) = self.current.clone() else { return Ok(None) };
-        match self.store.cacher.etcd().delete(&self.key, current.revision).await {
+        let deleted = self.store.cacher.etcd().delete(&self.key, current.revision);
+        match self.store.times.of(EtcdOperation::Delete, deleted).await {
             Ok(revision) => Ok(Some(storage::Codec::deleted(&*self.store.codec, &current, revision))),
             Err(error) => self.after(error).map(|()| None),
         }
