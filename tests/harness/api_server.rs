@@ -88,7 +88,8 @@ impl ApiServer {
         assert!(self.becomes_ready().await, "the server does not come up again:\n{}", self.log());
     }
 
-    fn respawn(&mut self) {
+    /// Ends the server as a crash would and starts it again, without waiting for it.
+    pub fn respawn(&mut self) {
         self.process.end();
         let all = arguments(self.files.path(), &self.etcd, self.port, &self.flags);
         self.process = Process::spawn(&self.program, &all, &self.files.path().join("log"));

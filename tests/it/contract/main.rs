@@ -23,6 +23,7 @@ mod lists;
 mod metrics;
 mod negotiation;
 mod objects;
+mod operation;
 mod peer_bugs;
 mod probes;
 mod python;
