@@ -28,7 +28,7 @@ use upstream::{Idle, UpstreamArgs};
 
 /// Serves the Kubernetes API.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "kube-apiserver", disable_version_flag = true)]
+#[command(name = "kube-apiserver", disable_version_flag = true, args_override_self = true)]
 pub struct Args {
     #[command(flatten)]
     serving: ServingArgs,

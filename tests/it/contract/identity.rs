@@ -97,6 +97,15 @@ async fn a_bootstrap_token_is_good_for_what_its_secret_says_and_while_it_is_ther
 }
 
 #[tokio::test]
+async fn bootstrap_tokens_are_nothing_where_they_are_switched_off() {
+    let server = ApiServer::start_with(crate::PROGRAM, &["--enable-bootstrap-token-auth=false"]).await;
+    server.admin().create(SECRETS, &bootstrap_secret("aaaaaa", &[])).await.ok();
+    // The server knows the secret by now.
+    server.admin().get(&format!("{SECRETS}/bootstrap-token-aaaaaa")).await.ok();
+    who(&server.anonymous(), "aaaaaa.0123456789abcdef").await.failed(401);
+}
+
+#[tokio::test]
 async fn a_token_of_the_file_is_its_user_with_uid_and_groups() {
     let files = tempfile::tempdir().unwrap();
     let tokens = files.path().join("tokens.csv");

@@ -80,3 +80,18 @@ fn values_that_would_do_nothing_are_refused() {
         assert!(config(&[flag]).is_ok(), "{flag}");
     }
 }
+
+#[test]
+fn of_a_flag_given_twice_the_last_one_counts_and_lists_go_on() {
+    let config = config(&[
+        "--secure-port=1",
+        "--secure-port=2",
+        "--anonymous-auth=false",
+        "--anonymous-auth",
+        "--authorization-mode=Node",
+        "--authorization-mode=RBAC",
+    ])
+    .unwrap();
+    assert_eq!((config.listen.port(), config.access.anonymous_auth), (2, true));
+    assert_eq!(config.access.authorization_mode, ["Node", "RBAC"]);
+}
