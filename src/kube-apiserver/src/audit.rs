@@ -66,8 +66,10 @@ impl Audit {
     pub fn new(args: &AuditArgs, metrics: &Metrics) -> Result<Self, AuditError> {
         let policy = args.audit_policy_file.as_deref().map(Policy::read).transpose()?;
         let (Some(policy), Some(path)) = (policy, &args.audit_log_path) else { return Ok(Self { on: None }) };
-        let log = Log::open(path, args).map_err(|source| AuditError::Open { path: path.clone(), source })?;
-        Ok(Self { on: Some(On { policy, log, lost: metrics.audit_lost() }) })
+        let lost = metrics.audit_lost();
+        let log =
+            Log::open(path, args, lost.clone()).map_err(|source| AuditError::Open { path: path.clone(), source })?;
+        Ok(Self { on: Some(On { policy, log, lost }) })
     }
 
     /// Begins the trail of a request; none if nothing is audited.

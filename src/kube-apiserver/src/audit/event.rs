@@ -55,8 +55,24 @@ impl Entry {
         }
     }
 
-    /// The event as one line.
-    pub(super) fn into_line(self) -> Vec<u8> {
+    /// The event as one line of at most so many bytes: one that is larger goes without its bodies, and if it is too large
+    /// all the same, there is none.
+    pub(super) fn into_line(self, most: Option<usize>) -> Option<Vec<u8>> {
+        let fits = |line: &Vec<u8>| most.is_none_or(|most| line.len() <= most);
+        let mut event = self.into_event();
+        let whole = line(&event);
+        if fits(&whole) {
+            return Some(whole);
+        }
+        if let Some(fields) = event.as_object_mut() {
+            fields.remove("requestObject");
+            fields.remove("responseObject");
+        }
+        event["annotations"]["audit.k8s.io/truncated"] = json!("true");
+        Some(line(&event)).filter(fits)
+    }
+
+    fn into_event(self) -> Value {
         let mut event = self.head;
         event["user"] = self.facts.user.as_ref().map_or_else(|| json!({}), person);
         if let Some(user) = &self.facts.impersonated {
@@ -86,10 +102,14 @@ impl Entry {
                 "authorization.k8s.io/reason": reason,
             });
         }
-        let mut line = event.to_string().into_bytes();
-        line.push(b'\n');
-        line
+        event
     }
+}
+
+fn line(event: &Value) -> Vec<u8> {
+    let mut line = event.to_string().into_bytes();
+    line.push(b'\n');
+    line
 }
 
 fn micro(at: Timestamp) -> String {

@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::event::Entry;
 use super::rotating::Rotating;
 use crate::config::AuditArgs;
@@ -20,11 +22,16 @@ struct Running {
 }
 
 impl Log {
-    pub(super) fn open(path: &Path, args: &AuditArgs) -> io::Result<Self> {
+    /// Begins to write; `lost` counts events that are too large.
+    pub(super) fn open(path: &Path, args: &AuditArgs, lost: Counter) -> io::Result<Self> {
         let sink = if path == Path::new("-") { Sink::Stdout } else { Sink::File(Rotating::open(path, args)?) };
         let (queue, waiting) = sync_channel(args.audit_log_batch_buffer_size);
-        let most = args.audit_log_batch_max_size;
-        let writer = std::thread::Builder::new().name("audit".to_owned()).spawn(move || write(sink, &waiting, most))?;
+        let limits = Limits {
+            events: args.audit_log_batch_max_size,
+            bytes: args.audit_log_truncate_enabled.then_some(args.audit_log_truncate_max_event_size),
+        };
+        let write = move || write(sink, &waiting, &limits, &lost);
+        let writer = std::thread::Builder::new().name("audit".to_owned()).spawn(write)?;
         Ok(Self { running: Mutex::new(Some(Running { queue, writer })) })
     }
 
@@ -44,12 +51,24 @@ impl Log {
     }
 }
 
-fn write(mut sink: Sink, waiting: &Receiver<Entry>, most: usize) {
+/// How much is written at once.
+struct Limits {
+    /// The events of a batch.
+    events: usize,
+    /// The bytes of an event, if there is a limit.
+    bytes: Option<usize>,
+}
+
+fn write(mut sink: Sink, waiting: &Receiver<Entry>, limits: &Limits, lost: &Counter) {
     let mut failing = false;
     while let Ok(first) = waiting.recv() {
-        let mut batch = first.into_line();
-        for entry in waiting.try_iter().take(most - 1) {
-            batch.extend(entry.into_line());
+        let mut batch = Vec::new();
+        for entry in std::iter::once(first).chain(waiting.try_iter().take(limits.events - 1)) {
+            match entry.into_line(limits.bytes) {
+                Some(line) => batch.extend(line),
+                None if lost.inc() == 0 => tracing::warn!("audit events are too large even without bodies, and lost"),
+                None => {}
+            }
         }
         let failed = sink.write(&batch);
         if let (Err(error), false) = (&failed, failing) {

@@ -32,6 +32,12 @@ pub struct AuditArgs {
     /// Events that are written together at most. Nothing waits for a batch to fill.
     #[arg(long, default_value_t = 400, value_parser = at_least_one)]
     pub audit_log_batch_max_size: usize,
+    /// Events that are too large lose their bodies.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_parser = boolean, action = ArgAction::Set)]
+    pub audit_log_truncate_enabled: bool,
+    /// How large an event may be, in bytes, if large ones are cut; one that is too large without bodies is lost.
+    #[arg(long, default_value_t = 102_400, value_parser = at_least_one)]
+    pub audit_log_truncate_max_event_size: usize,
     /// How events are written; only `batch` is known, as no request may wait for a disk.
     #[arg(long, default_value = "batch", value_parser = ["batch"])]
     pub audit_log_mode: String,

@@ -83,3 +83,36 @@ async fn requests_are_told_as_closely_as_the_policy_says() {
         !text.contains("hunter2") && !text.contains("aHVudGVyMmh1bnRlcjI=") && !text.contains("system:kube-scheduler")
     );
 }
+
+#[tokio::test]
+async fn events_that_are_too_large_go_without_bodies_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (policy, log) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
+    std::fs::write(&policy, POLICY).unwrap();
+    let flags = [
+        format!("--audit-policy-file={}", policy.display()),
+        format!("--audit-log-path={}", log.display()),
+        "--audit-log-truncate-enabled".to_owned(),
+        "--audit-log-truncate-max-event-size=3000".to_owned(),
+        "--audit-log-batch-max-size=1".to_owned(),
+    ];
+    let server = Server::start_with(&flags.each_ref().map(String::as_str)).await;
+    let admin = server.admin();
+    let config = |name: &str, size: usize| json!({"metadata": {"name": name}, "data": {"a": "b".repeat(size)}});
+    // Told of first, and lost.
+    admin.get(&core(&format!("configmaps?labelSelector=a%3D{}", "b".repeat(4000)))).await;
+    admin.create(&core("configmaps"), config("large", 4000)).await.ok();
+    admin.create(&core("configmaps"), config("small", 4)).await.ok();
+    let small = event(&log, |event| event["objectRef"]["name"] == "small").await;
+    assert_eq!(small["requestObject"]["data"], json!({"a": "bbbb"}));
+    assert!(small["annotations"].get("audit.k8s.io/truncated").is_none(), "{small}");
+    let large = event(&log, |event| event["objectRef"]["name"] == "large").await;
+    assert!(large.get("requestObject").is_none() && large.get("responseObject").is_none(), "{large}");
+    assert_eq!(large["annotations"]["audit.k8s.io/truncated"], "true");
+    assert_eq!(large["responseStatus"]["code"], 201);
+    assert!(
+        !events(&log).iter().any(|event| event["verb"] == "list" && event["objectRef"]["resource"] == "configmaps")
+    );
+    let metrics = admin.get("/metrics").await.body;
+    assert!(metrics.as_str().unwrap().contains("\napiserver_audit_error_total 1\n"), "{metrics}");
+}

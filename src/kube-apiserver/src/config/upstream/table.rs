@@ -35,13 +35,9 @@ pub const FLAGS: &[Flag] = &[
     Flag::works("audit-log-maxsize"),
     Flag::works("audit-log-mode"),
     Flag::works("audit-log-path"),
-    Flag::refused_switch(
-        "audit-log-truncate-enabled",
-        &["false"],
-        "events are written whole: choose the level Metadata in --audit-policy-file for what is too large",
-    ),
-    Flag::without_effect("audit-log-truncate-max-batch-size", &[], TRUNCATION),
-    Flag::without_effect("audit-log-truncate-max-event-size", &[], TRUNCATION),
+    Flag::works("audit-log-truncate-enabled"),
+    Flag::without_effect("audit-log-truncate-max-batch-size", &["10485760"], "a file takes batches of any size"),
+    Flag::works("audit-log-truncate-max-event-size"),
     Flag::refused("audit-log-version", &["audit.k8s.io/v1"], "events are written as audit.k8s.io/v1 only"),
     Flag::works("audit-policy-file"),
     Flag::without_effect("audit-webhook-batch-buffer-size", &[], AUDIT_WEBHOOK),
@@ -286,6 +282,5 @@ const TOKEN_WEBHOOK: &str =
     "it belongs to --authentication-token-webhook-config-file, which is not part of this release";
 const ACCESS_WEBHOOK: &str = "it belongs to --authorization-webhook-config-file, which is not part of this release";
 const THROTTLE: &str = "the audit log is not throttled";
-const TRUNCATION: &str = "it belongs to --audit-log-truncate-enabled";
 const PROFILING: &str = "there are no profiling endpoints";
 const CACHES: &str = "every kind is cached, as much as there is of it";
