@@ -1,5 +1,7 @@
 //! What `/metrics` tells under upstream's names, as far as it takes more than one request to make it.
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use harness::{ApiServer, Caller, core};
 use serde_json::json;
 
@@ -97,4 +99,25 @@ async fn requests_that_are_ended_to_protect_the_server_are_counted() {
     server.etcd.resume();
     let labels = "{component=\"apiserver\",group=\"\",resource=\"configmaps\",scope=\"resource\",subresource=\"\",verb=\"POST\",version=\"v1\",code=\"504\"}";
     assert!(told.contains(&format!("apiserver_request_terminations_total{labels} 1\n")), "{told}");
+}
+
+#[tokio::test]
+async fn requests_for_which_there_is_no_room_are_counted() {
+    let flags = ["--enable-priority-and-fairness=false", "--max-mutating-requests-inflight=1"];
+    let mut server = ApiServer::start_with(crate::PROGRAM, &flags).await;
+    let admin = server.admin();
+    server.etcd.pause();
+    // One is worked on, eight wait, and one is too much.
+    let mut asked = (0..10)
+        .map(|number| {
+            let admin = admin.clone();
+            async move { admin.create(&core("configmaps"), &json!({"metadata": {"name": format!("c{number}")}})).await }
+        })
+        .collect::<FuturesUnordered<_>>();
+    let first = asked.next().await.unwrap();
+    let told = metrics(&admin).await;
+    server.etcd.resume();
+    assert_eq!((first.code, first.header("retry-after")), (429, "1"), "{}", first.body);
+    let line = told.lines().find(|line| line.starts_with("apiserver_request_terminations_total{")).unwrap_or_default();
+    assert!(line.contains("resource=\"configmaps\"") && line.contains("code=\"429\"} 1"), "{told}");
 }
