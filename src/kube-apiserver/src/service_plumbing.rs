@@ -7,6 +7,7 @@ pub mod bootstrap;
 mod carry_over;
 mod cluster_ips;
 pub mod endpoints;
+mod networks;
 mod node_ports;
 pub mod repair;
 

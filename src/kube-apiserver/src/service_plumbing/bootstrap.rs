@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use storage::StorageError;
 
-use super::cluster_ips::nth;
+use super::networks::{DEFAULT, GROUP, PLURAL, nth};
 use crate::app::App;
 use crate::error;
 use crate::first_objects::First;
 use crate::registry::Resource;
+use crate::verbs::store::Cursor;
 
 /// The namespaces of the system.
 const NAMESPACES: &[&str] = &["default", "kube-public", "kube-node-lease", "kube-system"];
@@ -43,14 +44,48 @@ pub async fn ensure(app: &Arc<App>) -> Result<(), Status> {
     for (group, plural, object) in first() {
         create(app, (group, plural), object).await?;
     }
-    create(app, ("networking.k8s.io", "servicecidrs"), service_cidr(app)).await?;
+    ensure_network(app).await?;
     create(app, ("", "services"), kubernetes_service(app)).await
+}
+
+/// Makes the default `ServiceCIDR` if it is missing. One that is there stays as it is, but for a second family of the flags.
+///
+/// # Errors
+/// If etcd fails.
+pub async fn ensure_network(app: &Arc<App>) -> Result<(), Status> {
+    create(app, (GROUP, PLURAL), service_cidr(app)).await?;
+    let Some(store) = app.registry.stored(GROUP, PLURAL).and_then(|resource| resource.store.as_ref()) else {
+        return Ok(());
+    };
+    let flags: Vec<String> = app.config.service.service_cluster_ip_range.iter().map(ToString::to_string).collect();
+    let mut cursor = Cursor::open(store, store.key("", DEFAULT)).await?;
+    while let Some(present) = cursor.current() {
+        let mut object = present.object();
+        if !widen(&mut object, &flags) || cursor.write(&object, None).await?.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the second family of the flags to a range that has the first one only; false if that is not so.
+fn widen(range: &mut Object, flags: &[String]) -> bool {
+    let present: Vec<&str> = range.list_at(&["spec", "cidrs"]).iter().filter_map(Value::as_str).collect();
+    if flags.len() != 2 || present != [flags[0].as_str()] {
+        if present != flags {
+            tracing::warn!(?present, ?flags, "the ServiceCIDR \"kubernetes\" has other networks than the flags say");
+        }
+        return false;
+    }
+    range.set_at(&["spec", "cidrs"], flags.iter().map(String::as_str).collect::<Value>());
+    range.set_generation(range.generation() + 1);
+    true
 }
 
 /// The networks of cluster IPs as an object, for those who want to know them.
 fn service_cidr(app: &App) -> Object {
     let mut range = Object::new("networking.k8s.io/v1", "ServiceCIDR");
-    range.set_name("kubernetes");
+    range.set_name(DEFAULT);
     let networks = app.config.service.service_cluster_ip_range.iter().map(ToString::to_string);
     range.set_at(&["spec", "cidrs"], networks.map(Value::from).collect::<Vec<_>>());
     range.set_at(
@@ -148,4 +183,25 @@ async fn insert(app: &Arc<App>, resource: &Resource, mut object: Object) -> Resu
 pub fn stamp(object: &mut Object) {
     object.set_uid(&uuid::Uuid::new_v4().to_string());
     object.set_creation_timestamp(&time::format(Timestamp::now()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_network_only_ever_gets_a_second_family() {
+        let check = |present: &[&str], flags: &[&str], expected: &[&str]| {
+            let mut range = Object::new("networking.k8s.io/v1", "ServiceCIDR");
+            range.set_at(&["spec", "cidrs"], present.iter().copied().collect::<Value>());
+            let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            assert_eq!(widen(&mut range, &flags), present != expected);
+            let now: Vec<&str> = range.list_at(&["spec", "cidrs"]).iter().filter_map(Value::as_str).collect();
+            assert_eq!(now, expected);
+        };
+        check(&["10.96.0.0/24"], &["10.96.0.0/24", "fd00::/112"], &["10.96.0.0/24", "fd00::/112"]);
+        check(&["10.96.0.0/24"], &["10.96.0.0/24"], &["10.96.0.0/24"]);
+        check(&["10.96.0.0/24"], &["10.97.0.0/24", "fd00::/112"], &["10.96.0.0/24"]);
+        check(&["10.96.0.0/24", "fd00::/112"], &["10.96.0.0/24"], &["10.96.0.0/24", "fd00::/112"]);
+    }
 }

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use apimachinery::field::FieldError;
 use apimachinery::{Object, Status, Value, value};
 use ipnet::IpNet;
-use rand::RngExt;
 use storage::StorageError;
 
+use super::networks::{Networks, candidates, family_name, same_family};
 use super::{Holdings, Refusal, bootstrap, type_of};
 use crate::app::App;
 use crate::error;
 use crate::registry::Store;
 
-/// How many addresses are tried by chance before they are tried in order.
-const LUCKY_TRIES: usize = 32;
+/// The label of addresses that were taken for Services, and what it says.
+const MANAGED_BY: (&str, &str) = ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
 
 pub(super) struct ClusterIps {
+    /// The networks of the flags: they say which families there are, and which is the first.
     ranges: Vec<IpNet>,
 }
 
@@ -45,16 +46,21 @@ impl ClusterIps {
             service.set_at(&["spec", "clusterIPs"], value!(["None"]));
             return Ok(());
         }
-        let mut given = self.given(service)?;
-        for range in &ranges {
-            if !given.iter().any(|ip| same_family(*ip, range)) {
-                let ip = self.take_any(app, service, range, taken).await?;
-                given.push(ip);
+        let mut given = given(service)?;
+        let of_family = |range: &IpNet| given.iter().any(|ip| same_family(*ip, range));
+        if !ranges.iter().all(of_family) || given.iter().any(|ip| !held.ips.contains(ip)) {
+            let networks = Networks::ready(app).await.map_err(Refusal::Failed)?;
+            for ip in given.iter().filter(|ip| !held.ips.contains(ip)) {
+                check_offered(*ip, &networks)?;
+                take(app, service, *ip).await?;
+                taken.push(*ip);
             }
-        }
-        for ip in &given {
-            if !held.ips.contains(ip) && !taken.contains(ip) {
-                self.take(app, service, *ip, taken).await?;
+            for range in &ranges {
+                if !given.iter().any(|ip| same_family(*ip, range)) {
+                    let ip = take_any(app, service, &networks.of_family(range)).await?;
+                    taken.push(ip);
+                    given.push(ip);
+                }
             }
         }
         let texts: Vec<String> = given.iter().map(ToString::to_string).collect();
@@ -93,92 +99,6 @@ impl ClusterIps {
         Ok(ranges)
     }
 
-    /// The addresses a Service names itself.
-    fn given(&self, service: &Object) -> Result<Vec<IpAddr>, Refusal> {
-        let mut texts: Vec<&str> = service.list_at(&["spec", "clusterIPs"]).iter().filter_map(Value::as_str).collect();
-        let first = service.str_at(&["spec", "clusterIP"]);
-        if texts.is_empty() && !first.is_empty() {
-            texts.push(first);
-        }
-        let mut given = Vec::new();
-        for (index, text) in texts.into_iter().filter(|text| !text.is_empty()).enumerate() {
-            let path = format!("spec.clusterIPs[{index}]");
-            let ip: IpAddr = text.parse().map_err(|_| {
-                Refusal::Field(FieldError::invalid(
-                    path.clone(),
-                    text,
-                    "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-                ))
-            })?;
-            if !self.ranges.iter().any(|range| usable(range, ip)) {
-                let ranges: Vec<String> = self.ranges.iter().map(ToString::to_string).collect();
-                return Err(Refusal::Field(FieldError::invalid(
-                    "spec.clusterIPs",
-                    Value::from(vec![Value::from(text)]),
-                    format!(
-                        "failed to allocate IP {ip}: the provided IP is not in the valid range. The range of \
-                         valid IPs is {}",
-                        ranges.join(",")
-                    ),
-                )));
-            }
-            given.push(ip);
-        }
-        Ok(given)
-    }
-
-    async fn take_any(
-        &self,
-        app: &Arc<App>,
-        service: &Object,
-        range: &IpNet,
-        taken: &mut Vec<IpAddr>,
-    ) -> Result<IpAddr, Refusal> {
-        let size = size(range);
-        // The first addresses are left to Services that name one, such as DNS.
-        let reserved = (size / 16).clamp(16.min(size / 2), 256);
-        for _ in 0..LUCKY_TRIES {
-            let offset = rand::rng().random_range(reserved..size);
-            if let Some(ip) = self.try_take(app, service, nth(range, offset)).await? {
-                taken.push(ip);
-                return Ok(ip);
-            }
-        }
-        for offset in (reserved..size).chain(1..reserved) {
-            if let Some(ip) = self.try_take(app, service, nth(range, offset)).await? {
-                taken.push(ip);
-                return Ok(ip);
-            }
-        }
-        Err(Refusal::Failed(Status::internal("failed to allocate a serviceIP: range is full")))
-    }
-
-    async fn try_take(&self, app: &Arc<App>, service: &Object, ip: IpAddr) -> Result<Option<IpAddr>, Refusal> {
-        let mut taken = Vec::new();
-        match self.take(app, service, ip, &mut taken).await {
-            Ok(()) => Ok(Some(ip)),
-            Err(Refusal::Field(_)) => Ok(None),
-            Err(failed) => Err(failed),
-        }
-    }
-
-    async fn take(&self, app: &Arc<App>, service: &Object, ip: IpAddr, taken: &mut Vec<IpAddr>) -> Result<(), Refusal> {
-        let store = store(app)?;
-        let object = address_object(ip, service);
-        match store.create(&store.key("", &ip.to_string()), &object, None).await {
-            Ok(_) => {
-                taken.push(ip);
-                Ok(())
-            }
-            Err(StorageError::Exists { .. }) => Err(Refusal::Field(FieldError::invalid(
-                "spec.clusterIPs",
-                Value::from(vec![Value::from(ip.to_string())]),
-                format!("failed to allocate IP {ip}: provided IP is already allocated"),
-            ))),
-            Err(error) => Err(Refusal::Failed(error::from_storage(&error))),
-        }
-    }
-
     pub(super) async fn release(&self, app: &Arc<App>, ips: &[IpAddr]) {
         let Ok(store) = store(app) else { return };
         for ip in ips {
@@ -192,11 +112,12 @@ impl ClusterIps {
 
     /// Takes the addresses of Services that nobody has taken.
     pub(super) async fn adopt(&self, app: &Arc<App>) {
+        let networks = Networks::all(app);
         for service in services(app) {
             for ip in Holdings::of(&service).ips {
-                if self.ranges.iter().any(|range| usable(range, ip))
+                if networks.offer(ip)
                     && app.registry.get("networking.k8s.io", "ipaddresses", "", &ip.to_string()).is_none()
-                    && let Err(Refusal::Failed(error)) = self.take(app, &service, ip, &mut Vec::new()).await
+                    && let Err(Refusal::Failed(error)) = take(app, &service, ip).await
                 {
                     tracing::warn!(%ip, %error, "the address of a Service is not marked as taken");
                 }
@@ -210,7 +131,7 @@ impl ClusterIps {
             .list("networking.k8s.io", "ipaddresses", "")
             .iter()
             .map(|address| address.object())
-            .filter(|address| address.str_at(&["spec", "parentRef", "resource"]) == "services")
+            .filter(|address| address.label(MANAGED_BY.0) == Some(MANAGED_BY.1))
             .filter_map(|address| address.name().parse().ok())
             .filter(|ip| !held.contains(ip))
             .collect()
@@ -229,10 +150,68 @@ fn store(app: &App) -> Result<&Arc<Store>, Refusal> {
         .ok_or_else(|| Refusal::Failed(Status::internal("IP addresses are not served")))
 }
 
+/// Takes any free address of some networks.
+async fn take_any(app: &App, service: &Object, networks: &[IpNet]) -> Result<IpAddr, Refusal> {
+    let store = store(app)?;
+    // What was taken may have been given back meanwhile: that nothing is left is said of the newest state only.
+    for newest in [false, true] {
+        let known = if newest {
+            store.cacher.consistent().await.map_err(|error| Refusal::Failed(error::from_storage(&error)))?
+        } else {
+            store.cacher.snapshot()
+        };
+        let candidates = networks.iter().flat_map(candidates);
+        for ip in candidates.filter(|ip| matches!(known.get(&store.key("", &ip.to_string())), Ok(None))) {
+            match take(app, service, ip).await {
+                Ok(()) => return Ok(ip),
+                // Somebody was faster.
+                Err(Refusal::Field(_)) => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+    }
+    Err(Refusal::Failed(Status::internal("failed to allocate a serviceIP: range is full")))
+}
+
+async fn take(app: &App, service: &Object, ip: IpAddr) -> Result<(), Refusal> {
+    let store = store(app)?;
+    match store.create(&store.key("", &ip.to_string()), &address_object(ip, service), None).await {
+        Ok(_) => Ok(()),
+        Err(StorageError::Exists { .. }) => Err(refused(ip, "provided IP is already allocated")),
+        Err(error) => Err(Refusal::Failed(error::from_storage(&error))),
+    }
+}
+
+fn check_offered(ip: IpAddr, networks: &Networks) -> Result<(), Refusal> {
+    let wrong = || format!("the provided IP is not in the valid range. The range of valid IPs is {networks}");
+    if networks.offer(ip) { Ok(()) } else { Err(refused(ip, &wrong())) }
+}
+
+fn refused(ip: IpAddr, why: &str) -> Refusal {
+    let value = Value::from(vec![Value::from(ip.to_string())]);
+    Refusal::Field(FieldError::invalid("spec.clusterIPs", value, format!("failed to allocate IP {ip}: {why}")))
+}
+
+/// The addresses a Service names itself.
+fn given(service: &Object) -> Result<Vec<IpAddr>, Refusal> {
+    let mut texts: Vec<&str> = service.list_at(&["spec", "clusterIPs"]).iter().filter_map(Value::as_str).collect();
+    let first = service.str_at(&["spec", "clusterIP"]);
+    if texts.is_empty() && !first.is_empty() {
+        texts.push(first);
+    }
+    let parse = |(index, text): (usize, &str)| {
+        text.parse().map_err(|_| {
+            let wrong = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            Refusal::Field(FieldError::invalid(format!("spec.clusterIPs[{index}]"), text, wrong))
+        })
+    };
+    texts.into_iter().filter(|text| !text.is_empty()).enumerate().map(parse).collect()
+}
+
 fn address_object(ip: IpAddr, service: &Object) -> Object {
     let mut object = Object::new("networking.k8s.io/v1", "IPAddress");
     object.set_name(&ip.to_string());
-    object.set_label("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io");
+    object.set_label(MANAGED_BY.0, MANAGED_BY.1);
     object.set_label("ipaddress.kubernetes.io/ip-family", if ip.is_ipv4() { "IPv4" } else { "IPv6" });
     object.set_at(
         &["spec", "parentRef"],
@@ -249,50 +228,5 @@ fn write_families(service: &mut Object, ranges: &[IpNet]) {
     if service.str_at(&["spec", "ipFamilyPolicy"]).is_empty() {
         let policy = if ranges.len() > 1 { "PreferDualStack" } else { "SingleStack" };
         service.set_at(&["spec", "ipFamilyPolicy"], policy);
-    }
-}
-
-fn family_name(range: &IpNet) -> &'static str {
-    if matches!(range, IpNet::V4(_)) { "IPv4" } else { "IPv6" }
-}
-
-fn same_family(ip: IpAddr, range: &IpNet) -> bool {
-    ip.is_ipv4() == matches!(range, IpNet::V4(_))
-}
-
-/// How many offsets a range has; the first and (in IPv4) the last address are never handed out.
-fn size(range: &IpNet) -> u64 {
-    let bits = u32::from(range.max_prefix_len() - range.prefix_len()).min(20);
-    (1u64 << bits) - u64::from(matches!(range, IpNet::V4(_)))
-}
-
-/// The address at an offset.
-pub(super) fn nth(range: &IpNet, offset: u64) -> IpAddr {
-    match range {
-        IpNet::V4(range) => {
-            let base = u32::from(range.network());
-            IpAddr::V4(base.wrapping_add(u32::try_from(offset).unwrap_or(0)).into())
-        }
-        IpNet::V6(range) => IpAddr::V6(u128::from(range.network()).wrapping_add(u128::from(offset)).into()),
-    }
-}
-
-fn usable(range: &IpNet, ip: IpAddr) -> bool {
-    range.contains(&ip) && ip != range.network() && (ip.is_ipv6() || ip != range.broadcast())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn network_and_broadcast_are_never_used() {
-        let range: IpNet = "10.96.0.0/28".parse().unwrap();
-        assert_eq!(size(&range), 15);
-        assert_eq!(nth(&range, 1).to_string(), "10.96.0.1");
-        assert!(!usable(&range, "10.96.0.0".parse().unwrap()));
-        assert!(!usable(&range, "10.96.0.15".parse().unwrap()));
-        assert!(usable(&range, nth(&range, 14)));
-        assert!(!usable(&range, "10.96.0.16".parse().unwrap()));
     }
 }

@@ -1,15 +1,15 @@
 //! Giving back what belongs to no Service: left behind by a server that died between two writes.
 //!
 //! Another server may be between the same two writes right now, so only what stays without a Service for several looks
-//! is given back.
+//! is given back. What Services use and nobody has taken is taken anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Holdings;
 use super::cluster_ips::{ClusterIps, services};
+use super::{Holdings, bootstrap};
 use crate::app::App;
 
 /// The time between two looks; no write takes that long.
@@ -26,6 +26,11 @@ pub async fn run(app: Arc<App>) {
             () = app.stopping.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
+        if let Err(error) = bootstrap::ensure_network(&app).await {
+            tracing::warn!(%error, "the default network of cluster IPs is not made anew");
+        }
+        // An address whose object somebody deleted must not be given to another Service.
+        app.allocators.adopt(&app).await;
         look(&app, &mut ips, &mut ports).await;
     }
 }

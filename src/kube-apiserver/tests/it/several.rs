@@ -78,6 +78,29 @@ async fn two_servers_never_give_out_the_same_address_or_port() {
 }
 
 #[tokio::test]
+async fn two_servers_share_out_all_networks_and_give_no_address_twice() {
+    let server = Server::start_with(&["--service-cluster-ip-range=10.96.0.0/29"]).await;
+    let flags = ["--advertise-address=192.0.2.11", "--service-cluster-ip-range=10.96.0.0/29"];
+    let second = server.beside(&flags).await;
+    let callers = [server.admin(), second.admin()];
+    // They overlap: the addresses of one are all of the other's too.
+    for (name, network) in [("a", "10.97.0.0/28"), ("b", "10.97.0.0/29")] {
+        let range = json!({"metadata": {"name": name}, "spec": {"cidrs": [network]}});
+        callers[0].create("/apis/networking.k8s.io/v1/servicecidrs", range).await.ok();
+    }
+    let path = core("services");
+    let service = |name: String| json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
+    // All but the one of the servers themselves.
+    let wanted = (0..5 + 14).map(|index| callers[index % 2].create(&path, service(format!("s{index}"))));
+    let made: Vec<Value> = join_all(wanted).await.into_iter().map(Answer::ok).collect();
+    let ips: HashSet<&str> = made.iter().map(|made| made["spec"]["clusterIP"].as_str().unwrap()).collect();
+    assert_eq!(ips.len(), 5 + 14, "{ips:?}");
+    for caller in &callers {
+        caller.create(&path, service("more".to_owned())).await.failed(500);
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_etcd_is_there_but_not_ready() {
     let mut etcd = EtcdServer::start().await;
     etcd.kill();

@@ -177,7 +177,6 @@ pub(super) const RANGE: Strategy = Strategy {
         }
         errors
     },
-    warnings: |_| vec!["cluster IPs come from the networks of the API server's flags only".to_owned()],
     generation: true,
     ..NOOP
 };
