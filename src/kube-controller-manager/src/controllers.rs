@@ -19,6 +19,7 @@ mod pod_garbage_collector;
 mod replicaset;
 mod resourcequota;
 mod root_ca;
+mod service_cidr;
 mod serviceaccount;
 mod statefulset;
 mod storage_protection;
@@ -93,6 +94,9 @@ pub const CONTROLLERS: &[Controller] = &[
     }),
     row("endpointslice-mirroring-controller", "endpointslicemirroring", "endpointslicemirroring-controller", |scope| {
         endpointslice_mirroring::run(scope).boxed()
+    }),
+    row("service-cidr-controller", "service-cidr", "service-cidrs-controller", |scope| {
+        service_cidr::run(scope).boxed()
     }),
     row("persistentvolumeclaim-protection-controller", "pvc-protection", "pvc-protection-controller", |scope| {
         storage_protection::run_claims(scope).boxed()
@@ -208,8 +212,8 @@ mod tests {
     fn no_controller_is_lost() {
         let upstream = "clusterrole-aggregation cronjob csrapproving csrcleaner csrsigning daemonset deployment disruption \
             endpointslice endpointslicemirroring garbagecollector job namespace nodeipam nodelifecycle podgc pv-protection \
-            pvc-protection replicaset resourcequota root-ca-cert-publisher serviceaccount statefulset taint-eviction \
-            ttl-after-finished";
+            pvc-protection replicaset resourcequota root-ca-cert-publisher service-cidr serviceaccount statefulset \
+            taint-eviction ttl-after-finished";
         let mut ours = chosen_names(&["*"]);
         ours.sort_unstable();
         assert_eq!(ours, upstream.split_whitespace().collect::<Vec<_>>());

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{Api, Client, Resource};
@@ -48,6 +49,8 @@ pub(crate) struct Stores {
     pub(crate) quotas: Store<ResourceQuota>,
     pub(crate) endpoints: Store<Endpoints>,
     pub(crate) slices: Store<EndpointSlice>,
+    pub(crate) service_cidrs: Store<ServiceCIDR>,
+    pub(crate) ip_addresses: Store<IPAddress>,
     pub(crate) namespaces: Store<Namespace>,
     pub(crate) accounts: Store<ServiceAccount>,
     pub(crate) root_cas: Store<ConfigMap>,
@@ -79,6 +82,8 @@ impl Stores {
             quotas: Informer::new(Api::all(all())).index(BY_NAMESPACE, namespace).start(run()),
             endpoints: Informer::new(Api::all(all())).start(run()),
             slices: Informer::new(Api::all(all())).index(BY_SERVICE, slice_service).start(run()),
+            service_cidrs: Informer::new(Api::all(all())).start(run()),
+            ip_addresses: Informer::new(Api::all(all())).start(run()),
             namespaces: Informer::new(Api::all(all())).start(run()),
             accounts: Informer::new(Api::all(all())).start(run()),
             root_cas: Informer::new(Api::all(all())).fields("metadata.name=kube-root-ca.crt").start(run()),
