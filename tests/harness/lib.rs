@@ -11,6 +11,8 @@ mod command_kubelet;
 mod event_stream;
 mod image;
 mod lab;
+mod pod_server;
+mod private_network;
 mod system_daemon;
 
 pub use api_server::{ApiServer, PATIENCE};
@@ -21,4 +23,6 @@ pub use command_kubelet::CommandKubelet;
 pub use event_stream::EventStream;
 pub use image::busybox_archive;
 pub use lab::{Lab, Ran, skip_reason, skip_reason_of_long_tests};
+pub use pod_server::serve_as_pod;
+pub use private_network::in_private_network;
 pub use system_daemon::SystemDaemon;

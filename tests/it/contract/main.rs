@@ -26,6 +26,7 @@ mod objects;
 mod operation;
 mod peer_bugs;
 mod probes;
+mod proxies;
 mod python;
 mod server_side_apply;
 mod store_faults;

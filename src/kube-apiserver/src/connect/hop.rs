@@ -53,7 +53,8 @@ pub struct Target {
 }
 
 impl Target {
-    fn authority(&self) -> String {
+    /// Host and port, as they stand in an address.
+    pub fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
@@ -115,21 +116,34 @@ fn append(to: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
 
 /// Sends a request and returns the head of the answer; its body and upgrade follow on the same connection.
 pub async fn send(target: &Target, request: Request<Body>) -> Result<http::Response<Incoming>, Status> {
+    let answer = try_send(target, request).await;
+    answer.map_err(|why| Status::internal(format!("error dialing backend: {why}")))
+}
+
+/// [`send`], for those who tell of a failure in their own words.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn try_send(target: &Target, request: Request<Body>) -> Result<http::Response<Incoming>, String> {
     let dialled = tokio::time::timeout(target.dial_limit, dial(target)).await;
     let stream = dialled
-        .map_err(|_| backend(&format!("dial tcp {}: i/o timeout", target.authority())))?
-        .map_err(|error| backend(&format!("dial tcp {}: {error}", target.authority())))?;
+        .map_err(|_| format!("dial tcp {}: i/o timeout", target.authority()))?
+        .map_err(|error| format!("dial tcp {}: {}", target.authority(), reason(&error)))?;
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| backend(&error))?;
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     tokio::spawn(async move {
         // An error of the connection reaches whoever reads the answer.
         let _ = connection.with_upgrades().await;
     });
-    sender.send_request(request).await.map_err(|error| backend(&error))
+    sender.send_request(request).await.map_err(|error| error.to_string())
 }
 
-fn backend(error: &dyn std::fmt::Display) -> Status {
-    Status::internal(format!("error dialing backend: {error}"))
+/// The commonest failure in the words that people know from upstream.
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

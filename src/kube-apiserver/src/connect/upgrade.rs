@@ -33,12 +33,24 @@ fn lists(headers: &HeaderMap, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// Asks the backend for the same upgrade and splices both sides.
-pub(super) async fn run(
-    target: &Target,
-    path: PathAndQuery,
-    mut request: Request<Incoming>,
-) -> Result<Response, Status> {
+/// Asks a kubelet for the same upgrade and splices both sides.
+pub(super) async fn run(target: &Target, path: PathAndQuery, request: Request<Incoming>) -> Result<Response, Status> {
+    match ask(target, path, request).await? {
+        Asked::Accepted(response) => Ok(response),
+        Asked::Refused(answer) => refuse(answer).await,
+    }
+}
+
+/// What came of the wish to become a stream.
+pub(super) enum Asked {
+    /// This tells the client so; then both sides are spliced.
+    Accepted(Response),
+    /// The backend has another answer.
+    Refused(http::Response<Incoming>),
+}
+
+/// Asks the backend for the same upgrade.
+pub(super) async fn ask(target: &Target, path: PathAndQuery, mut request: Request<Incoming>) -> Result<Asked, Status> {
     if !is_upgrade(request.headers()) {
         return Err(Status::bad_request("Upgrade request required"));
     }
@@ -49,10 +61,11 @@ pub(super) async fn run(
         asked.headers_mut().append(UPGRADE, protocol.clone());
     }
     let answer = hop::send(target, asked).await?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return refuse(answer).await;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        Ok(Asked::Accepted(accept(client, answer)))
+    } else {
+        Ok(Asked::Refused(answer))
     }
-    Ok(accept(client, answer))
 }
 
 /// What asks a kubelet for a SPDY connection with one of its protocols.
