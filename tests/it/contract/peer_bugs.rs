@@ -3,6 +3,15 @@
 //! The list comes from a study of peers: what they fixed, what red teams found in them, what their conformance runs
 //! could not see. Each line names a behaviour and where it is tested; a name that leads nowhere fails.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::Path;
+
+use harness::core;
+use serde_json::{Value, json};
+
+use crate::server;
+
 /// A mistake and the test that would find it: the file and the function.
 type Row = (&'static str, &'static str, &'static str);
 
@@ -104,25 +113,118 @@ const OBJECTS: &[Row] = &[
     ("namespaces end and leave role bindings active", "trust", "a_binding_that_is_gone_gives_nothing_any_more"),
 ];
 
-/// Mistakes in parts that other tests of the house hold off, or that come with a later part.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("webhooks are called on dry runs whatever their sideEffects say", "webhooks come with custom resources"),
-    ("errors of matchConditions ignore failurePolicy", "webhooks come with custom resources"),
-    ("keys of custom resources lack the group", "custom resources come later; api::tests holds folders apart"),
-    ("flushing nftables drops connections", "src/netfilter and src/kube-proxy"),
-    ("DNS is the first to die under pressure", "tests/golden: the manifest has a priority class and requests"),
-    ("no kube-root-ca.crt in namespaces", "src/kube-controller-manager"),
-    ("the scheduler ignores taints", "src/kube-scheduler"),
-    ("there is no audit log", "src/kube-apiserver"),
+/// Found by peers in other parts than the API: the file of the test, from the root of the repository, and the test.
+const ELSEWHERE: &[Row] = &[
+    (
+        "webhooks are called on dry runs whatever their sideEffects say",
+        "tests/it/contract/peer_bugs.rs",
+        "webhooks_are_called_by_nobody_and_the_server_says_so",
+    ),
+    (
+        "errors of matchConditions ignore failurePolicy",
+        "tests/it/contract/peer_bugs.rs",
+        "webhooks_are_called_by_nobody_and_the_server_says_so",
+    ),
+    ("keys of custom resources lack the group", "src/api/src/lib.rs", "no_path_and_no_etcd_folder_is_used_twice"),
+    (
+        "flushing nftables drops connections",
+        "src/kube-proxy/tests/netns.rs",
+        "connections_reach_endpoints_and_survive_changes",
+    ),
+    (
+        "DNS is the first to die under pressure",
+        "tests/it/contract/peer_bugs.rs",
+        "dns_has_a_priority_and_what_it_needs_is_set_aside",
+    ),
+    (
+        "no kube-root-ca.crt in namespaces",
+        "src/kube-controller-manager/src/controllers/root_ca.rs",
+        "a_missing_map_is_made_and_a_changed_one_put_right",
+    ),
+    (
+        "the scheduler ignores taints",
+        "src/kube-scheduler/src/plugins/taint_toleration.rs",
+        "a_taint_needs_its_toleration",
+    ),
+    (
+        "there is no audit log",
+        "src/kube-apiserver/tests/it/audit.rs",
+        "requests_are_told_as_closely_as_the_policy_says",
+    ),
 ];
 
 #[test]
 fn every_known_mistake_of_peers_has_its_test() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("it/contract");
-    for (mistake, file, test) in [SECURITY, TRUTH, OBJECTS].concat() {
-        let path = folder.join(format!("{file}.rs"));
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{mistake}: no {}", path.display()));
-        assert!(text.contains(&format!("fn {test}()")), "{mistake}: {file}::{test} is not there");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let here = [SECURITY, TRUTH, OBJECTS].concat();
+    let here = here.into_iter().map(|(mistake, file, test)| (mistake, format!("tests/it/contract/{file}.rs"), test));
+    let elsewhere = ELSEWHERE.iter().map(|(mistake, file, test)| (*mistake, (*file).to_owned(), *test));
+    for (mistake, file, test) in here.chain(elsewhere) {
+        let text = std::fs::read_to_string(root.join(&file)).unwrap_or_else(|_| panic!("{mistake}: no {file}"));
+        assert!(is_test(&text, test), "{mistake}: the test {test} is not in {file}");
     }
-    assert!(ELSEWHERE.iter().all(|(mistake, place)| !mistake.is_empty() && !place.is_empty()));
+}
+
+/// Whether a source has a function of this name that is run as a test.
+fn is_test(source: &str, name: &str) -> bool {
+    let Some((before, _)) = source.split_once(&format!("fn {name}()")) else { return false };
+    let lines = before.lines().rev().skip(usize::from(!before.ends_with('\n')));
+    let mut attributes = lines.take_while(|line| line.trim_start().starts_with("#["));
+    attributes.any(|line| matches!(line.trim(), "#[test]") || line.trim().starts_with("#[tokio::test"))
+}
+
+#[test]
+fn only_what_is_run_counts_as_a_test() {
+    assert!(is_test("#[test]\nfn a() {}", "a"));
+    assert!(is_test("    #[tokio::test(start_paused = true)]\n    async fn a() {}", "a"));
+    assert!(is_test("#[test]\n#[ignore]\nfn a() {}", "a"));
+    assert!(!is_test("#[test]\nfn b() {}\nfn a() {}", "a"));
+    assert!(!is_test("// fn a", "a"));
+}
+
+/// They come with custom resources. What is called by nobody is called by nobody on a dry run either, and nothing fails
+/// with it; whoever counts on it is told.
+#[tokio::test]
+async fn webhooks_are_called_by_nobody_and_the_server_says_so() {
+    let server = server().await;
+    let admin = server.admin();
+    let hook = TcpListener::bind("127.0.0.1:0").unwrap();
+    hook.set_nonblocking(true).unwrap();
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    let webhook = |side: &str| {
+        json!({"metadata": {"name": "hook"}, "webhooks": [{
+            "name": "hook.example.com", "sideEffects": side, "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
+            "clientConfig": {"url": format!("https://127.0.0.1:{}/", hook.local_addr().unwrap().port())},
+            "matchConditions": [{"name": "wrong", "expression": "object.none.such"}],
+            "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
+        }]})
+    };
+    assert!(admin.create(path, &webhook("Some")).await.failed(422).contains("sideEffects"));
+    let made = admin.create(path, &webhook("NoneOnDryRun")).await;
+    assert!(made.warnings().iter().any(|warning| warning.contains("webhook")), "{:?}", made.warnings());
+    made.ok();
+    let map = json!({"metadata": {"name": "c"}});
+    admin.create(&core("configmaps?dryRun=All"), &map).await.ok();
+    admin.create(&core("configmaps"), &map).await.ok();
+    assert_eq!(hook.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody has called");
+}
+
+/// What a cluster is given is held against these files by a test of its own.
+#[test]
+fn dns_has_a_priority_and_what_it_needs_is_set_aside() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let folders = std::fs::read_dir(golden).unwrap().map(|entry| entry.unwrap().path());
+    let manifests: Vec<_> = folders.map(|path| path.join("addons/Deployment-cluster-dns.json")).collect();
+    let mut seen = 0;
+    for path in manifests.iter().filter(|path| path.exists()) {
+        let dns: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let pod = &dns["spec"]["template"]["spec"];
+        assert_eq!(pod["priorityClassName"], "system-cluster-critical", "{}", path.display());
+        for resource in ["cpu", "memory"] {
+            let set_aside = &pod["containers"][0]["resources"]["requests"][resource];
+            assert!(set_aside.is_string(), "{}: {resource}", path.display());
+        }
+        seen += 1;
+    }
+    assert!(seen > 0, "no manifest of DNS is there");
 }
