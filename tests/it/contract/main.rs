@@ -29,6 +29,7 @@ mod probes;
 mod proxies;
 mod python;
 mod server_side_apply;
+mod service_ranges;
 mod store_faults;
 mod streams;
 mod trust;
