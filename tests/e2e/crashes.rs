@@ -4,7 +4,7 @@ use harness::{Lab, skip_reason_of_long_tests};
 use nix::sys::signal::Signal;
 
 use crate::shapes::{PATIENCE, nothing_is_left_to_do};
-use crate::traces::{destroy_leaves_nothing, end_run_at, nobody_is_forbidden};
+use crate::traces::{destroy_leaves_nothing, end_run_at, nobody_is_forbidden, only_what_belongs_to_machines_is_kept};
 
 const NAME: &str = "e2e-crash";
 
@@ -49,6 +49,7 @@ fn runs_killed_in_every_kind_of_plan_are_finished_by_the_next() {
         assert_eq!(ran.code, 0, "{control_planes} and {workers}: {ran:?}");
         nothing_is_left_to_do(&lab, &file);
         the_world_is(&lab, control_planes, workers);
+        only_what_belongs_to_machines_is_kept(&lab);
         nobody_is_forbidden(&lab);
     }
     assert_eq!(end_run_at(&lab, &["destroy", NAME, "--yes"], "remove-machine/", Signal::SIGKILL), None);

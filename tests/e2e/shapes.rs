@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use harness::{Lab, busybox_archive, skip_reason, skip_reason_of_long_tests};
 
 use crate::network::{enter, namespace};
-use crate::traces::{destroy_leaves_nothing, nobody_is_forbidden};
+use crate::traces::{destroy_leaves_nothing, nobody_is_forbidden, only_what_belongs_to_machines_is_kept};
 
 /// An emulated machine on a busy host is several times slower than a real one.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(8);
@@ -105,6 +105,7 @@ fn run(example: &str, skipped: Option<String>) {
     assert_eq!(again.code, 0, "{again:?}");
     nothing_is_left_to_do(&lab, &topology);
     nobody_is_forbidden(&lab);
+    only_what_belongs_to_machines_is_kept(&lab);
     destroy_leaves_nothing(&lab, example);
     clock.tell("gone");
 }

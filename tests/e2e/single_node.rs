@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use harness::{Lab, Ran, busybox_archive, skip_reason};
 use nix::sys::signal::Signal;
 
-use crate::traces::{destroy_leaves_nothing, end_run_at, nobody_is_forbidden};
+use crate::traces::{destroy_leaves_nothing, end_run_at, nobody_is_forbidden, only_what_belongs_to_machines_is_kept};
 
 const NAME: &str = "e2e-single";
 const NODE: &str = "e2e-single-control-plane-1";
@@ -61,6 +61,7 @@ fn a_single_node_lives_from_nothing_to_nothing() {
     a_namespace_leaves_nothing_behind(&lab);
     nobody_is_forbidden(&lab);
     a_changed_host_key_is_refused(&lab, &topology);
+    only_what_belongs_to_machines_is_kept(&lab);
     destroy_leaves_nothing(&lab, NAME);
 }
 

@@ -1,8 +1,10 @@
 //! What a cluster leaves on this machine, and runs that are ended at a step.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use harness::Lab;
+use libvirt::{Daemon, Hypervisor as _, Owner};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -19,6 +21,40 @@ pub(crate) fn destroy_leaves_nothing(lab: &Lab, cluster: &str) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(&ours), "{mounts}");
     assert_eq!(lab.provision(&["status", cluster]).code, 7);
+}
+
+/// The private daemon of the cluster, and the folders of disks and consoles, know the machines that the cluster has: no other
+/// domain, network, address or file, whoever came and went before.
+pub(crate) fn only_what_belongs_to_machines_is_kept(lab: &Lab) {
+    let kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(lab.state().join("cluster.json")).unwrap()).unwrap();
+    let machines: BTreeSet<String> = kept["machines"].as_object().unwrap().keys().cloned().collect();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let owner = Owner { cluster: text(&kept["name"]), id: text(&kept["id"]) };
+    assert_eq!(kept["libvirt"], "embedded");
+    let socket = lab.state().join("embedded/run/libvirt-sock").display().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (domains, networks) = runtime.block_on(async {
+        let daemon = Daemon::connect(&format!("qemu+unix:///system?socket={socket}")).await.unwrap();
+        (daemon.domains(&owner).await.unwrap(), daemon.networks(&owner).await.unwrap())
+    });
+    assert_eq!(domains.into_iter().map(|domain| domain.name).collect::<BTreeSet<_>>(), machines, "domains");
+    let names: Vec<&String> = networks.iter().map(|network| &network.name).collect();
+    assert_eq!(names, [kept["network"]["name"].as_str().unwrap()], "networks");
+    let promised = networks[0].hosts.iter().map(|host| host.name.clone());
+    assert_eq!(promised.collect::<BTreeSet<_>>(), machines, "addresses in the network");
+    let files = |machine: &String, ends: &[&str]| ends.iter().map(|end| format!("{machine}.{end}")).collect::<Vec<_>>();
+    let disks = machines.iter().flat_map(|machine| files(machine, &["qcow2", "seed"])).collect();
+    assert_eq!(files_in(lab, "disks"), disks);
+    let consoles = files_in(lab, "console");
+    let stem = |file: &String| file.split_once('.').unwrap().0.to_owned();
+    assert_eq!(consoles.iter().map(stem).collect::<BTreeSet<_>>(), machines, "{consoles:?}");
+}
+
+/// Names of the files in a folder of the cluster's state directory.
+fn files_in(lab: &Lab, folder: &str) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(lab.state().join(folder)).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// Nothing in the control plane has asked for what it may not have: tests with a fake API know no policy.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use libvirt::{DomainState, Hypervisor, HypervisorError, NetworkSummary, Owner};
+use libvirt::{Daemon, DomainState, Hypervisor, HypervisorError, NetworkSummary, Owner};
 use tokio::sync::OnceCell;
 use topology::{Machine, Topology};
 
@@ -179,6 +179,13 @@ impl Libvirt {
         self.remote().is_none() || forward.stands(&self.tunnel())
     }
 
+    /// The network keeps an address for the machine: it may be older than the machine, and then does not know it.
+    async fn promise(&self, daemon: &Daemon, name: &str) -> Result<()> {
+        let machine = self.allocations.machines.get(name).with_context(|| format!("{name} has no address"))?;
+        let network = &self.allocations.network.name;
+        Ok(daemon.add_dhcp_host(&self.owner, network, &specs::promise(name, machine)).await?)
+    }
+
     /// A private daemon that was started again knows no domains: they are described to it anew.
     async fn define_and_start(&self, name: &str, kernel: Option<machines::Kernel>) -> Result<()> {
         let daemon = &self.selected().await?.daemon;
@@ -235,6 +242,7 @@ impl Infrastructure for Libvirt {
         let machine = self.machine(name)?;
         let base = self.boot.base(&self.cache_dir).await?;
         let daemon = &self.selected().await?.daemon;
+        self.promise(daemon, name).await?;
         self.store.make_disk(daemon, &base, name, machine.disk.0).await?;
         self.store.put_seed(daemon, name, |path| specs::write_seed(self, machine, path)).await?;
         self.define_and_start(name, self.store.kernel(&base)).await
@@ -267,8 +275,11 @@ impl Infrastructure for Libvirt {
         }
         if let Some(daemon) = daemon {
             daemon.remove_domain(&self.owner, name).await?;
+            if let Some(machine) = self.allocations.machines.get(name) {
+                daemon.remove_dhcp_host(&self.owner, &self.allocations.network.name, &machine.mac).await?;
+            }
         }
-        self.store.remove_disks(daemon, name).await
+        self.store.remove_files(daemon, name).await
     }
 
     async fn remove_network(&self) -> Result<()> {

@@ -97,7 +97,10 @@ pub(crate) struct State {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Machine {
     disk: Option<Disk>,
-    seed: bool,
+    /// Its other files by how they end: the seed, and what its console has said.
+    files: BTreeSet<&'static str>,
+    /// The network keeps an address for it.
+    promised: bool,
     defined: bool,
     on: bool,
 }
@@ -161,8 +164,8 @@ impl State {
             let rest = Self { machines: BTreeMap::new(), ..state.clone() };
             let mut lines = BTreeSet::from([format!("{rest:?}")]);
             for (name, machine) in &state.machines {
-                let Machine { disk, seed, defined, on } = machine;
-                lines.insert(format!("{name}: seed {seed}, defined {defined}, on {on}"));
+                let Machine { disk, files, promised, defined, on } = machine;
+                lines.insert(format!("{name}: {files:?}, promised {promised}, defined {defined}, on {on}"));
                 let Some(disk) = disk else { continue };
                 for (path, (mode, content)) in &disk.files {
                     lines.insert(format!("{name}: {path} {mode:o} {content:?}"));

@@ -42,12 +42,16 @@ fn faults_at(at: usize, faults: &[Fault]) -> Vec<Fault> {
     faults.iter().enumerate().filter(strikes).map(|(_, fault)| *fault).collect()
 }
 
-/// Nothing is there that nobody asks for: machines, Nodes, members, addresses, secrets.
+/// Nothing is there that nobody asks for: machines with their disks, what the network knows of them, Nodes, members, addresses,
+/// secrets.
 pub(super) fn nothing_is_orphaned(lab: &Lab, what: &str) {
     let desired = lab.desired();
     let names = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
     let all = names(desired.names(|_| true));
     assert_eq!(lab.world.machine_names(), all, "{what}: machines");
+    let volumes = all.iter().flat_map(|name| ["log", "qcow2", "seed"].map(|end| format!("{name}.{end}")));
+    assert_eq!(lab.world.volume_names(), volumes.collect(), "{what}: volumes");
+    assert_eq!(lab.world.promised_names(), all, "{what}: addresses in the network");
     assert_eq!(names(lab.machines_with_secrets()), all, "{what}: secrets");
     let allocated = lab.state.allocations().unwrap().unwrap().machines;
     assert_eq!(allocated.into_keys().collect::<BTreeSet<_>>(), all, "{what}: addresses");

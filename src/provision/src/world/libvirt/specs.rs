@@ -8,16 +8,13 @@ use topology::Machine;
 
 use super::Libvirt;
 use crate::machines::{CloudSeed, Disk, Domain, Interface, Kernel, Network, Seed};
+use crate::state::AllocatedMachine;
 
 /// The network, with an address promised to every machine; `nat` if the daemon's host has a world to reach.
 pub(super) fn network(cluster: &Libvirt, nat: bool) -> Result<Network> {
     let network = &cluster.allocations.network;
     let mut hosts = network.subnet.hosts();
-    let promised = cluster.allocations.machines.iter().map(|(name, machine)| DhcpHost {
-        name: name.clone(),
-        mac: machine.mac.clone(),
-        address: machine.address,
-    });
+    let promised = cluster.allocations.machines.iter().map(|(name, machine)| promise(name, machine));
     Ok(Network {
         name: network.name.clone(),
         uuid: cluster.allocations.id.clone(),
@@ -31,6 +28,11 @@ pub(super) fn network(cluster: &Libvirt, nat: bool) -> Result<Network> {
         range_end: network.subnet.hosts().last().context("the machines' network is empty")?,
         hosts: promised.collect(),
     })
+}
+
+/// The address that the network keeps for a machine.
+pub(super) fn promise(name: &str, machine: &AllocatedMachine) -> DhcpHost {
+    DhcpHost { name: name.to_owned(), mac: machine.mac.clone(), address: machine.address }
 }
 
 /// One machine.

@@ -15,6 +15,9 @@ use crate::world::Report;
 
 /// Where libvirt's own pool is, and what its security drivers allow.
 const POOLS: &str = "/var/lib/libvirt/images";
+/// Folders of the state directory.
+const DISKS: &str = "disks";
+const CONSOLES: &str = "console";
 /// How often a console that is elsewhere is looked at: libvirt tells nobody that a file has grown.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -45,17 +48,17 @@ impl Store {
 
     /// A machine's root disk, as the daemon sees it.
     pub(super) fn disk(&self, name: &str) -> PathBuf {
-        self.path("disks", &format!("{name}.qcow2"))
+        self.path(DISKS, &format!("{name}.qcow2"))
     }
 
     /// A machine's seed disk, as the daemon sees it.
     pub(super) fn seed(&self, name: &str) -> PathBuf {
-        self.path("disks", &format!("{name}.seed"))
+        self.path(DISKS, &format!("{name}.seed"))
     }
 
     /// What a machine's console is written to, as the daemon sees it.
     pub(super) fn console(&self, name: &str) -> PathBuf {
-        self.path("console", &format!("{name}.log"))
+        self.path(CONSOLES, &format!("{name}.log"))
     }
 
     fn path(&self, folder: &str, file: &str) -> PathBuf {
@@ -109,7 +112,7 @@ impl Store {
     pub(super) async fn make_disk(&self, daemon: &Daemon, base: &Base, name: &str, bytes: u64) -> Result<()> {
         match self {
             Store::Files(state) => {
-                for folder in ["disks", "console"] {
+                for folder in [DISKS, CONSOLES] {
                     private_dir(&state.path(folder))?;
                 }
                 if !self.disk(name).exists() {
@@ -154,16 +157,24 @@ impl Store {
         Ok(daemon.upload_volume(pool, (&format!("{name}.seed"), length), std::io::Cursor::new(bytes), |_| {}).await?)
     }
 
-    /// Removes a machine's disks; no daemon is needed for files.
-    pub(super) async fn remove_disks(&self, daemon: Option<&Daemon>, name: &str) -> Result<()> {
-        if let (Store::Pool(pool), Some(daemon)) = (self, daemon) {
-            for end in ["qcow2", "seed"] {
-                daemon.remove_volume(pool, &format!("{name}.{end}")).await?;
+    /// Removes every file of a machine: its disk, its seed, drafts of them, and what it has said on its console, now and
+    /// before. No daemon is needed for files.
+    pub(super) async fn remove_files(&self, daemon: Option<&Daemon>, name: &str) -> Result<()> {
+        match (self, daemon) {
+            (Store::Pool(pool), Some(daemon)) => {
+                let volumes = daemon.volumes(pool).await?.unwrap_or_default();
+                for volume in volumes.iter().filter(|file| is_of(file, name)) {
+                    daemon.remove_volume(pool, volume).await?;
+                }
             }
-            return Ok(());
+            (Store::Pool(_), None) => {}
+            (Store::Files(state), _) => {
+                for folder in [DISKS, CONSOLES] {
+                    remove_from(&state.path(folder), name).await?;
+                }
+            }
         }
-        volume::remove(&self.disk(name)).await?;
-        Ok(volume::remove(&self.seed(name)).await?)
+        Ok(())
     }
 
     /// Removes everything that is left.
@@ -211,6 +222,25 @@ impl Store {
             Err(anyhow::anyhow!("no SSH host key on the console after {patience:?}; it ends with:\n{tail}"))
         })
     }
+}
+
+/// Whether a file is one of a machine's: they are called after it, and its name has no dot.
+fn is_of(file: &str, machine: &str) -> bool {
+    file.split_once('.').is_some_and(|(stem, _)| stem == machine)
+}
+
+async fn remove_from(folder: &Path, machine: &str) -> Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => read.with_context(|| format!("cannot read {}", folder.display()))?,
+    };
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(|file| is_of(file, machine)) {
+            volume::remove(&path).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The disk in a form without holes, which a stream would fill with zeros.

@@ -1,8 +1,13 @@
+use std::collections::BTreeSet;
+
+use libvirt::volume::DiskFormat;
+use libvirt::{DhcpHost, Overlay};
+
 use super::*;
 use crate::progress::Format;
 use crate::world::simulated::{Faults, Lab};
 
-fn described(lab: &Lab, name: &str) -> Result<String> {
+fn adapter(lab: &Lab) -> Libvirt {
     let config = Config {
         state_dir: "/nonexistent/state".into(),
         cache_dir: "/nonexistent/cache".into(),
@@ -10,8 +15,112 @@ fn described(lab: &Lab, name: &str) -> Result<String> {
         kubeconfig: None,
         output: Format::Text,
     };
-    let libvirt = Libvirt::new(lab.desired(), &lab.state, &config)?;
-    libvirt.describe_machine(name, None, true)?.to_xml()
+    Libvirt::new(lab.desired(), &lab.state, &config).unwrap()
+}
+
+fn described(lab: &Lab, name: &str) -> Result<String> {
+    adapter(lab).describe_machine(name, None, true)?.to_xml()
+}
+
+/// The same on libvirt's own test daemon, which is one for the whole process.
+fn on_test_daemon(lab: &Lab) -> Libvirt {
+    let mut libvirt = adapter(lab);
+    libvirt.allocations.libvirt = "test:///default".to_owned();
+    libvirt.store = Store::of(&libvirt.allocations, &lab.state, &libvirt.owner);
+    libvirt
+}
+
+async fn up(spec: &str) -> Lab {
+    let mut lab = Lab::new(spec);
+    lab.up(Faults::None, 0).await.plan();
+    lab
+}
+
+/// Machines for which the network keeps an address.
+async fn promised(libvirt: &Libvirt) -> Vec<DhcpHost> {
+    let daemon = &libvirt.selected().await.unwrap().daemon;
+    let mut networks = daemon.networks(&libvirt.owner).await.unwrap();
+    assert_eq!(networks.len(), 1);
+    networks.remove(0).hosts
+}
+
+#[tokio::test]
+async fn a_machine_that_goes_takes_its_files_and_its_address_along() {
+    let lab = up("{workers: [{name: w, replicas: 11}]}").await;
+    let libvirt = on_test_daemon(&lab);
+    let daemon = &libvirt.selected().await.unwrap().daemon;
+    let pool = libvirt.store.pool().unwrap();
+    daemon.ensure_pool(pool).await.unwrap();
+    libvirt.create_network().await.unwrap();
+    let mut expected = BTreeSet::new();
+    for name in libvirt.allocations.machines.keys() {
+        for end in ["qcow2", "seed", "log", "log.0"] {
+            let file = format!("{name}.{end}");
+            let below = "base.disk".to_owned();
+            let volume = Overlay { name: file.clone(), base: below, format: DiskFormat::Raw, bytes: 1 << 20 };
+            daemon.ensure_overlay(pool, &volume).await.unwrap();
+            expected.insert(file);
+        }
+        let domain = libvirt.describe_machine(name, None, false).unwrap().to_xml().unwrap();
+        let domain = domain.replacen("type='qemu'", "type='test'", 1);
+        daemon.define_domain(&libvirt.owner, &domain).await.unwrap();
+        daemon.start_domain(&libvirt.owner, name).await.unwrap();
+    }
+    for _ in 0..2 {
+        libvirt.remove_machine("demo-w-1").await.unwrap();
+    }
+    expected.retain(|file| !file.starts_with("demo-w-1."));
+    let volumes = daemon.volumes(pool).await.unwrap().unwrap();
+    assert_eq!(volumes.into_iter().collect::<BTreeSet<_>>(), expected);
+    let domains = daemon.domains(&libvirt.owner).await.unwrap();
+    let domains: BTreeSet<String> = domains.into_iter().map(|domain| domain.name).collect();
+    let promised: BTreeSet<String> = promised(&libvirt).await.into_iter().map(|host| host.name).collect();
+    let mut staying: BTreeSet<String> = libvirt.allocations.machines.keys().cloned().collect();
+    staying.remove("demo-w-1");
+    assert_eq!((&domains, &promised), (&staying, &staying));
+    libvirt.remove_network().await.unwrap();
+    libvirt.remove_store().await.unwrap();
+    assert_eq!(daemon.volumes(pool).await.unwrap(), None);
+    assert!(daemon.networks(&libvirt.owner).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_machine_that_is_younger_than_its_network_is_promised_its_address() {
+    let mut lab = up("{workers: [{name: w}]}").await;
+    let older = on_test_daemon(&lab);
+    older.create_network().await.unwrap();
+    assert_eq!(promised(&older).await.len(), 2);
+    lab.ask_for("{workers: [{name: w, replicas: 2}]}", "v0.1.0-one");
+    lab.up(Faults::None, 0).await.plan();
+    let libvirt = on_test_daemon(&lab);
+    let daemon = &libvirt.selected().await.unwrap().daemon;
+    for name in ["demo-w-1", "demo-w-2", "demo-w-2"] {
+        libvirt.promise(daemon, name).await.unwrap();
+    }
+    let promised = promised(&libvirt).await;
+    let younger = promised.iter().find(|host| host.name == "demo-w-2").unwrap();
+    let allocated = &libvirt.allocations.machines["demo-w-2"];
+    assert_eq!((promised.len(), younger.address, &younger.mac), (3, allocated.address, &allocated.mac));
+}
+
+#[tokio::test]
+async fn files_of_a_machine_that_goes_are_known_by_their_names() {
+    let lab = up("{}").await;
+    let store = adapter(&lab).store;
+    let ours =
+        ["disks/lab-1.qcow2", "disks/lab-1.seed", "disks/lab-1.draft", "console/lab-1.log", "console/lab-1.log.0"];
+    let others = ["disks/lab-10.qcow2", "disks/lab.qcow2", "console/lab-10.log"];
+    for folder in ["disks", "console"] {
+        std::fs::create_dir_all(lab.state.path(folder)).unwrap();
+    }
+    for file in ours.iter().chain(&others) {
+        std::fs::write(lab.state.path(file), "").unwrap();
+    }
+    for _ in 0..2 {
+        store.remove_files(None, "lab-1").await.unwrap();
+    }
+    let left = |files: &[&str]| files.iter().filter(|file| lab.state.path(file).exists()).count();
+    assert_eq!((left(&ours), left(&others)), (0, 3));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The simulated hypervisor; its steps are those of the libvirt side, in the same order.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,6 +9,20 @@ use async_trait::async_trait;
 use super::{Disk, Machine, World};
 use crate::image::ContainerPrograms;
 use crate::world::{Infrastructure, Power, Report, Stream, Survey};
+
+const SEED: &str = "seed";
+const LOG: &str = "log";
+
+/// One of the last changes to a machine.
+type Taking = (&'static str, fn(&mut Machine));
+
+/// What is left of a machine that is no longer defined, in the order in which it goes.
+const LEFT: [Taking; 4] = [
+    ("take its address back", |machine| machine.promised = false),
+    ("remove the disk", |machine| machine.disk = None),
+    ("remove the seed", |machine| machine.files.retain(|end| *end != SEED)),
+    ("remove the log", |machine| machine.files.retain(|end| *end != LOG)),
+];
 
 #[async_trait]
 impl Infrastructure for World {
@@ -51,6 +66,12 @@ impl Infrastructure for World {
     }
 
     async fn create_machine(&self, name: &str) -> Result<()> {
+        self.change(format!("{name}: promise its address"), |state| {
+            ensure!(state.network, "{name} was promised an address before there was a network");
+            state.machines.entry(name.to_owned()).or_default().promised = true;
+            Ok(())
+        })
+        .await?;
         self.change(format!("{name}: make the disk"), |state| {
             ensure!(state.image, "{name} was made before its image");
             let machine = state.machines.entry(name.to_owned()).or_default();
@@ -63,7 +84,7 @@ impl Infrastructure for World {
         })
         .await?;
         self.change(format!("{name}: make the seed"), |state| {
-            state.machines.entry(name.to_owned()).or_default().seed = true;
+            state.machines.entry(name.to_owned()).or_default().files.insert(SEED);
             Ok(())
         })
         .await?;
@@ -71,6 +92,7 @@ impl Infrastructure for World {
             let machine = state.machines.entry(name.to_owned()).or_default();
             // One that exists already runs when it is claimed.
             (machine.defined, machine.on) = (true, machine.on || existed(name).is_some());
+            machine.files.extend(machine.on.then_some(LOG));
             Ok(())
         })
         .await?;
@@ -106,14 +128,22 @@ impl Infrastructure for World {
             Ok(())
         })
         .await?;
-        self.change(format!("{name}: remove the disks"), |state| {
-            state.machines.remove(name);
-            if state.machines.is_empty() {
-                state.etcd = None;
-            }
-            Ok(())
-        })
-        .await
+        for (what, take) in LEFT {
+            self.change(format!("{name}: {what}"), |state| {
+                if let Some(machine) = state.machines.get_mut(name) {
+                    take(machine);
+                    if *machine == Machine::default() {
+                        state.machines.remove(name);
+                    }
+                }
+                if state.machines.is_empty() {
+                    state.etcd = None;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn remove_network(&self) -> Result<()> {
@@ -164,6 +194,7 @@ impl World {
             ensure!(state.network, "{name} was switched on before there was a network");
             let machine = state.machines.get_mut(name).context("no such machine")?;
             machine.on = true;
+            machine.files.insert(LOG);
             // systemd starts what was enabled.
             machine.disk.as_mut().map_or(Ok(()), Disk::boot)
         })
@@ -237,6 +268,22 @@ impl World {
         let parts: std::collections::BTreeMap<*const u8, usize> =
             files.map(|(_, content)| (content.as_ptr(), content.len())).collect();
         parts.values().sum()
+    }
+
+    /// Files that were made for machines.
+    pub(crate) fn volume_names(&self) -> BTreeSet<String> {
+        let state = self.state();
+        let of = |(name, machine): (&String, &Machine)| {
+            let ends = machine.disk.iter().map(|_| "qcow2").chain(machine.files.iter().copied());
+            ends.map(|end| format!("{name}.{end}")).collect::<Vec<_>>()
+        };
+        state.machines.iter().flat_map(of).collect()
+    }
+
+    /// Machines for which the network keeps an address.
+    pub(crate) fn promised_names(&self) -> BTreeSet<String> {
+        let state = self.state();
+        state.machines.iter().filter(|(_, machine)| machine.promised).map(|(name, _)| name.clone()).collect()
     }
 
     /// Names of the machines that run.
