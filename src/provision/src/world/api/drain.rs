@@ -1,24 +1,26 @@
-//! Empties a Node as `kubectl drain` does: cordon, evict through the eviction API, wait until the pods are gone.
+//! Empties a Node as `kubectl drain` does: cordon, evict through the eviction API, wait until the pods are gone. Where a budget
+//! forbids an eviction, the next attempt comes when the budget or the pod has changed.
 
-use std::collections::BTreeMap;
+mod scene;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures::TryStreamExt as _;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams};
 use kube::core::{Selector, SelectorExt as _};
-use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
+use tokio::sync::watch;
 
+use self::scene::Scene;
 use super::plain;
 use super::retry::patiently;
 use crate::exit::{Exit, Refusal};
 use crate::world::{Drain, Report};
 
-/// How often an eviction that a budget forbids is asked for again: budgets change without an event that we could wait for.
+/// How often a server that has no time for an eviction is asked again: it tells nobody when it has.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long it may take to find out what blocks.
 const GLANCE: Duration = Duration::from_secs(10);
@@ -34,11 +36,18 @@ pub(super) async fn drain(client: &Client, name: &str, how: Drain, report: Repor
     }
     refuse_bare(name, &pods, how)?;
     report(format!("{} pods to move", pods.len()));
-    let work = async {
-        let evicted = join_all(pods.iter().map(|pod| evict(client, pod))).await;
+    let (scene, seen) = watch::channel(Scene::default());
+    let moved = async {
+        let evicted = join_all(pods.iter().map(|pod| evict(client, pod, seen.clone()))).await;
         evicted.into_iter().collect::<Result<Vec<()>>>()?;
         // Where the kubelet is silent, nobody says that a pod has ended; its successor runs elsewhere.
-        if is_silent(&node) { Ok(()) } else { wait_gone(client, name, &pods, report).await }
+        if is_silent(&node) { Ok(()) } else { wait_gone(&pods, seen.clone(), report).await }
+    };
+    let work = async {
+        tokio::select! {
+            ended = moved => ended,
+            broken = scene::follow(client, name, &scene) => broken,
+        }
     };
     let ended = match how.limit() {
         Some(limit) => tokio::time::timeout(limit, work).await.ok(),
@@ -111,14 +120,21 @@ fn refuse_bare(node: &str, pods: &[Pod], how: Drain) -> Result<()> {
     Err(Refusal::new(Exit::Failed, message).hint("delete them, or give --force to lose them with the machine").into())
 }
 
-/// Asks until no budget forbids it.
-async fn evict(client: &Client, pod: &Pod) -> Result<()> {
+/// Asks until no budget forbids it, unless the pod goes by itself.
+async fn evict(client: &Client, pod: &Pod, mut seen: watch::Receiver<Scene>) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
     loop {
+        // Before it is asked for: what changes while the answer is on its way must not be missed.
+        let then = seen.borrow_and_update().outlook(pod);
         match pods.evict(&pod.name_any(), &EvictParams::default()).await {
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            // Forbidden by a budget, or by a server that has no time now.
+            Err(kube::Error::Api(status)) if names_budget(&status) => {
+                let changed = seen.wait_for(|scene| scene.is_gone(pod) || scene.has_brightened(pod, &then)).await;
+                if changed.context("nobody watches the budgets any more")?.is_gone(pod) {
+                    return Ok(());
+                }
+            }
             Err(kube::Error::Api(status)) if matches!(status.code, 429 | 502..=504) => tokio::time::sleep(RETRY).await,
             Err(kube::Error::HyperError(_) | kube::Error::Service(_)) => tokio::time::sleep(RETRY).await,
             Err(error) => return Err(plain(error)).with_context(|| format!("cannot evict {}", full_name(pod))),
@@ -126,29 +142,30 @@ async fn evict(client: &Client, pod: &Pod) -> Result<()> {
     }
 }
 
+/// Whether a request was refused for a budget, and not for want of time.
+fn names_budget(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 429 && causes.into_iter().any(|cause| cause.reason == "DisruptionBudget")
+}
+
 /// Waits until none of the pods is on the Node any more.
-async fn wait_gone(client: &Client, node: &str, pods: &[Pod], report: Report<'_>) -> Result<()> {
-    let api: Api<Pod> = Api::all(client.clone());
-    let config = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-    let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
-    let mut left: BTreeMap<String, String> =
-        pods.iter().map(|pod| (pod.uid().unwrap_or_default(), full_name(pod))).collect();
-    let mut present = Vec::new();
-    while !left.is_empty() {
-        match stream.try_next().await {
-            Ok(Some(watcher::Event::Init)) => present.clear(),
-            Ok(Some(watcher::Event::InitApply(pod))) => present.extend(pod.uid()),
-            Ok(Some(watcher::Event::InitDone)) => left.retain(|uid, _| present.contains(uid)),
-            Ok(Some(watcher::Event::Delete(pod))) => {
-                left.remove(&pod.uid().unwrap_or_default());
-            }
-            Ok(Some(watcher::Event::Apply(_))) => continue,
-            Ok(None) => anyhow::bail!("the watch on the pods of Node {node} ended"),
-            Err(error) => tracing::debug!("the watch on the pods of Node {node} is restarted: {error}"),
+async fn wait_gone(pods: &[Pod], mut seen: watch::Receiver<Scene>, report: Report<'_>) -> Result<()> {
+    let mut told = String::new();
+    loop {
+        let left: Vec<String> = {
+            let scene = seen.borrow_and_update();
+            pods.iter().filter(|pod| !scene.is_gone(pod)).map(full_name).collect()
+        };
+        if left.is_empty() {
+            return Ok(());
         }
-        report(format!("waits for {}", left.values().cloned().collect::<Vec<_>>().join(", ")));
+        let left = left.join(", ");
+        if left != told {
+            report(format!("waits for {left}"));
+            told = left;
+        }
+        seen.changed().await.context("nobody watches the pods any more")?;
     }
-    Ok(())
 }
 
 /// The pods that did not go, each with what keeps it.

@@ -96,7 +96,7 @@ where
 }
 
 /// What a watch brings next. One that breaks is begun anew at once: servers come and go while a cluster comes to be.
-async fn next<T>(stream: &mut (impl Stream<Item = watcher::Result<T>> + Unpin), what: &str) -> Result<T> {
+pub(super) async fn next<T>(stream: &mut (impl Stream<Item = watcher::Result<T>> + Unpin), what: &str) -> Result<T> {
     loop {
         match stream.try_next().await {
             Ok(Some(item)) => return Ok(item),
@@ -115,7 +115,7 @@ pub(super) fn is_ordinary_and_runs(pod: &Pod) -> bool {
     phase == Some("Running") && !pod.annotations().contains_key("kubernetes.io/config.mirror")
 }
 
-fn pod_is_ready(pod: &Pod) -> bool {
+pub(super) fn pod_is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
