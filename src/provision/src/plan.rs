@@ -10,6 +10,9 @@ use serde::Serialize;
 pub struct Plan {
     /// The steps.
     pub steps: Vec<Step>,
+    /// What will go for good and cannot be planned yet: whoever agrees to this plan is told of it now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Step>,
 }
 
 /// One change of the world.
@@ -91,11 +94,11 @@ impl Plan {
                 step
             })
             .collect();
-        Self { steps }
+        Self { steps, later: Vec::new() }
     }
 
     /// The same without the steps that cannot be decided yet, and without whatever would come after those.
-    pub fn of_decided(mut steps: Vec<Step>, is_open: impl Fn(&Step) -> bool) -> Self {
+    pub fn of_decided(steps: Vec<Step>, is_open: impl Fn(&Step) -> bool) -> Self {
         let mut open: BTreeSet<String> =
             steps.iter().filter(|step| is_open(step)).map(|step| step.id.clone()).collect();
         loop {
@@ -111,8 +114,14 @@ impl Plan {
                 break;
             }
         }
-        steps.retain(|step| !open.contains(&step.id));
-        Self::new(steps)
+        let (mut later, steps): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| open.contains(&step.id));
+        later.retain(|step| step.action.wants_consent());
+        Self { later, ..Self::new(steps) }
+    }
+
+    /// What goes for good and cannot be had back, now or in a later plan of the same run.
+    pub fn irrevocable(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(&self.later).filter(|step| step.action.wants_consent())
     }
 
     /// Whether everything is as it should be.

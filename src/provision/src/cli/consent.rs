@@ -25,7 +25,7 @@ impl<'a> Consent<'a> {
     /// Whether this plan makes a question necessary.
     pub(super) fn will_ask(&self, plan: &Plan) -> bool {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
-        !self.yes && plan.steps.iter().any(|step| step.action.wants_consent() && !agreed.contains(&step.id))
+        !self.yes && plan.irrevocable().any(|step| !agreed.contains(&step.id))
     }
 
     /// Lets a plan pass that destroys and replaces nothing, or nothing that was not agreed to; asks otherwise.
@@ -34,8 +34,7 @@ impl<'a> Consent<'a> {
     /// [`Exit::Unconfirmed`] if there is nobody to ask, or the answer is no.
     pub(super) fn ask(&self, plan: &Plan) -> Result<()> {
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = plan.steps.iter().filter(|step| step.action.wants_consent() && !agreed.contains(&step.id));
-        let new: Vec<&Step> = new.collect();
+        let new: Vec<&Step> = plan.irrevocable().filter(|step| !agreed.contains(&step.id)).collect();
         if !self.yes && !new.is_empty() {
             confirm(self.cluster, &format!("This cannot be undone:\n{}", listed(&new)))?;
         }
@@ -67,7 +66,7 @@ pub(super) fn confirm(cluster: &str, what: &str) -> Result<()> {
     let mut stderr = std::io::stderr().lock();
     write!(stderr, "{what}")?;
     if !std::io::stdin().is_terminal() {
-        return Err(refuse("this wants a confirmation, and there is nobody to answer; nothing was changed").into());
+        return Err(refuse("this wants a confirmation, and there is nobody to answer; nothing of it was done").into());
     }
     write!(stderr, "\nType the name of the cluster ({cluster}) to go on: ")?;
     stderr.flush()?;
@@ -76,7 +75,7 @@ pub(super) fn confirm(cluster: &str, what: &str) -> Result<()> {
     if answer.trim() == cluster {
         Ok(())
     } else {
-        Err(refuse("that is not the cluster's name; nothing was changed").into())
+        Err(refuse("that is not the cluster's name; nothing of it was done").into())
     }
 }
 
@@ -121,5 +120,19 @@ mod tests {
         consent.agreed.lock().unwrap().insert("p/a".to_owned());
         consent.ask(&destroys).unwrap();
         assert!(consent.ask(&plan(&[("a", Action::Destroy), ("b", Action::Destroy)])).is_err());
+    }
+
+    #[test]
+    fn what_goes_once_more_is_known_is_asked_for_with_the_rest_and_not_again() {
+        let goes = Step::new("retire-machine", "lab-2", Action::Destroy, "it is asked for no more");
+        let starts = Step::new("create-machine", "lab-2", Action::Start, "it is switched off");
+        let first = Plan { later: vec![goes.clone()], ..Plan::new(vec![starts]) };
+        let consent = Consent::new("lab", false);
+        assert!(consent.will_ask(&first));
+        assert_eq!(classify(&consent.ask(&first).unwrap_err()), Exit::Unconfirmed);
+        let consent = Consent::new("lab", true);
+        consent.ask(&first).unwrap();
+        let consent = Consent { yes: false, ..consent };
+        assert!(!consent.will_ask(&Plan::new(vec![goes])));
     }
 }

@@ -25,6 +25,9 @@ struct Shown<'a> {
     /// How many steps there are of each kind.
     counts: std::collections::BTreeMap<String, usize>,
     steps: &'a [Step],
+    /// What will go for good and cannot be planned yet.
+    #[serde(skip_serializing_if = "<[Step]>::is_empty")]
+    later: &'a [Step],
 }
 
 pub(super) async fn run(args: &PlanArgs, config: &Config) -> Result<Exit> {
@@ -50,7 +53,7 @@ pub(super) async fn show(topology: Topology, config: &Config, out: Option<&std::
 }
 
 fn shown<'a>(cluster: &'a str, plan: &'a Plan) -> Shown<'a> {
-    Shown { cluster, counts: counts(plan), steps: &plan.steps }
+    Shown { cluster, counts: counts(plan), steps: &plan.steps, later: &plan.later }
 }
 
 #[cfg(test)]

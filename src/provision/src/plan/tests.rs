@@ -49,6 +49,19 @@ fn a_plan_as_json_has_every_field_under_its_name() {
 }
 
 #[test]
+fn what_goes_for_good_is_told_even_if_it_cannot_be_planned_yet() {
+    let step = |phase, action| Step::new(phase, "a", action, "why");
+    let steps = vec![
+        step("connect-host", Action::Wait),
+        step("configure-host", Action::Restart).after([Step::name("connect-host", "a")]),
+        step("leave-etcd", Action::Destroy).after([Step::name("configure-host", "a")]),
+    ];
+    let plan = Plan::of_decided(steps, |step| step.phase == "configure-host");
+    assert_eq!((plan.steps.len(), plan.later.len()), (1, 1), "what may turn out not to be needed is not told");
+    assert_eq!(plan.irrevocable().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["leave-etcd/a"]);
+}
+
+#[test]
 fn actions_are_ordered_by_how_much_they_hurt() {
     let all = [
         Action::Wait,

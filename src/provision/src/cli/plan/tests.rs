@@ -31,6 +31,10 @@ demo
    └─ - remove-machine  destroy   the topology does not ask for it
 Plan: 1 create, 1 destroy, 1 in place.";
     assert_eq!(tree("demo", &plan), expected);
+    let later = vec![step("retire-machine", "demo-w-4", Action::Destroy, "fewer are asked for")];
+    let told = tree("demo", &Plan { later, ..plan.clone() });
+    let words = "\nTo go in the same run, once it can be seen how:\n   - demo-w-4: retire-machine (fewer are asked for)\nPlan: ";
+    assert!(told.contains(words), "{told}");
     assert_eq!(tree("demo", &Plan::default()), "Nothing to do: cluster demo is as the topology asks.");
     let json = serde_json::to_value(shown("demo", &plan)).unwrap();
     assert_eq!((&json["counts"]["destroy"], &json["steps"][3]["id"]), (&1.into(), &"remove-machine/demo-w-3".into()));

@@ -44,6 +44,12 @@ pub(crate) fn tree(cluster: &str, plan: &Plan) -> String {
             let _ = writeln!(text, "{trunk} {twig} {sign} {phase:<width$}  {action:<9} {reason}");
         }
     }
+    if !plan.later.is_empty() {
+        let _ = writeln!(text, "To go in the same run, once it can be seen how:");
+    }
+    for Step { action, phase, subject, reason, .. } in &plan.later {
+        let _ = writeln!(text, "   {} {subject}: {phase} ({reason})", action.sign());
+    }
     let sum: Vec<String> = counts(plan).iter().map(|(action, count)| format!("{count} {action}")).collect();
     let sum = if sum.is_empty() { "nothing to change, something to wait for".to_owned() } else { sum.join(", ") };
     let _ = write!(text, "Plan: {sum}.");

@@ -1,6 +1,8 @@
 //! Members of etcd that go and are off come back where etcd has no majority without them, and only there; and etcd is given time
 //! to find a leader.
 
+use std::collections::BTreeSet;
+
 use super::ids;
 use super::scale::{arrive, nothing_is_orphaned};
 use crate::exit::hint;
@@ -53,6 +55,11 @@ async fn members_that_go_and_lost_their_power_come_back_to_let_each_other_go() {
         assert_eq!(recalled(&plan), leavers, "{plan}");
         let decided = plan.steps.iter().any(|step| step.phase == "leave-etcd");
         assert!(!decided, "who leaves is decided when they can be asked: {plan}");
+        for phase in ["leave-etcd", "retire-machine", "forget-machine"] {
+            let told: BTreeSet<&str> = plan.irrevocable().map(|step| step.id.as_str()).collect();
+            let goes = leavers.iter().all(|name| told.contains(format!("{phase}/demo-{name}").as_str()));
+            assert!(goes, "whoever agrees to it knows that they go: {told:?}");
+        }
         assert!(lab.up(Faults::None, 0).await.plan().is_empty());
         nothing_is_orphaned(&lab, role);
     }

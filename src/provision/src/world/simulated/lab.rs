@@ -1,8 +1,8 @@
 //! Whole lives in the simulated world: a cluster that is asked for, and processes that work on it one after another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use tokio::sync::OnceCell;
@@ -184,7 +184,8 @@ impl Lab {
         match verb {
             Verb::Up => {
                 let context = self.settled(context).await?;
-                let gate = |round: usize, _: &Plan| if round == 0 { keep(&context) } else { Ok(()) };
+                let told = Mutex::default();
+                let gate = |round: usize, plan: &Plan| agree(&context, &told, (round, plan));
                 converge_through(UP, &context, interrupt, &gate).await
             }
             Verb::Stop => power::stop(&context, interrupt).await,
@@ -303,6 +304,18 @@ impl Lab {
         names.sort();
         names
     }
+}
+
+/// What a user agrees to once, and is not asked again: no later round takes away what the first one has not told.
+fn agree(context: &Context, told: &Mutex<BTreeSet<String>>, (round, plan): (usize, &Plan)) -> Result<()> {
+    let mut told = super::lock(told);
+    let goes: BTreeSet<String> = plan.irrevocable().map(|step| step.id.clone()).collect();
+    if round == 0 {
+        *told = goes;
+        return keep(context);
+    }
+    assert!(goes.is_subset(&told), "round {round} wants to take away {goes:?}, and the user was told {told:?}");
+    Ok(())
 }
 
 /// What the command line keeps once everybody agrees.
