@@ -2,7 +2,7 @@
 //!
 //! The executor decides nothing. A failed step takes down the steps that wait for it and no others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -41,7 +41,7 @@ pub async fn execute(
     token: &CancellationToken,
 ) -> Result<()> {
     let mut waiting = Waiting::new(plan);
-    let mut ready: Vec<&Step> = plan.steps.iter().filter(|step| step.after.is_empty()).collect();
+    let mut ready: Vec<&Step> = plan.steps.iter().filter(|step| !must_wait(step)).collect();
     let mut running = FuturesUnordered::new();
     let mut failure = None;
     loop {
@@ -78,25 +78,37 @@ pub async fn execute(
 
 /// Steps that wait for others; thousands of them cost no more than their dependencies.
 struct Waiting<'a> {
-    /// How many steps each one still waits for.
+    /// How many ends each one still waits for; the first of several is one.
     open: BTreeMap<&'a str, usize>,
     /// The steps that wait for each one.
     behind: BTreeMap<&'a str, Vec<&'a Step>>,
+    /// The steps for which each one is enough, if it is the first of several.
+    racing: BTreeMap<&'a str, Vec<&'a Step>>,
+    /// Those that have seen the first of several end.
+    served: BTreeSet<&'a str>,
+}
+
+fn must_wait(step: &Step) -> bool {
+    !(step.after.is_empty() && step.after_any.is_empty())
 }
 
 impl<'a> Waiting<'a> {
     fn new(plan: &'a Plan) -> Self {
         let (mut open, mut behind) = (BTreeMap::new(), BTreeMap::<&str, Vec<&Step>>::new());
-        for step in plan.steps.iter().filter(|step| !step.after.is_empty()) {
-            open.insert(step.id.as_str(), step.after.len());
+        let mut racing = BTreeMap::<&str, Vec<&Step>>::new();
+        for step in plan.steps.iter().filter(|step| must_wait(step)) {
+            open.insert(step.id.as_str(), step.after.len() + usize::from(!step.after_any.is_empty()));
             step.after.iter().for_each(|id| behind.entry(id.as_str()).or_default().push(step));
+            step.after_any.iter().for_each(|id| racing.entry(id.as_str()).or_default().push(step));
         }
-        Self { open, behind }
+        Self { open, behind, racing, served: BTreeSet::new() }
     }
 
     /// The steps that can begin now that this one has ended well.
     fn done(&mut self, id: &str) -> Vec<&'a Step> {
         let mut behind = self.behind.remove(id).unwrap_or_default();
+        let racing = self.racing.remove(id).unwrap_or_default();
+        behind.extend(racing.into_iter().filter(|step| self.served.insert(step.id.as_str())));
         behind.retain(|step| {
             let Some(open) = self.open.get_mut(step.id.as_str()) else { return false };
             *open -= 1;

@@ -31,6 +31,9 @@ pub struct Step {
     pub reason: String,
     /// The steps that must have ended well before.
     pub after: Vec<String>,
+    /// The steps of which one must have ended well before, whichever it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after_any: Vec<String>,
 }
 
 /// Kinds of change, mildest first.
@@ -67,6 +70,7 @@ impl Step {
             action,
             reason: reason.into(),
             after: Vec::new(),
+            after_any: Vec::new(),
         }
     }
 
@@ -81,6 +85,19 @@ impl Step {
         self.after.extend(ids);
         self
     }
+
+    /// The same step, waiting for the first of these; if one of them is not in the plan, it is already true.
+    #[must_use]
+    pub fn after_any(mut self, ids: impl IntoIterator<Item = String>) -> Self {
+        self.after_any.extend(ids);
+        self
+    }
+
+    /// Whether it cannot begin before one of those steps has ended.
+    fn needs(&self, open: &BTreeSet<String>) -> bool {
+        let none_left = !self.after_any.is_empty() && self.after_any.iter().all(|id| open.contains(id));
+        none_left || self.after.iter().any(|id| open.contains(id))
+    }
 }
 
 impl Plan {
@@ -91,6 +108,9 @@ impl Plan {
             .into_iter()
             .map(|mut step| {
                 step.after.retain(|id| known.contains(id));
+                if !step.after_any.iter().all(|id| known.contains(id)) {
+                    step.after_any.clear();
+                }
                 step
             })
             .collect();
@@ -103,18 +123,18 @@ impl Plan {
             steps.iter().filter(|step| is_open(step)).map(|step| step.id.clone()).collect();
         loop {
             let before = open.len();
-            open.extend(
-                steps
-                    .iter()
-                    .filter(|step| step.after.iter().any(|id| open.contains(id)))
-                    .map(|it| it.id.clone())
-                    .collect::<Vec<_>>(),
-            );
+            let needing = steps.iter().filter(|step| step.needs(&open)).map(|step| step.id.clone());
+            open.extend(needing.collect::<Vec<_>>());
             if open.len() == before {
                 break;
             }
         }
-        let (mut later, steps): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| open.contains(&step.id));
+        let (mut later, mut steps): (Vec<Step>, Vec<Step>) =
+            steps.into_iter().partition(|step| open.contains(&step.id));
+        // One that is open is not one that is true.
+        for step in &mut steps {
+            step.after_any.retain(|id| !open.contains(id));
+        }
         later.retain(|step| step.action.wants_consent());
         Self { later, ..Self::new(steps) }
     }

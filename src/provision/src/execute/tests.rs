@@ -103,6 +103,36 @@ async fn steps_that_do_not_wait_for_each_other_run_side_by_side() {
 }
 
 #[tokio::test]
+async fn the_first_of_several_is_enough_and_counts_once() {
+    let company = Company::new("bad");
+    let any = |step: Step| step.after_any(["a/bad", "a/x", "a/y"].map(str::to_owned));
+    let steps = vec![
+        step("a", "bad", &[]),
+        step("a", "x", &[]),
+        step("a", "y", &["late/y"]),
+        step("late", "y", &[]),
+        any(step("b", "x", &[])),
+        any(step("b", "y", &["a/y"])),
+    ];
+    let (result, ..) = run(&company, steps).await;
+    assert_eq!(result.unwrap_err().to_string(), "bad: a failed");
+    let log = company.log();
+    let at = |line: &str| log.iter().position(|known| known == line).unwrap_or_else(|| panic!("no {line}: {log:?}"));
+    assert!(at("end a/x") < at("begin b/x") && at("begin b/x") < at("end a/y"), "{log:?}");
+    assert!(at("end a/y") < at("begin b/y"), "it waits for one of them in any case: {log:?}");
+    assert_eq!(log.iter().filter(|line| line.starts_with("begin b/")).count(), 2, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_step_whose_last_chance_has_failed_does_not_begin() {
+    let company = Company::new("bad");
+    let behind = step("b", "x", &[]).after_any(["a/bad".to_owned()]);
+    let (result, ..) = run(&company, vec![step("a", "bad", &[]), behind]).await;
+    assert_eq!(result.unwrap_err().to_string(), "bad: a failed");
+    assert_eq!(company.log(), ["begin a/bad"]);
+}
+
+#[tokio::test]
 async fn a_failed_step_takes_down_those_that_wait_for_it_and_no_others() {
     let company = Company::new("bad");
     let steps = vec![

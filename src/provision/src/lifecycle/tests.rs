@@ -215,6 +215,25 @@ async fn the_other_machines_go_on_when_one_fails() {
 }
 
 #[tokio::test]
+async fn add_ons_wait_for_the_first_api_server_and_the_end_for_all() {
+    let mut lab = Lab::new("{controlPlane: {replicas: 3}, loadBalancer: {}}");
+    let servers = [1, 2, 3].map(|number| format!("start-control-plane/demo-control-plane-{number}"));
+    let context = lab.context();
+    let plan = plan(UP, &context, &Inventory::default());
+    let step = |id: &str| plan.steps.iter().find(|step| step.id == id).unwrap();
+    assert_eq!((step("install-addons/demo").after.len(), &*step("install-addons/demo").after_any), (0, &servers[..]));
+    assert!(servers.iter().all(|server| step("verify-cluster/demo").after.contains(server)), "{plan}");
+    // One that does not come up keeps nobody but the end waiting.
+    let silent = Faults::Named("demo-control-plane-1: wait for the API server", Fault::FailBefore);
+    let error = lab.up(silent, 0).await.error();
+    assert!(format!("{error:#}").starts_with("demo-control-plane-1: start-control-plane failed"), "{error:#}");
+    let seen = lab.look().await.cluster;
+    assert!(seen.addons.is_some() && seen.verified.is_none(), "{seen:?}");
+    assert_eq!(seen.marked_nodes.len(), 3, "{seen:?}");
+    lab.up(Faults::None, 0).await.plan();
+}
+
+#[tokio::test]
 async fn a_run_that_was_killed_before_the_cluster_was_seen_at_work_looks_again() {
     let (mut lab, clean, points) = clean(SINGLE).await;
     let at = points.iter().rposition(|point| point == "look up a Service").unwrap();
@@ -305,7 +324,8 @@ async fn the_plan_of_a_new_cluster_names_every_step_once_and_every_step_before_i
     let plan = plan(UP, &context, &Inventory::default());
     let mut seen = std::collections::BTreeSet::new();
     for step in &plan.steps {
-        assert!(step.after.iter().all(|id| seen.contains(id)), "{} comes before what it waits for", step.id);
+        let before = step.after.iter().chain(&step.after_any);
+        assert!(before.clone().all(|id| seen.contains(id)), "{} comes before what it waits for", step.id);
         assert!(seen.insert(step.id.clone()), "{} is there twice", step.id);
     }
     assert!(super::plan(DOWN, &context, &Inventory::default()).is_empty());

@@ -26,7 +26,9 @@ impl Phase for InstallAddons {
             Some(_) => Step::new(NAME, cluster, Action::InPlace, "the add-ons are not those that are wanted"),
             None => Step::new(NAME, cluster, Action::Create, "no add-ons are installed"),
         };
-        vec![step.after(start_control_plane::steps(context, seen))]
+        // The first server that is ready has an etcd with a majority, and what it is given is there for all of them. Whatever
+        // takes a server or a member away waits for all servers by itself, so this may run beside those that still start.
+        vec![step.after_any(start_control_plane::steps(context, seen))]
     }
 
     fn carry_out<'a>(&'a self, context: &'a Context, _: &'a Step) -> BoxFuture<'a, Result<()>> {

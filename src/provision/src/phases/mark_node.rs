@@ -29,7 +29,7 @@ impl Phase for MarkNode {
             if !seen.cluster.marked_nodes.contains(&name) {
                 let step = Step::new(NAME, &name, Action::InPlace, "its Node lacks the labels of its role")
                     .after([Step::name(configure_host::NAME, &name)])
-                    .after(start_control_plane::steps(context, seen));
+                    .after_any(start_control_plane::steps(context, seen));
                 steps.push(step);
             }
         }

@@ -15,7 +15,7 @@ pub(crate) const NAME: &str = "start-control-plane";
 /// One step for each API server that does not answer.
 pub(crate) struct StartControlPlane;
 
-/// The steps after which the API can be used: none if it can be used already.
+/// The steps of which each is enough for the API to be used: none if it can be used already.
 pub(crate) fn steps(context: &Context, seen: &Inventory) -> Vec<String> {
     if seen.cluster.ready {
         return Vec::new();

@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use ssh::Script;
 use topology::Role;
 
-use super::{PATIENCE, install_addons, wait_first_pod, wait_node};
+use super::{PATIENCE, install_addons, start_control_plane, wait_first_pod, wait_node};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -33,6 +33,8 @@ impl Phase for VerifyCluster {
         }
         let mut before = vec![Step::name(install_addons::NAME, cluster), Step::name(wait_first_pod::NAME, cluster)];
         before.extend(nodes.iter().map(|name| Step::name(wait_node::NAME, name)));
+        // One server was enough for the add-ons; a cluster that works has all of them.
+        before.extend(start_control_plane::steps(context, seen));
         vec![Step::new(NAME, cluster, Action::Wait, "its add-ons have not been seen at work").after(before)]
     }
 

@@ -49,6 +49,25 @@ fn a_plan_as_json_has_every_field_under_its_name() {
 }
 
 #[test]
+fn the_first_of_several_is_waited_for_unless_one_is_true_already() {
+    let serves = |name: &str| Step::new("start", name, Action::Wait, "why");
+    let step =
+        || Step::new("install", "demo", Action::Create, "why").after_any(["start/a", "start/b"].map(str::to_owned));
+    let whole = Plan::new(vec![serves("a"), serves("b"), step()]);
+    assert_eq!(whole.steps[2].after_any, ["start/a", "start/b"]);
+    let json = serde_json::to_value(&whole.steps[2]).unwrap();
+    assert_eq!(json["afterAny"], serde_json::json!(["start/a", "start/b"]));
+    assert_eq!(Plan::new(vec![serves("a"), step()]).steps[1].after_any, [""; 0], "the other one is true already");
+    // One that cannot be decided yet is not true, and the other one is enough.
+    let steps = vec![serves("a"), serves("b"), step()];
+    let plan = Plan::of_decided(steps.clone(), |step| step.id == "start/a");
+    assert_eq!(plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["start/b", "install/demo"]);
+    assert_eq!(plan.steps[1].after_any, ["start/b"]);
+    let plan = Plan::of_decided(steps, |step| step.phase == "start");
+    assert!(plan.is_empty(), "nobody serves: {plan}");
+}
+
+#[test]
 fn what_goes_for_good_is_told_even_if_it_cannot_be_planned_yet() {
     let step = |phase, action| Step::new(phase, "a", action, "why");
     let steps = vec![

@@ -150,7 +150,7 @@ fn differences(kept: &[serde_json::Value], fresh: &[serde_json::Value]) -> Vec<S
 }
 
 fn changed(kept: &serde_json::Value, fresh: &serde_json::Value) -> String {
-    let fields = ["action", "reason", "after"].into_iter().filter(|field| kept[field] != fresh[field]);
+    let fields = ["action", "reason", "after", "afterAny"].into_iter().filter(|field| kept[field] != fresh[field]);
     fields.map(|field| format!("{field} {} is now {}", kept[field], fresh[field])).collect::<Vec<_>>().join(", ")
 }
 

@@ -201,7 +201,9 @@ fn critical<'a>(plan: &'a Plan, times: &Times) -> Vec<&'a Step> {
     let mut path: Vec<&Step> =
         plan.steps.iter().filter(|step| step.phase == "wait-node").max_by_key(ended).into_iter().collect();
     while let Some(last) = path.last() {
-        match plan.steps.iter().filter(|step| last.after.contains(&step.id)).max_by_key(ended) {
+        let one_of = plan.steps.iter().filter(|step| last.after_any.contains(&step.id)).min_by_key(ended);
+        let all_of = plan.steps.iter().filter(|step| last.after.contains(&step.id));
+        match all_of.chain(one_of).max_by_key(ended) {
             Some(step) => path.push(step),
             None => break,
         }
