@@ -126,3 +126,35 @@ async fn a_taken_port_is_named_in_the_error() {
     let error = Listener::bind(first.address()).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {}", first.address()));
 }
+
+/// The most requests a server lets one connection of HTTP/2 have open, as its first frame says.
+async fn streams(listener: Listener) -> Option<u32> {
+    let address = listener.address();
+    let token = CancellationToken::new();
+    let server = tokio::spawn(listener.serve_http(service_fn(hello), token.clone()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // The preface and empty settings (RFC 9113, sections 3.4 and 6.5).
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4, "the first frame is that of the settings");
+    let mut settings = vec![0; usize::from(head[2])];
+    stream.read_exact(&mut settings).await.unwrap();
+    drop(stream);
+    token.cancel();
+    server.await.unwrap();
+    let most = settings.chunks_exact(6).find(|setting| setting[..2] == [0, 3])?;
+    Some(u32::from_be_bytes(most[2..].try_into().unwrap()))
+}
+
+#[tokio::test]
+async fn a_connection_may_have_as_many_requests_open_as_was_set() {
+    for (set, expected) in [(None, 250), (Some(0), 250), (Some(7), 7)] {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = match set {
+            Some(most) => listener.with_streams(most),
+            None => listener,
+        };
+        assert_eq!(streams(listener).await, Some(expected), "{set:?}");
+    }
+}

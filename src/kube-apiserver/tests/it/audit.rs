@@ -116,3 +116,37 @@ async fn events_that_are_too_large_go_without_bodies_or_not_at_all() {
     let metrics = admin.get("/metrics").await.body;
     assert!(metrics.as_str().unwrap().contains("\napiserver_audit_error_total 1\n"), "{metrics}");
 }
+
+#[tokio::test]
+async fn a_log_that_is_stuck_costs_events_beyond_the_buffer_and_no_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (policy, log) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
+    std::fs::write(&policy, POLICY).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&log).status().unwrap().success());
+    // A pipe that nobody empties; open both ways, so that nobody waits for the other end.
+    let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&log).unwrap();
+    let flags = [
+        format!("--audit-policy-file={}", policy.display()),
+        format!("--audit-log-path={}", log.display()),
+        "--audit-log-batch-buffer-size=2".to_owned(),
+    ];
+    let mut server = Server::start_with(&flags.each_ref().map(String::as_str)).await;
+    let admin = server.admin();
+    let large = json!({"metadata": {"name": "large"}, "data": {"a": "b".repeat(30_000)}});
+    admin.create(&core("configmaps"), large).await.ok();
+    let mut lost = false;
+    // Three of them fill a pipe; ten thousand would fit into the usual buffer.
+    for _ in 0..100 {
+        admin.get(&core("configmaps/large")).await.ok();
+        let metrics = admin.get("/metrics").await.body;
+        let told = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix("apiserver_audit_error_total "));
+        lost = told.is_some_and(|count| count != "0");
+        if lost {
+            break;
+        }
+    }
+    assert!(lost, "the buffer takes more than the flag says");
+    // Whoever writes is told that nobody reads any more, and can end.
+    drop(pipe);
+    server.stop().await;
+}
