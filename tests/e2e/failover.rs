@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -38,7 +38,9 @@ pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str) {
     for (what, find) in LEADERS {
         let machine = find(lab, cluster).unwrap_or_else(|| panic!("nobody is the {what}"));
         println!("{machine} is the {what}");
+        let mut session = Session::start(lab, cluster, &machine);
         fails_and_comes_back(lab, &machine, topology, &probe);
+        session.is_over();
         left.remove(&machine);
     }
     for machine in left {
@@ -51,6 +53,34 @@ pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str) {
 type Find = fn(&Lab, &str) -> Option<String>;
 const LEADERS: [(&str, Find); 3] =
     [("etcd leader", etcd_leader), ("scheduler's leader", scheduler_leader), ("active balancer", active_balancer)];
+
+/// Somebody who is logged in to a machine.
+struct Session(Child);
+
+impl Session {
+    fn start(lab: &Lab, cluster: &str, machine: &str) -> Self {
+        let session = Self(lab.start(&["ssh", cluster, machine, "--", "echo logged in; exec sleep 86400"]));
+        let deadline = Instant::now() + PATIENCE;
+        while !lab.said().contains("logged in") {
+            assert!(Instant::now() < deadline, "nobody can log in to {machine}: {}", lab.said());
+            std::thread::sleep(READ_EVERY);
+        }
+        session
+    }
+
+    /// A machine that lost its power says no farewell.
+    fn is_over(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the session waits for a machine that does not know it");
+            std::thread::sleep(READ_EVERY);
+        };
+        assert_eq!(status.code(), Some(255), "OpenSSH's own failure");
+    }
+}
 
 fn fails_and_comes_back(lab: &Lab, machine: &str, topology: &str, probe: &Probe) {
     let before = workload(lab, machine);

@@ -36,6 +36,8 @@ pub(super) fn command(state: &StateDir, machine: &str, config: &Config) -> Resul
     command
         .args(["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
         .args(["-o", &format!("UserKnownHostsFile={}", known_hosts.display())])
+        // A machine that lost its power says no farewell: after a minute of silence nobody waits for it any more.
+        .args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"])
         .args(["-o", &format!("ProxyCommand={proxy}")])
         .arg("-i");
     let (identity, user) = login(state, &allocations);
