@@ -2,38 +2,24 @@
 //! address and writes twice, while machines lose their power one after another and get it back.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use harness::Lab;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, ResourceExt as _};
 
-use crate::network::enter;
+use crate::probe::Probe;
 
 /// An emulated machine takes a minute to boot, and the cluster a while to see it.
-const PATIENCE: Duration = Duration::from_mins(6);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(6);
 /// Longer than the controllers' patience with a node that is silent.
 const GIVEN_UP: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-const READ_EVERY: Duration = Duration::from_millis(20);
-const WRITE_EVERY: Duration = Duration::from_millis(500);
-/// A client that has heard nothing for so long asks again, over another connection.
-const ANSWER: Duration = Duration::from_secs(2);
-/// So many answers in a row are no accident.
-const STEADY: usize = 50;
+/// How often a process is asked whether it has come so far.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// Pulls the plug of machines in turn: of those that lead something, then of all others, and last of all balancers at once.
 pub(crate) fn machines_may_fail(lab: &Lab, cluster: &str, topology: &str) {
-    let probe = Probe::start(crate::network::namespace(lab), lab);
+    let probe = Probe::start(crate::network::namespace(lab), lab, &virtual_address(lab));
     let mut left: BTreeSet<String> = machines(lab, cluster).into_iter().collect();
     for (what, find) in LEADERS {
         let machine = find(lab, cluster).unwrap_or_else(|| panic!("nobody is the {what}"));
@@ -63,7 +49,7 @@ impl Session {
         let deadline = Instant::now() + PATIENCE;
         while !lab.said().contains("logged in") {
             assert!(Instant::now() < deadline, "nobody can log in to {machine}: {}", lab.said());
-            std::thread::sleep(READ_EVERY);
+            std::thread::sleep(GLANCE);
         }
         session
     }
@@ -76,7 +62,7 @@ impl Session {
                 break status;
             }
             assert!(Instant::now() < deadline, "the session waits for a machine that does not know it");
-            std::thread::sleep(READ_EVERY);
+            std::thread::sleep(GLANCE);
         };
         assert_eq!(status.code(), Some(255), "OpenSSH's own failure");
     }
@@ -187,190 +173,4 @@ fn virsh(lab: &Lab, args: &[&str]) -> String {
     let output = Command::new("virsh").args(["-c", record["uri"].as_str().unwrap()]).args(args).output().unwrap();
     assert!(output.status.success(), "virsh {args:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// What the reader and the writer have seen.
-#[derive(Debug)]
-struct Seen {
-    asked: usize,
-    answered: usize,
-    in_a_row: usize,
-    last_answer: Instant,
-    longest_silence: Duration,
-    acknowledged: BTreeSet<String>,
-    writes_since: usize,
-    last_write: Instant,
-    longest_write_silence: Duration,
-}
-
-impl Seen {
-    fn wrote(&mut self, name: String) {
-        self.acknowledged.insert(name);
-        self.writes_since += 1;
-        self.longest_write_silence = self.longest_write_silence.max(self.last_write.elapsed());
-        self.last_write = Instant::now();
-    }
-
-    fn take(&mut self, answered: bool) {
-        self.asked += 1;
-        if !answered {
-            self.in_a_row = 0;
-            return;
-        }
-        self.answered += 1;
-        self.in_a_row += 1;
-        self.longest_silence = self.longest_silence.max(self.last_answer.elapsed());
-        self.last_answer = Instant::now();
-    }
-}
-
-/// A reader and a writer at the virtual address.
-struct Probe {
-    over: Arc<AtomicBool>,
-    seen: Arc<Mutex<Seen>>,
-    thread: Option<JoinHandle<()>>,
-    kubeconfig: Kubeconfig,
-    namespace: File,
-}
-
-impl Probe {
-    fn start(namespace: File, lab: &Lab) -> Self {
-        let mut kubeconfig = Kubeconfig::read_from(lab.state().join("kubeconfig")).unwrap();
-        let server = format!("https://{}:6443", virtual_address(lab));
-        kubeconfig.clusters[0].cluster.as_mut().unwrap().server = Some(server);
-        let seen = Seen {
-            asked: 0,
-            answered: 0,
-            in_a_row: 0,
-            last_answer: Instant::now(),
-            longest_silence: Duration::ZERO,
-            acknowledged: BTreeSet::new(),
-            writes_since: 0,
-            last_write: Instant::now(),
-            longest_write_silence: Duration::ZERO,
-        };
-        let (over, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(seen)));
-        let (told, shared) = (Arc::clone(&over), Arc::clone(&seen));
-        let (inside, config) = (namespace.try_clone().unwrap(), kubeconfig.clone());
-        let thread = std::thread::spawn(move || {
-            in_network(&inside, async {
-                tokio::join!(read(&config, &told, &shared), write(&config, &told, &shared));
-            });
-        });
-        Self { over, seen, thread: Some(thread), kubeconfig, namespace }
-    }
-
-    fn forget(&self) {
-        let mut seen = self.seen.lock().unwrap();
-        (seen.asked, seen.answered, seen.in_a_row, seen.writes_since) = (0, 0, 0, 0);
-        (seen.last_answer, seen.longest_silence) = (Instant::now(), Duration::ZERO);
-        (seen.last_write, seen.longest_write_silence) = (Instant::now(), Duration::ZERO);
-    }
-
-    /// Waits until reads are answered one after the other and writes are again; a dead machine is noticed by then.
-    fn wait_until_steady(&self, machine: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        let since = Instant::now();
-        loop {
-            std::thread::sleep(READ_EVERY);
-            let seen = self.seen.lock().unwrap();
-            // At least as long as any of the cluster's clocks takes to notice that a machine is gone.
-            if since.elapsed() > Duration::from_secs(20) && seen.in_a_row >= STEADY && seen.writes_since > 0 {
-                return;
-            }
-            assert!(Instant::now() < deadline, "without {machine} the API is silent: {seen:?}");
-        }
-    }
-
-    fn told(&self) -> String {
-        let seen = self.seen.lock().unwrap();
-        let (read, write) = (seen.longest_silence.as_secs_f64(), seen.longest_write_silence.as_secs_f64());
-        format!(
-            "{} of {} reads answered, silent for at most {read:.1} s; {} writes, silent for at most {write:.1} s",
-            seen.answered, seen.asked, seen.writes_since
-        )
-    }
-
-    fn nothing_acknowledged_is_lost(mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.take().expect("the probe is ended once").join().unwrap();
-        let there: BTreeSet<String> = std::thread::spawn({
-            let (namespace, config) = (self.namespace, self.kubeconfig);
-            move || {
-                in_network(&namespace, async {
-                    let maps: Api<ConfigMap> = Api::default_namespaced(connect(&config).await);
-                    maps.list(&ListParams::default()).await.unwrap().items.iter().map(ConfigMap::name_any).collect()
-                })
-            }
-        })
-        .join()
-        .unwrap();
-        let seen = self.seen.lock().unwrap();
-        let lost: Vec<_> = seen.acknowledged.difference(&there).collect();
-        println!("{} writes were acknowledged", seen.acknowledged.len());
-        assert!(!seen.acknowledged.is_empty() && lost.is_empty(), "acknowledged and lost: {lost:?}");
-    }
-}
-
-fn in_network<T>(namespace: &File, work: impl Future<Output = T>) -> T {
-    enter(namespace);
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
-
-async fn connect(kubeconfig: &Kubeconfig) -> Client {
-    let options = KubeConfigOptions::default();
-    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await.unwrap();
-    config.connect_timeout = Some(ANSWER);
-    Client::try_from(config).unwrap()
-}
-
-/// Asks fifty times a second, whether or not earlier questions are answered, from the servers' memory: what is
-/// measured is who answers, not what etcd can bear.
-async fn read(kubeconfig: &Kubeconfig, over: &AtomicBool, seen: &Mutex<Seen>) {
-    let mut client = connect(kubeconfig).await;
-    let mut waiting = FuturesUnordered::new();
-    let (mut connection, mut tick) = (0, tokio::time::interval(READ_EVERY));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    while !over.load(Ordering::Relaxed) {
-        tokio::select! {
-            _ = tick.tick() => waiting.push(ask(client.clone(), connection)),
-            Some((answered, used)) = waiting.next() => {
-                seen.lock().unwrap().take(answered);
-                if !answered && used == connection {
-                    (client, connection) = (connect(kubeconfig).await, connection + 1);
-                }
-            }
-        }
-    }
-}
-
-/// Whether there was an answer, and over which connection.
-async fn ask(client: Client, connection: usize) -> (bool, usize) {
-    let request = http::Request::get("/api/v1/namespaces?resourceVersion=0&fieldSelector=metadata.name=default");
-    let answer = client.request_text(request.body(Vec::new()).unwrap());
-    (matches!(tokio::time::timeout(ANSWER, answer).await, Ok(Ok(_))), connection)
-}
-
-async fn write(kubeconfig: &Kubeconfig, over: &AtomicBool, seen: &Mutex<Seen>) {
-    let mut client = connect(kubeconfig).await;
-    let mut tick = tokio::time::interval(WRITE_EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    for number in 0.. {
-        tick.tick().await;
-        if over.load(Ordering::Relaxed) {
-            return;
-        }
-        let name = format!("write-{number}");
-        let map = ConfigMap {
-            metadata: kube::api::ObjectMeta { name: Some(name.clone()), ..Default::default() },
-            ..Default::default()
-        };
-        let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
-        match tokio::time::timeout(ANSWER * 5, maps.create(&PostParams::default(), &map)).await {
-            Ok(Ok(_)) => seen.lock().unwrap().wrote(name),
-            // Unanswered: it may have happened or not, and nobody was told that it did.
-            _ => client = connect(kubeconfig).await,
-        }
-    }
 }

@@ -13,6 +13,7 @@ mod crashes;
 mod existing_hosts;
 mod failover;
 mod network;
+mod probe;
 mod shapes;
 mod single_node;
 mod system_daemon;
