@@ -152,3 +152,18 @@ fn add_ons_can_be_left_out() {
     assert!(addons.objects.is_empty() && addons.dns_address.is_none());
     assert_ne!(addons.hash, Lab::new("{}").desired().addons.hash);
 }
+
+#[test]
+fn the_mark_of_a_manifest_is_text_even_if_it_has_only_digits() {
+    let lab = Lab::new("{}");
+    let machine = lab.desired().machine("demo-control-plane-1").unwrap();
+    for (pod, mark) in &machine.host.static_pods {
+        let file = pod.strip_suffix(&format!("-{}", machine.machine.name)).unwrap();
+        let manifest = text(machine, &format!("/etc/kubernetes/manifests/{file}.yaml"));
+        for digits in ["6e21505729128449", "1234567890123456", "00000000000000e1"] {
+            let read: serde_json::Value = serde_saphyr::from_str(&manifest.replace(mark, digits)).unwrap();
+            assert_eq!(read["metadata"]["annotations"][MANIFEST_MARK], digits, "{pod}");
+        }
+    }
+    assert_eq!(machine.host.static_pods.len(), 4);
+}

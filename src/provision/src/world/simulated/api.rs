@@ -48,7 +48,7 @@ impl ClusterApi for World {
             for (pod, mark) in marks {
                 let path = format!("/etc/kubernetes/manifests/{}.yaml", pod.trim_end_matches(&format!("-{machine}")));
                 let (_, manifest) = disk.files.get(&path).with_context(|| format!("there is no {path}"))?;
-                let marked = String::from_utf8_lossy(manifest).contains(&format!("{MANIFEST_MARK}: {mark}\n"));
+                let marked = String::from_utf8_lossy(manifest).contains(&format!("{MANIFEST_MARK}: \"{mark}\"\n"));
                 ensure!(marked && disk.kubelet.is_some(), "{pod} runs with another manifest");
             }
             serves(state, machine).map_err(|why| anyhow::anyhow!("the API server of {machine} does not answer: {why}"))
