@@ -17,6 +17,9 @@
 //! Other clients ignore the extension. Read [`servers`] for which server is asked first, `connector` for how a
 //! connection is made, `failover` for what an answer tells about its server, `liveness` for how one that hangs is left,
 //! `first_answer` for what is different while a cluster starts.
+//!
+//! All watches and requests of a program go over one connection with HTTP/2, as those of client-go do: a handshake costs
+//! a small machine more than a hundred requests do, and servers keep less for one connection than for many.
 
 mod connector;
 mod failover;
@@ -24,14 +27,13 @@ mod first_answer;
 mod liveness;
 pub mod servers;
 mod stream;
+mod wires;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::rt::TokioExecutor;
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder, ConfigExt, DynBody};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -68,11 +70,13 @@ pub enum ClientError {
     Build(#[source] Box<kube::Error>),
 }
 
-/// How to reach the API servers and as whom; clones share what is known about the servers.
+/// How to reach the API servers and as whom; clones share their connections and what is known about the servers.
 #[derive(Clone)]
 pub struct Settings {
     config: Config,
     servers: Arc<Servers>,
+    /// None until the first client is made.
+    wire: Arc<Mutex<Option<Failover>>>,
 }
 
 /// The layers between a `kube::Client` and the wire.
@@ -90,10 +94,14 @@ pub async fn connect(kubeconfig: &Path, user_agent: &str) -> Result<Client, Clie
 #[expect(clippy::unused_async, reason = "same shape as connect")]
 pub async fn in_cluster(user_agent: &str) -> Result<Client, ClientError> {
     let config = Config::incluster().map_err(|source| ClientError::InCluster(Box::new(source)))?;
-    Ok(Settings { config, servers: Arc::new(Servers::none()) }.builder(user_agent)?.build())
+    Ok(Settings::new(config, Servers::none()).builder(user_agent)?.build())
 }
 
 impl Settings {
+    fn new(config: Config, servers: Servers) -> Self {
+        Self { config, servers: Arc::new(servers), wire: Arc::default() }
+    }
+
     /// The settings of the current context of a kubeconfig.
     pub async fn read(kubeconfig: &Path) -> Result<Self, ClientError> {
         let wrong = |source| ClientError::Kubeconfig { path: kubeconfig.to_owned(), source: Box::new(source) };
@@ -102,13 +110,14 @@ impl Settings {
         let mut config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default()).await.map_err(wrong)?;
         // An authority in a file of its own is followed.
         config.root_cert_file = authority.map(PathBuf::from);
-        Ok(Self { config, servers: Arc::new(Servers::of_kubeconfig(kubeconfig)) })
+        Ok(Self::new(config, Servers::of_kubeconfig(kubeconfig)))
     }
 
-    /// The same servers, but nobody's credentials.
+    /// The same servers, but nobody's credentials, and hence connections of their own.
     #[must_use]
     pub fn anonymous(mut self) -> Self {
         self.config.auth_info = AuthInfo::default();
+        self.wire = Arc::default();
         self
     }
 
@@ -125,20 +134,28 @@ impl Settings {
 
     /// As kube's own stack, with our connector below and [`Failover`] in between.
     fn stack(self) -> Result<Stack, kube::Error> {
-        let connector = Connector::new(&self.config, Arc::clone(&self.servers))?;
-        let wire = HttpClient::builder(TokioExecutor::new()).build::<_, Body>(connector);
+        let wire = self.wire()?;
         let stack = ServiceBuilder::new()
             .layer(self.config.base_uri_layer())
-            .layer(RetryLayer::new(Retries::new(retries(), Arc::clone(&self.servers))))
+            .layer(RetryLayer::new(Retries::new(retries(), self.servers)))
             .option_layer(self.config.auth_layer()?)
             .layer(self.config.extra_headers_layer()?)
             .map_err(BoxError::from)
-            .service(Failover::new(wire, self.servers));
+            .service(wire);
         Ok(stack
-            .map_response(|response: Response<hyper::body::Incoming>| {
+            .map_response(|response: Response<wires::Seated>| {
                 response.map(|body| Box::new(http_body_util::BodyExt::map_err(body, BoxError::from)) as Box<DynBody>)
             })
             .boxed())
+    }
+
+    fn wire(&self) -> Result<Failover, kube::Error> {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wire) = &*wire {
+            return Ok(wire.clone());
+        }
+        let connector = Connector::new(&self.config, Arc::clone(&self.servers))?;
+        Ok(wire.insert(Failover::new(connector, Arc::clone(&self.servers))).clone())
     }
 }
 

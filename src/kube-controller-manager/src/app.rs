@@ -28,7 +28,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let server = tokio::spawn(serve(listener, tls_config(&config)?, token.clone()));
     let settings = Settings::read(&config.kubeconfig).await?;
     let own = settings.clone().builder(USER_AGENT)?.build();
-    let identities = Identities { own: own.clone(), settings, token: token.clone() };
+    let anonymous = settings.clone().anonymous();
+    let identities = Identities { own: own.clone(), settings, anonymous, token: token.clone() };
     let config = Arc::new(config);
     let outcome = match &config.election {
         None => {

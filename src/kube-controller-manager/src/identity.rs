@@ -34,8 +34,10 @@ pub(crate) const USER_AGENT: &str = "kube-controller-manager/v1.35.0";
 pub(crate) struct Identities {
     /// The program's own client.
     pub(crate) own: Client,
-    /// The program's own settings; their credentials are not used for accounts.
+    /// The program's own settings.
     pub(crate) settings: Settings,
+    /// The same without its credentials: accounts bring their own, and share the connection.
+    pub(crate) anonymous: Settings,
     pub(crate) token: CancellationToken,
 }
 
@@ -69,7 +71,7 @@ impl Identities {
             request.headers_mut().insert(AUTHORIZATION, HeaderValue::clone(&header.load()));
             request
         });
-        Ok(self.settings.clone().anonymous().builder(USER_AGENT)?.with_layer(&layer).build())
+        Ok(self.anonymous.clone().builder(USER_AGENT)?.with_layer(&layer).build())
     }
 
     /// A client with the program's own identity that asks for the metadata of objects only, whatever it lists or watches.

@@ -46,6 +46,10 @@ const PROBES: u32 = 3;
 /// How long sent data may stay without acknowledgement.
 const UNACKNOWLEDGED_MILLIS: u32 = 3000;
 
+/// What TLS calls the protocols (RFC 7301).
+const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
@@ -77,7 +81,7 @@ pub(super) struct Connector {
 }
 
 /// When files were changed last.
-type Stamps = Vec<Option<SystemTime>>;
+pub(super) type Stamps = Vec<Option<SystemTime>>;
 
 /// The TLS settings, made again when the files of the client certificate changed.
 struct Tls {
@@ -89,6 +93,11 @@ struct Tls {
 impl Connector {
     pub(super) fn new(config: &Config, servers: Arc<Servers>) -> Result<Self, kube::Error> {
         Ok(Self { servers, tls: Arc::new(Tls::new(config.clone())?) })
+    }
+
+    /// Changes when the files of the client certificate do.
+    pub(super) fn stamps(&self) -> Stamps {
+        stamps(&self.tls.files)
     }
 
     async fn connect(self, uri: Uri) -> Result<TokioIo<Stream>, ConnectError> {
@@ -150,7 +159,7 @@ impl Connector {
         let (address, socket) = self.race(run).await.map_err(Handshake::Failed)?;
         let Some(name) = run.name else { return Ok((address, Transport::Plain(socket))) };
         run.shaking().push(address);
-        let shaken = self.tls.handshake(name, socket).await;
+        let shaken = self.tls.handshake(name, socket, &[HTTP2, HTTP1]).await;
         run.shaking().retain(|other| *other != address);
         match shaken {
             Ok(transport) => Ok((address, transport)),
@@ -219,7 +228,7 @@ impl Connector {
         let ask = async {
             let socket = open(address, self.servers.patience.probe).await?;
             let transport = if is_tls {
-                self.tls.handshake(host, socket).await.map_err(|_| io::ErrorKind::ConnectionRefused)?
+                self.tls.handshake(host, socket, &[HTTP1]).await.map_err(|_| io::ErrorKind::ConnectionRefused)?
             } else {
                 Transport::Plain(socket)
             };
@@ -301,12 +310,15 @@ impl Tls {
         Ok(tls)
     }
 
-    async fn handshake(&self, host: &str, socket: TcpStream) -> Result<Transport, Handshake> {
+    /// `protocols` are offered in this order, and one of them is agreed on.
+    async fn handshake(&self, host: &str, socket: TcpStream, protocols: &[&[u8]]) -> Result<Transport, Handshake> {
         let name = self.config.tls_server_name.as_deref().unwrap_or(host).to_owned();
         let server =
             ServerName::try_from(name.clone()).map_err(|_| Handshake::Setup(ConnectError::ServerName { name }))?;
         let settings = self.settings().map_err(|error| Handshake::Setup(ConnectError::Tls(Box::new(error))))?;
-        match timeout(HANDSHAKE, TlsConnector::from(settings).connect(server, socket)).await {
+        let offered = protocols.iter().map(|name| name.to_vec()).collect();
+        let connector = TlsConnector::from(settings);
+        match timeout(HANDSHAKE, connector.with_alpn(offered).connect(server, socket)).await {
             Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(Handshake::Failed(error)),
             Err(_) => Err(Handshake::Failed(io::Error::from(io::ErrorKind::TimedOut))),

@@ -12,45 +12,46 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
-use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::legacy::Error;
 use kube::client::Body;
 use tower::Service;
 
 use super::connector::Connector;
 use super::servers::Servers;
 use super::stream::Origin;
+use super::wires::{Seated, Wires};
 
 /// Watches the answers of the HTTP client below it.
 #[derive(Clone)]
 pub(super) struct Failover {
-    wire: Client<Connector, Body>,
+    wires: Arc<Wires>,
     servers: Arc<Servers>,
 }
 
 impl Failover {
-    pub(super) fn new(wire: Client<Connector, Body>, servers: Arc<Servers>) -> Self {
-        Self { wire, servers }
+    pub(super) fn new(connector: Connector, servers: Arc<Servers>) -> Self {
+        Self { wires: Arc::new(Wires::new(connector)), servers }
     }
 }
 
 impl Service<Request<Body>> for Failover {
-    type Response = Response<Incoming>;
+    type Response = Response<Seated>;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Seated>, Error>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.wire.poll_ready(cx)
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let connection = capture_connection(&mut request);
         let servers = Arc::clone(&self.servers);
-        let mut wire = self.wire.clone();
+        let wires = Arc::clone(&self.wires);
         Box::pin(async move {
             let turn = servers.first_answer.turn().await;
-            let answer = wire.call(request);
+            let (wire, seat) = wires.seat();
+            let answer = wire.request(request);
             let response = tokio::select! {
                 biased;
                 response = answer => response?,
@@ -69,7 +70,7 @@ impl Service<Request<Body>> for Failover {
                     connected.poison();
                 }
             }
-            Ok(response)
+            Ok(response.map(|body| Seated::new(body, seat)))
         })
     }
 }

@@ -30,7 +30,11 @@ pub(super) enum Transport {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new().extra(self.origin)
+        let connected = Connected::new().extra(self.origin);
+        match &self.transport {
+            Transport::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => connected.negotiated_h2(),
+            _ => connected,
+        }
     }
 }
 

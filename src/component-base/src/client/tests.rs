@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod hanging;
+mod sharing;
 
 use super::*;
 use crate::serving::Listener;
@@ -197,9 +198,7 @@ async fn serve_tls(files: TlsFiles) -> (SocketAddr, CancellationToken) {
     let service = service_fn(|request: Request<Incoming>| {
         let peer = request.extensions().get::<crate::serving::PeerCertificates>();
         let name = peer.map(|peer| crate::tls::peer_identity(&peer.0[0]).unwrap().common_name).unwrap_or_default();
-        let mut response = Response::new(Full::new(Bytes::from(name)));
-        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-        async move { Ok::<_, Infallible>(response) }
+        async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(name)))) }
     });
     tokio::spawn(listener.serve_https(server_config(files).unwrap(), service, token.clone()));
     (address, token)
