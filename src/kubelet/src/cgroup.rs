@@ -241,7 +241,7 @@ mod tests {
             ..Default::default()
         };
         let words = start_arguments("kubepods-podx.slice", &wanted).join(" ");
-        assert!(words.starts_with("StartTransientUnit ssa(sv)a(sa(sv)) kubepods-podx.slice replace 7 CPUWeight t 39 CPUQuotaPerSecUSec t 500000 MemoryMax t 4096"), "{words}");
+        assert!(words.starts_with("StartTransientUnit ssa(sv)a(sa(sv)) kubepods-podx.slice replace 7 CPUWeight t 100 CPUQuotaPerSecUSec t 500000 MemoryMax t 4096"), "{words}");
         assert!(words.ends_with("DefaultDependencies b false 0"), "{words}");
     }
 
@@ -256,12 +256,12 @@ mod tests {
         fs::create_dir_all(root.path().join("kubepods/burstable")).unwrap();
         fs::create_dir_all(root.path().join("kubepods/besteffort")).unwrap();
         groups.weigh(2000, || 500).await.unwrap();
-        assert_eq!(weight("kubepods").as_deref(), Some("79"));
-        assert_eq!(weight("kubepods/burstable").as_deref(), Some("20"));
+        assert_eq!(weight("kubepods").as_deref(), Some("174"));
+        assert_eq!(weight("kubepods/burstable").as_deref(), Some("59"));
         assert_eq!(weight("kubepods/besteffort").as_deref(), Some("1"));
         fs::remove_file(root.path().join("kubepods/cpu.weight")).unwrap();
         groups.weigh(2000, || 1000).await.unwrap();
-        assert_eq!((weight("kubepods"), weight("kubepods/burstable").as_deref()), (None, Some("39")));
+        assert_eq!((weight("kubepods"), weight("kubepods/burstable").as_deref()), (None, Some("100")));
         assert_eq!(
             weight_arguments("kubepods-burstable.slice", 20).join(" "),
             "SetUnitProperties sba(sv) kubepods-burstable.slice true 1 CPUWeight t 20"
@@ -284,7 +284,7 @@ mod tests {
         let (weighed, ()) =
             tokio::join!(groups.weigh(2000, || amount.load(std::sync::atomic::Ordering::Relaxed)), admit);
         weighed.unwrap();
-        assert_eq!(fs::read_to_string(root.path().join("kubepods/burstable/cpu.weight")).unwrap(), "39");
+        assert_eq!(fs::read_to_string(root.path().join("kubepods/burstable/cpu.weight")).unwrap(), "100");
     }
 
     #[test]

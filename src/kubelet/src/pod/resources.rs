@@ -22,9 +22,16 @@ pub fn quota(milli_cpu: i64) -> i64 {
     if milli_cpu == 0 { 0 } else { (milli_cpu.saturating_mul(PERIOD) / 1000).max(MIN_QUOTA) }
 }
 
-/// The weight of a cgroup v2 that stands for these shares, mapped as the runtimes do.
+/// The weight of a cgroup v2 that stands for these shares (2 to 262144).
+///
+/// The least, the usual (1024 and 100) and the most of both scales meet, as the runtimes map them since runc 1.3: with a straight line
+/// one core of pods would weigh 39 beside the 100 of each service of the system, and a busy service would starve the control plane.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "from 2 to 262144, and from 1 to 10000")]
 pub fn weight(shares: i64) -> i64 {
-    1 + (shares - MIN_SHARES) * 9999 / (MAX_SHARES - MIN_SHARES)
+    let doublings = (shares.clamp(MIN_SHARES, MAX_SHARES) as f64).log2();
+    let decades = (doublings * doublings + 125.0 * doublings) / 612.0 - 7.0 / 34.0;
+    // Rounding must not lift what is exact but for the last bit.
+    (10_f64.powf(decades) - 1e-9).ceil() as i64
 }
 
 /// The limits of one container.
@@ -124,7 +131,7 @@ mod tests {
             (256, 150_000, 64 << 20)
         );
         assert_eq!((shares(0), quota(0), quota(5)), (2, 0, 1000));
-        assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
+        assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 100, 10_000));
     }
 
     #[test]
