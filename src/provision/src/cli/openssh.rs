@@ -1,7 +1,9 @@
 //! The user's own OpenSSH, with everything filled in.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
@@ -9,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::open;
 use crate::config::Config;
 use crate::exit::{Exit, Refusal};
-use crate::state::{Allocations, StateDir, private_dir, write_private};
+use crate::state::{Allocations, StateDir, private_dir};
 use crate::world::existing;
 
 /// An `ssh` that logs in to `machine`, to be given what it shall do there.
@@ -21,11 +23,10 @@ pub(super) fn command(state: &StateDir, machine: &str, config: &Config) -> Resul
         Refusal::new(Exit::NotFound, format!("{machine} has not told its SSH host key yet"))
             .hint(format!("`provision console {name} {machine}` shows how far it has booted"))
     })?;
-    // A file for each machine: two of these may run at once.
-    let known_hosts = state.path(&format!("ssh/known_hosts-{machine}"));
     // A cluster of machines that exist already has no key of its own there.
     private_dir(&state.path("ssh"))?;
-    write_private(&known_hosts, format!("{machine} {key}\n").as_bytes())?;
+    let known_hosts = state.path(&format!("ssh/known_hosts-{machine}"));
+    tell_known(&known_hosts, &format!("{machine} {key}\n"))?;
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let proxy = format!(
         "{} --state-dir {} dial {name} {machine} %p",
@@ -43,6 +44,20 @@ pub(super) fn command(state: &StateDir, machine: &str, config: &Config) -> Resul
     let (identity, user) = login(state, &allocations);
     command.arg(identity).args(["-l", &user, machine]);
     Ok(command)
+}
+
+/// Writes the file of known hosts. Nobody holds the lock of the cluster here, so each of many at once has a draft of its own.
+fn tell_known(path: &Path, line: &str) -> Result<()> {
+    if fs::read_to_string(path).is_ok_and(|present| present == line) {
+        return Ok(());
+    }
+    let write = || -> std::io::Result<()> {
+        let mut draft = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
+        draft.write_all(line.as_bytes())?;
+        draft.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The key and the user that the cluster's machines are logged in to with.
@@ -67,4 +82,21 @@ pub(super) fn machine(cluster: &str, named: Option<&str>, config: &Config) -> Re
     let state = open::state_of(&name, config)?;
     let machine = open::machine_name(&state, named)?;
     Ok((state, machine))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_may_log_in_to_a_machine_for_the_first_time_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("known_hosts-a");
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..16).map(|_| scope.spawn(|| tell_known(&path, "a ssh-ed25519 KEY\n"))).collect();
+            writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
+        });
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a ssh-ed25519 KEY\n");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+    }
 }
