@@ -10,7 +10,7 @@ use ssh::Script;
 
 use super::{open, print, print_json};
 use crate::config::{Config, ImageCommand};
-use crate::exit::Exit;
+use crate::exit::{Exit, Refusal};
 use crate::image::{ImageSpec, Progress, build};
 use crate::progress::{Format, Silent};
 
@@ -29,12 +29,12 @@ pub(super) async fn run(command: ImageCommand, config: &Config) -> Result<Exit> 
                 Format::Text => print(&image.disk.display().to_string()),
             }
         }
-        ImageCommand::Load { cluster, archive } => {
+        ImageCommand::Load { cluster, archive, nodes } => {
             let name = open::cluster_name(&cluster)?;
             let context = open::existing(&name, config, Arc::new(Silent))?;
             std::fs::File::open(&archive).with_context(|| format!("cannot read {}", archive.display()))?;
             let script = Script::new("ctr -n k8s.io images import - >/dev/null").with_file(&archive);
-            let nodes = context.desired.names(::topology::Role::is_node);
+            let nodes = chosen(&name, context.desired.names(::topology::Role::is_node), nodes)?;
             try_join_all(nodes.iter().map(|node| async {
                 context.hosts.connect(node, PATIENCE).await?.run(&script).await?;
                 anyhow::Ok(())
@@ -47,6 +47,18 @@ pub(super) async fn run(command: ImageCommand, config: &Config) -> Result<Exit> 
         }
     }
     Ok(Exit::Done)
+}
+
+/// The nodes that were asked for; all of them if none was.
+///
+/// # Errors
+/// Refuses a name that no node of the cluster has.
+fn chosen(cluster: &str, all: Vec<String>, asked: Vec<String>) -> Result<Vec<String>> {
+    if let Some(unknown) = asked.iter().find(|node| !all.contains(node)) {
+        let message = format!("{unknown} is not a node of {cluster}");
+        return Err(Refusal::new(Exit::NotFound, message).hint(format!("its nodes are {}", all.join(", "))).into());
+    }
+    Ok(if asked.is_empty() { all } else { asked })
 }
 
 /// What a program hears of an archive that is on these nodes.
@@ -66,6 +78,15 @@ fn show(progress: Progress) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_may_be_chosen_and_must_be_of_the_cluster() {
+        let all = || vec!["lab-a".to_owned(), "lab-b".to_owned()];
+        assert_eq!(chosen("lab", all(), Vec::new()).unwrap(), all());
+        assert_eq!(chosen("lab", all(), vec!["lab-b".to_owned()]).unwrap(), ["lab-b"]);
+        let refused = chosen("lab", all(), vec!["lab-c".to_owned()]).unwrap_err();
+        assert_eq!(refused.to_string(), "lab-c is not a node of lab");
+    }
 
     #[test]
     fn a_program_hears_which_nodes_have_the_images() {

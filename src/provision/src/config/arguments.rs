@@ -161,14 +161,18 @@ pub enum ImageCommand {
         #[arg(long)]
         mirror: Option<String>,
     },
-    /// Bring container images from an archive (`docker save`, OCI layout) to every node of a cluster.
+    /// Bring container images from an archive (`docker save`, OCI layout) to the nodes of a cluster.
     #[command(after_help = "Examples:
-  docker save example/app:1 -o app.tar && provision image load single-node app.tar")]
+  docker save example/app:1 -o app.tar && provision image load single-node app.tar
+  provision image load ha-stacked app.tar --node ha-stacked-worker-3")]
     Load {
         /// Name of the cluster, or a topology file.
         cluster: String,
         /// The archive.
         archive: PathBuf,
+        /// Only this node; may be given several times.
+        #[arg(long = "node", value_name = "NAME")]
+        nodes: Vec<String>,
     },
 }
 
