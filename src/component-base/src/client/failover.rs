@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response, StatusCode};
-use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use hyper_util::client::legacy::Error;
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use kube::client::Body;
 use tower::Service;
 

@@ -26,7 +26,11 @@ pub fn quota(milli_cpu: i64) -> i64 {
 ///
 /// The least, the usual (1024 and 100) and the most of both scales meet, as the runtimes map them since runc 1.3: with a straight line
 /// one core of pods would weigh 39 beside the 100 of each service of the system, and a busy service would starve the control plane.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "from 2 to 262144, and from 1 to 10000")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "from 2 to 262144, and from 1 to 10000"
+)]
 pub fn weight(shares: i64) -> i64 {
     let doublings = (shares.clamp(MIN_SHARES, MAX_SHARES) as f64).log2();
     let decades = (doublings * doublings + 125.0 * doublings) / 612.0 - 7.0 / 34.0;
