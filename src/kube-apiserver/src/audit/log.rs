@@ -4,13 +4,18 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::oneshot;
 
 use super::event::Entry;
 use super::rotating::Rotating;
 use crate::config::AuditArgs;
+
+/// How long the end of the server waits for a file that does not take what is written. With the time requests in flight
+/// get, it is well below the grace period of a static pod.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 pub(super) struct Log {
     running: Mutex<Option<Running>>,
@@ -18,7 +23,8 @@ pub(super) struct Log {
 
 struct Running {
     queue: SyncSender<Entry>,
-    writer: JoinHandle<()>,
+    /// Nobody ever sends: it closes with the last thing the thread does.
+    written: oneshot::Receiver<()>,
 }
 
 impl Log {
@@ -30,9 +36,13 @@ impl Log {
             events: args.audit_log_batch_max_size,
             bytes: args.audit_log_truncate_enabled.then_some(args.audit_log_truncate_max_event_size),
         };
-        let write = move || write(sink, &waiting, &limits, &lost);
-        let writer = std::thread::Builder::new().name("audit".to_owned()).spawn(write)?;
-        Ok(Self { running: Mutex::new(Some(Running { queue, writer })) })
+        let (writing, written) = oneshot::channel::<()>();
+        let write = move || {
+            write(sink, &waiting, &limits, &lost);
+            drop(writing);
+        };
+        std::thread::Builder::new().name("audit".to_owned()).spawn(write)?;
+        Ok(Self { running: Mutex::new(Some(Running { queue, written })) })
     }
 
     /// Hands an event on; false if it is lost.
@@ -41,12 +51,13 @@ impl Log {
         running.as_ref().is_some_and(|running| running.queue.try_send(entry).is_ok())
     }
 
-    /// Writes what waits and ends the thread.
+    /// Lets the thread write what waits and end; a file that hangs costs the events that are left, not the end.
     pub(super) async fn close(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { queue, writer }) = running {
-            drop(queue);
-            let _ = tokio::task::spawn_blocking(|| writer.join()).await;
+        let Some(Running { queue, written }) = running else { return };
+        drop(queue);
+        if tokio::time::timeout(LAST_WRITES, written).await.is_err() {
+            tracing::error!(waited = ?LAST_WRITES, "the audit log takes nothing, its last events are lost");
         }
     }
 }
@@ -92,5 +103,65 @@ impl Sink {
             }
             Self::File(file) => file.write(batch),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::sync::{Arc, OnceLock};
+
+    use http::{Method, StatusCode};
+    use jiff::Timestamp;
+    use nix::sys::stat::Mode;
+
+    use super::*;
+    use crate::audit::{Stage, Trail};
+    use crate::request_info::RequestInfo;
+
+    fn log(path: &Path) -> Log {
+        let args = AuditArgs { audit_log_batch_buffer_size: 100, audit_log_batch_max_size: 10, ..AuditArgs::default() };
+        Log::open(path, &args, Counter::default()).unwrap()
+    }
+
+    fn entry(uri: String) -> Entry {
+        let trail = Arc::new(Trail {
+            id: "a".to_owned(),
+            uri,
+            agent: String::new(),
+            sources: Vec::new(),
+            received: Timestamp::UNIX_EPOCH,
+            rule: OnceLock::new(),
+            facts: Mutex::default(),
+        });
+        let info = RequestInfo::parse(&Method::GET, "/version", "");
+        Entry::new(&trail, &info, (Stage::ResponseComplete, Some(StatusCode::OK)))
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_before_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let log = log(&path);
+        for number in 0..50 {
+            assert!(log.send(entry(format!("/{number}"))));
+        }
+        log.close().await;
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 50);
+        assert!(!log.send(entry("/late".to_owned())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_hangs_does_not_hold_up_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        // It is open for reading, and nobody reads.
+        let silent = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let log = log(&path);
+        // More than a pipe holds.
+        assert!(log.send(entry("/".repeat(1 << 20))));
+        log.close().await;
+        drop(silent);
     }
 }
