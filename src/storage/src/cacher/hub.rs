@@ -252,6 +252,11 @@ impl<T> Hub<T> {
         self.trim(at);
     }
 
+    /// Forgets what has become too old since the last event.
+    pub(crate) fn forget_old(&mut self) {
+        self.trim(Instant::now());
+    }
+
     /// Tells every watcher how far it has come.
     pub(crate) fn bookmark(&mut self, revision: i64) {
         let prefixes: Vec<Box<str>> = self.slots.keys().cloned().collect();

@@ -96,8 +96,12 @@ impl<T: Send + Sync + 'static> Cacher<T> {
                 // As if history were gone: list, compare, go on.
                 () = self.refill.notified() => return Err(StorageError::Compacted { oldest: 0 }),
                 _ = bookmarks.tick() => {
-                    if self.hub().counts().0 == 0 {
-                        continue;
+                    {
+                        let mut hub = self.hub();
+                        hub.forget_old();
+                        if hub.counts().0 == 0 {
+                            continue;
+                        }
                     }
                     if self.etcd.has_dependable_progress() {
                         watch.request_progress().await?;

@@ -27,6 +27,25 @@ async fn a_revision_that_left_the_ring_is_expired() {
 }
 
 #[tokio::test]
+async fn old_history_is_forgotten_though_nothing_happens() {
+    let world = World::new().await;
+    let ring_age = Duration::from_millis(200);
+    let bookmark_every = Duration::from_millis(20);
+    let cache =
+        world.cache_with(CacheOptions { ring_min: 1, ring_age, bookmark_every, ..CacheOptions::default() }).await;
+    let begin = cache.revision();
+    for name in ["a", "b", "c"] {
+        world.create(name, "0").await;
+    }
+    let forgotten = async {
+        while cache.watch(&world.prefix, Since::Revision(begin)).is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, forgotten).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_slow_watcher_is_closed_and_resumes_without_loss() {
     let world = World::new().await;
     let options = CacheOptions { queue: 8, ..CacheOptions::default() };
