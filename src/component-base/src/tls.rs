@@ -121,6 +121,8 @@ fn finish(
         builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(authorities)?)).with_cert_resolver(resolver)
     };
     config.alpn_protocols = settings.protocols();
+    // Some clients name the longest keys first.
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
 

@@ -94,6 +94,23 @@ fn client(trusted: &Authority, identity: Option<(rcgen::Certificate, KeyPair)>) 
 }
 
 #[tokio::test]
+async fn a_client_that_prefers_long_keys_gets_those_that_cost_least() {
+    let folder = Folder::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connector = TlsConnector::from(Arc::new(client(&folder.authority, None)));
+    let acceptor = TlsAcceptor::from(server_config(folder.files()).unwrap());
+    let connect = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        connector.connect("first.test".try_into().unwrap(), stream).await.unwrap()
+    };
+    let accept = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+    let (client, _server) = tokio::join!(connect, accept);
+    let suite = client.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+}
+
+#[tokio::test]
 async fn a_client_certificate_names_its_user_and_groups() {
     let folder = Folder::new();
     let server = server_config(folder.files()).unwrap();
