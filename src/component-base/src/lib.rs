@@ -10,6 +10,7 @@ pub mod client;
 pub mod flags;
 pub mod health;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod runtime;
 pub mod serving;

@@ -22,6 +22,8 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::memory;
+
 /// The longest a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -30,6 +32,9 @@ const IDLE_LIMIT: Duration = Duration::from_mins(2);
 
 /// How long requests in flight may go on after the stop; half of the grace period a static pod gets.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+
+/// What a connection needs about, with its buffers for TLS and HTTP/2.
+const CONNECTION_BYTES: usize = 64 * 1024;
 
 /// Seconds until a silent client is probed, seconds between probes, and how many may stay unanswered.
 const CLIENT_SILENCE: (u32, u32, u32) = (15, 15, 3);
@@ -67,6 +72,12 @@ struct Watcher {
     end: CancellationToken,
     streams: u32,
     _alive: mpsc::Sender<()>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        memory::freed(CONNECTION_BYTES);
+    }
 }
 
 /// Why a server cannot start.
