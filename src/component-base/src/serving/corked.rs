@@ -4,6 +4,7 @@
 //! collects small writes; its connection, driven inside [`Uncorking`], lets them out together whenever it has nothing
 //! more to do at once. Only for connections that never hand their stream to somebody else.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -16,8 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const FULL: usize = 64 * 1024;
 /// From this size on a write is worth its own system call.
 const LARGE: usize = 8 * 1024;
-/// A buffer of a connection at rest that is larger than this is given back.
-const KEPT: usize = 4 * 1024;
+
+thread_local! {
+    /// A buffer for the next connection that has something to write. Those at rest have none: they are many, and one that
+    /// is written to all the time must not ask for new memory each time.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A stream that holds back small writes.
 pub(super) struct Corked<S>(Arc<Mutex<State<S>>>);
@@ -54,8 +59,8 @@ impl<S: AsyncWrite + Unpin> State<S> {
         }
         self.gone = 0;
         self.held.clear();
-        if self.held.capacity() > KEPT {
-            self.held = Vec::new();
+        if self.held.capacity() > 0 {
+            SPARE.set(std::mem::take(&mut self.held));
         }
         Poll::Ready(Ok(()))
     }
@@ -72,6 +77,9 @@ impl<S: AsyncWrite + Unpin> State<S> {
         }
         if size >= LARGE {
             return Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        }
+        if self.held.capacity() == 0 {
+            self.held = SPARE.take();
         }
         for part in parts {
             self.held.extend_from_slice(part);
@@ -200,7 +208,7 @@ mod tests {
             let stream = cork.drive(write_frames(stream, &sizes)).await;
             let state = locked(&stream.0);
             assert!(state.stream.bytes == expected(&sizes), "slow: {slow}");
-            assert!(state.held.capacity() <= KEPT);
+            assert_eq!(state.held.capacity(), 0, "a connection at rest keeps no buffer");
         }
     }
 
