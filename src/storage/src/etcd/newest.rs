@@ -6,6 +6,7 @@ use crate::StorageError;
 use etcd_client::proto::PbTxnOpResponse;
 use etcd_client::{GetOptions, Txn, TxnOp};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// How many keys travel in one request; etcd takes 128.
@@ -57,8 +58,9 @@ impl Etcd {
             !std::mem::replace(&mut queue.busy, true)
         };
         if first {
-            // A task of its own: the caller may give up, and others wait for the same read.
-            tokio::spawn(self.clone().answer_all());
+            let _begin = Begin(self);
+            // Whoever is ready to ask does so before: a connection brings many requests at once.
+            tokio::task::yield_now().await;
         }
         match place.await {
             Ok(place) => Ok(place),
@@ -69,8 +71,6 @@ impl Etcd {
 
     async fn answer_all(self) {
         loop {
-            // Whoever is ready to ask does so first: with nobody ready this costs nothing.
-            tokio::task::yield_now().await;
             let batch = {
                 let mut queue = self.inner.asked.queue();
                 let many = queue.waiting.len().min(TOGETHER);
@@ -88,6 +88,8 @@ impl Etcd {
                     deliver(batch, places);
                 }
             }
+            // Whoever has its answer now and asks for more does so first: with nobody ready this costs nothing.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -115,6 +117,20 @@ impl Etcd {
             _ => Err(StorageError::Malformed("no range where one was asked for")),
         };
         response.responses.into_iter().map(|part| place(part.response)).collect()
+    }
+}
+
+/// Begins to answer when it is dropped, which is also when the caller that was the first one gives up.
+struct Begin<'a>(&'a Etcd);
+
+impl Drop for Begin<'_> {
+    fn drop(&mut self) {
+        // A task of its own: others wait for the same read.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(self.0.clone().answer_all())),
+            // Nobody is left who could wait.
+            Err(_) => self.0.inner.asked.queue().busy = false,
+        }
     }
 }
 
