@@ -36,10 +36,10 @@ impl Log {
             events: args.audit_log_batch_max_size,
             bytes: args.audit_log_truncate_enabled.then_some(args.audit_log_truncate_max_event_size),
         };
-        let (writing, written) = oneshot::channel::<()>();
+        let (alive, written) = oneshot::channel::<()>();
         let write = move || {
             write(sink, &waiting, &limits, &lost);
-            drop(writing);
+            drop(alive);
         };
         std::thread::Builder::new().name("audit".to_owned()).spawn(write)?;
         Ok(Self { running: Mutex::new(Some(Running { queue, written })) })

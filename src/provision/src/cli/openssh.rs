@@ -94,7 +94,9 @@ mod tests {
         let path = dir.path().join("known_hosts-a");
         std::thread::scope(|scope| {
             let writers: Vec<_> = (0..16).map(|_| scope.spawn(|| tell_known(&path, "a ssh-ed25519 KEY\n"))).collect();
-            writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
+            for writer in writers {
+                writer.join().unwrap().unwrap();
+            }
         });
         assert_eq!(fs::read_to_string(&path).unwrap(), "a ssh-ed25519 KEY\n");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
