@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::Status;
-use component_base::serving;
 use http::StatusCode;
 
 use super::Call;
@@ -28,8 +27,7 @@ async fn read(call: &Call<'_>) -> Result<Option<Arc<Stored>>, Status> {
     let cacher = &store.cacher;
     match call.info.query.get("resourceVersion") {
         None | Some("") => {
-            // The answer is at hand then.
-            let latest = serving::stay_for(cacher.latest(&key)).await;
+            let latest = cacher.latest(&key).await;
             latest.map(|(found, _)| found).map_err(|error| error::from_latest(&error))
         }
         Some("0") => {
