@@ -84,7 +84,7 @@ fn fails_and_comes_back(lab: &Lab, machine: &str, topology: &str, probe: &Probe)
     wait_until_whole(lab, topology);
 }
 
-fn wait_until_whole(lab: &Lab, topology: &str) {
+pub(crate) fn wait_until_whole(lab: &Lab, topology: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let plan = lab.provision(&["-v", "plan", topology]);
@@ -133,7 +133,7 @@ pub(crate) fn machines(lab: &Lab, cluster: &str) -> Vec<String> {
         .collect()
 }
 
-fn etcd_leader(lab: &Lab, cluster: &str) -> Option<String> {
+pub(crate) fn etcd_leader(lab: &Lab, cluster: &str) -> Option<String> {
     let ask = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
                --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt --key=/etc/kubernetes/pki/etcd/healthcheck-client.key \
                --command-timeout=20s endpoint status -w json";
@@ -160,14 +160,14 @@ fn active_balancer(lab: &Lab, cluster: &str) -> Option<String> {
     })
 }
 
-fn virtual_address(lab: &Lab) -> String {
+pub(crate) fn virtual_address(lab: &Lab) -> String {
     let state = std::fs::read(lab.state().join("cluster.json")).unwrap();
     let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
     state["virtualAddress"].as_str().expect("the cluster has a virtual address").to_owned()
 }
 
 /// Asks the private libvirt daemon, past provision: nobody is told that a machine loses its power.
-fn virsh(lab: &Lab, args: &[&str]) -> String {
+pub(crate) fn virsh(lab: &Lab, args: &[&str]) -> String {
     let record = std::fs::read(lab.state().join("embedded/supervisor.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     let output = Command::new("virsh").args(["-c", record["uri"].as_str().unwrap()]).args(args).output().unwrap();

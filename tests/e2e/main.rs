@@ -12,6 +12,7 @@ mod cloud_image;
 mod crashes;
 mod existing_hosts;
 mod failover;
+mod large;
 mod network;
 mod probe;
 mod shapes;

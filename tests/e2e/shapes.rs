@@ -120,7 +120,7 @@ impl Clock {
     }
 }
 
-fn make(lab: &Lab, topology: &str) {
+pub(crate) fn make(lab: &Lab, topology: &str) {
     let timings = lab.path("timings.json");
     let ran = lab.provision(&["apply", topology, "--timings", timings.to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -138,7 +138,7 @@ pub(crate) fn nothing_is_left_to_do(lab: &Lab, topology: &str) {
 
 /// All machines are turned off and on again: every node comes back, and so does what ran on them.
 fn it_starts_from_cold(lab: &Lab, cluster: &str, topology: &str) {
-    let ran = lab.provision(&["stop", cluster, "--yes"]);
+    let ran = lab.provision(&["stop", cluster]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let ran = lab.provision(&["start", cluster]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -149,7 +149,7 @@ fn it_starts_from_cold(lab: &Lab, cluster: &str, topology: &str) {
     nothing_is_left_to_do(lab, topology);
 }
 
-fn every_node_is_ready(lab: &Lab, topology: &str) {
+pub(crate) fn every_node_is_ready(lab: &Lab, topology: &str) {
     let asked = topology::Topology::parse("topology.yaml", topology).unwrap();
     let nodes = asked.machines().into_iter().filter(|machine| machine.role.is_node()).count();
     let ready = "jsonpath={range .items[*]}{.status.conditions[?(@.type=='Ready')].status}{end}";
