@@ -20,6 +20,12 @@ pub const PAUSE_IMAGE: &str = "provision.local/pause:1";
 pub const COMPONENTS: &[&str] =
     &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "cluster-dns"];
 
+/// Where images have the program that all components are.
+pub(crate) const HYPERKUBE: &str = "usr/local/bin/hyperkube";
+
+/// Where a node has it, for its kubelet.
+pub(crate) const NODE_PROGRAM: &str = "/usr/local/lib/provision/hyperkube";
+
 /// Changes when the way archives are made changes.
 const FORMAT: &str = "oci/2";
 
@@ -136,7 +142,7 @@ struct Programs {
 fn archive(hyperkube: &Path, programs: &Programs, tag: &str) -> io::Result<Vec<u8>> {
     let mut layout = Layout::default();
     let mut layer = Layer::default();
-    layer.file("usr/local/bin/hyperkube", hyperkube, 0o755);
+    layer.file(HYPERKUBE, hyperkube, 0o755);
     for component in COMPONENTS.iter().chain(&["pause"]) {
         layer.link(&format!("usr/local/bin/{component}"), "hyperkube");
     }

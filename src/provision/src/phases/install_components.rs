@@ -12,6 +12,7 @@ use super::{PATIENCE, connect_host};
 use crate::context::Context;
 use crate::desired::DesiredMachine;
 use crate::image;
+use crate::image::oci::{HYPERKUBE, NODE_PROGRAM};
 use crate::inventory::{Inventory, SeenHost, ask};
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
@@ -21,7 +22,6 @@ pub(crate) const NAME: &str = "install-components";
 
 /// Where images are seen while the program is taken out of them. A run that was killed may have left one mounted.
 const MOUNTS: &str = "/run/provision";
-const PROGRAM: &str = "/usr/local/lib/provision/hyperkube";
 
 /// One step for each node that has other programs than this release, and for each machine that lacks packages.
 pub(crate) struct InstallComponents;
@@ -97,14 +97,14 @@ fn import(tag: &str) -> String {
 systemctl start containerd
 ctr -n k8s.io images import - >/dev/null
 if mountpoint -q {mount}; then umount {mount}; fi
-mkdir -p {mount} \"$(dirname {PROGRAM})\"
+mkdir -p {mount} \"$(dirname {NODE_PROGRAM})\"
 ctr -n k8s.io images mount {image} {mount} >/dev/null
-cp {mount}/usr/local/bin/hyperkube {PROGRAM}.provision-new
+cp {mount}/{HYPERKUBE} {NODE_PROGRAM}.provision-new
 umount {mount}
-chmod 755 {PROGRAM}.provision-new
-sync {PROGRAM}.provision-new
-mv -f {PROGRAM}.provision-new {PROGRAM}
-ln -sfn {PROGRAM} /usr/bin/kubelet
+chmod 755 {NODE_PROGRAM}.provision-new
+sync {NODE_PROGRAM}.provision-new
+mv -f {NODE_PROGRAM}.provision-new {NODE_PROGRAM}
+ln -sfn {NODE_PROGRAM} /usr/bin/kubelet
 if systemctl is-active --quiet kubelet; then systemctl restart kubelet; fi
 mkdir -p /var/lib/provision
 printf '%s\\n' {tag} >/var/lib/provision/components.new
