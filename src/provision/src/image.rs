@@ -4,6 +4,7 @@
 //! when it is whole: an image that can be seen can be used, and a second run makes nothing.
 
 pub mod build;
+pub mod component_disk;
 pub mod debian;
 pub mod download;
 pub mod files;
@@ -13,6 +14,7 @@ pub mod oci;
 pub mod packages;
 
 pub use build::{BuildError, ImageSpec, KERNEL_COMMAND_LINE, NodeImage, build, cached};
+pub use component_disk::ComponentDisk;
 pub use download::{CloudImage, DownloadError, downloaded, fetch};
 pub use oci::{ImageBundle, OciError, PAUSE_IMAGE, component_images, file_hash};
 pub use packages::{ContainerPrograms, PackageSet, PackageSpec};

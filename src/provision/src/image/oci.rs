@@ -27,7 +27,7 @@ pub(crate) const HYPERKUBE: &str = "usr/local/bin/hyperkube";
 pub(crate) const NODE_PROGRAM: &str = "/usr/local/lib/provision/hyperkube";
 
 /// Changes when the way archives are made changes.
-const FORMAT: &str = "oci/2";
+pub(super) const FORMAT: &str = "oci/2";
 
 /// Good compression for a file that is sent to every node and read there once.
 const ZSTD_LEVEL: i32 = 9;
@@ -119,7 +119,8 @@ pub fn image_name(component: &str, tag: &str) -> String {
     format!("provision.local/{component}:{tag}")
 }
 
-fn names(tag: &str) -> Vec<String> {
+/// The names of all images of a release.
+pub(crate) fn names(tag: &str) -> Vec<String> {
     let tagged = COMPONENTS.iter().chain(&["pause"]).map(|component| image_name(component, tag));
     tagged.chain([PAUSE_IMAGE.to_owned(), image_name("etcd", tag)]).collect()
 }
