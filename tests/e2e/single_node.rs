@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use harness::{Lab, Ran, busybox_archive, skip_reason};
@@ -53,6 +53,7 @@ fn a_single_node_lives_from_nothing_to_nothing() {
     let topology = lab.write("topology.yaml", TOPOLOGY.as_bytes()).display().to_string();
     a_taken_port_is_named_and_the_next_run_goes_on(&lab, &topology);
     runs_killed_at_a_step_are_finished_by_the_next(&lab, &topology);
+    the_machine_started_with_the_components_in_place(&lab);
     the_node_describes_itself_as_people_expect(&lab);
     programs_are_told_how_the_cluster_is(&lab);
     a_second_run_reports_no_change_and_writes_nothing(&lab, &topology);
@@ -96,6 +97,24 @@ fn runs_killed_at_a_step_are_finished_by_the_next(lab: &Lab, topology: &str) {
     // What an earlier run has reached counts from when this one has found it.
     for milestone in MILESTONES {
         assert!(timings["milestones"][milestone].is_number(), "{milestone} is not in {timings}");
+    }
+}
+
+/// Its disk lies over one with the components, nobody has brought it any, and its runtime knows all images.
+fn the_machine_started_with_the_components_in_place(lab: &Lab) {
+    let disk = lab.state().join(format!("disks/{NODE}.qcow2"));
+    let look = Command::new("qemu-img").args(["info", "--force-share", "--output=json"]).arg(disk).output().unwrap();
+    let look: serde_json::Value = serde_json::from_slice(&look.stdout).unwrap();
+    let below = look["backing-filename"].as_str().unwrap();
+    assert!(below.contains("/components-"), "{below}");
+    // The program is one file with what containers run; one that came over SSH has one name.
+    let links = lab.provision(&["ssh", NAME, "--", "stat -c %h /usr/local/lib/provision/hyperkube"]);
+    assert_eq!(links.stdout.trim(), "2", "{links:?}");
+    let images = lab.provision(&["ssh", NAME, "--", "ctr -n k8s.io images ls -q"]).stdout;
+    let known = lab.kubectl(&["get", "node", NODE, "-o", "jsonpath={.status.images[*].names[*]}"]);
+    for name in ["pause:1", "etcd:", "kube-apiserver:", "kube-controller-manager:", "kube-scheduler:", "kube-proxy:"] {
+        let name = format!("provision.local/{name}");
+        assert!(images.contains(&name) && known.contains(&name), "{name} is not in {images} or {known}");
     }
 }
 

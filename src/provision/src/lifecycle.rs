@@ -154,6 +154,9 @@ fn mark_what_is_there(context: &Context, seen: &Inventory) {
         context.timeline.mark("boot");
         context.timeline.mark("ssh");
     }
+    if seen.hosts.values().any(|host| host.components == context.desired.components.tag) {
+        context.timeline.mark("copy");
+    }
 }
 
 struct PhaseCarrier<'a> {

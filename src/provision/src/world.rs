@@ -46,6 +46,8 @@ pub enum Power {
 pub struct Survey {
     /// What machines boot is at hand.
     pub image: bool,
+    /// It has all that it can have of this release in place, which matters to machines that are still to be made.
+    pub stocked: bool,
     /// The network is up.
     pub network: bool,
     /// Machines of this cluster, also those that the topology no longer asks for.

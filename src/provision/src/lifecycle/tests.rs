@@ -1,5 +1,6 @@
 //! A cluster comes to be, is kept and goes, whatever happens on the way.
 
+mod baked;
 mod bench;
 mod departures;
 mod hosts;

@@ -64,6 +64,7 @@ impl Phase for InstallComponents {
             let host = context.hosts.connect(&step.subject, PATIENCE).await?;
             // What was seen may be long ago, and a machine that has what it needs is not to be interrupted.
             if is_installed(context, role, &ask(&*host).await?) {
+                context.timeline.mark("copy");
                 return Ok(());
             }
             if !context.infrastructure.has_node_software() {

@@ -19,10 +19,14 @@ impl Phase for PrepareImage {
     }
 
     fn plan(&self, context: &Context, seen: &Inventory) -> Vec<Step> {
-        if seen.survey.image {
-            return Vec::new();
-        }
-        vec![Step::new(NAME, context.desired.topology.name(), Action::Create, "no image of this content is cached")]
+        let made = |name: &String| seen.survey.machines.contains_key(name);
+        let all_made = context.desired.machines.iter().all(|desired| made(&desired.machine.name));
+        let reason = match (seen.survey.image, seen.survey.stocked || all_made) {
+            (true, true) => return Vec::new(),
+            (true, false) => "the image that is cached lacks the components of this release",
+            (false, _) => "no image of this content is cached",
+        };
+        vec![Step::new(NAME, context.desired.topology.name(), Action::Create, reason)]
     }
 
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {

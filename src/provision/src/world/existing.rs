@@ -195,7 +195,7 @@ impl Infrastructure for Existing {
             }
         }
         let network = self.api.as_ref().is_none_or(|forward| forward.stands(&self.tunnel()));
-        Ok(Survey { image: self.container_programs().is_some(), network, machines })
+        Ok(Survey { image: self.container_programs().is_some(), stocked: true, network, machines })
     }
 
     async fn prepare_image(&self, report: Report<'_>) -> Result<()> {

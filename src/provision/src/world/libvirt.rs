@@ -70,7 +70,7 @@ impl Libvirt {
             leavers: allocate::leavers_as_made(&desired.topology, &desired.allocations),
             balancer: desired.balancer,
             authorized_key: desired.vault.identity()?.public(),
-            boot: Boot::of(&desired.topology),
+            boot: Boot::of(desired),
             allocations,
             state: state.clone(),
             cache_dir: config.cache_dir.clone(),
@@ -204,8 +204,10 @@ impl Infrastructure for Libvirt {
 
     async fn survey(&self) -> Result<Survey> {
         let mut image = self.boot.is_prepared(&self.cache_dir);
+        // A pool has the plain image only.
+        let stocked = !self.is_embedded() || self.boot.is_stocked(&self.cache_dir);
         if self.is_embedded() && self.running_embedded().is_none() {
-            return Ok(Survey { image, network: false, machines: self.survey_disks() });
+            return Ok(Survey { image, stocked, network: false, machines: self.survey_disks() });
         }
         let daemon = &self.selected().await?.daemon;
         let (domains, networks) = tokio::try_join!(daemon.domains(&self.owner), daemon.networks(&self.owner))?;
@@ -216,6 +218,7 @@ impl Infrastructure for Libvirt {
         let power = |state| if state == DomainState::Running { Power::On } else { Power::Off };
         Ok(Survey {
             image,
+            stocked,
             network: networks.iter().any(ours) && self.is_forwarded(),
             machines: domains.into_iter().map(|domain| (domain.name, power(domain.state))).collect(),
         })
@@ -224,6 +227,7 @@ impl Infrastructure for Libvirt {
     async fn prepare_image(&self, report: Report<'_>) -> Result<()> {
         self.boot.prepare(&self.cache_dir, report).await?;
         if self.is_embedded() {
+            self.boot.stock(&self.cache_dir, report).await;
             return Ok(());
         }
         let base = self.boot.base(&self.cache_dir).await?;

@@ -60,6 +60,8 @@ pub(crate) struct World {
     state: Mutex<State>,
     life: Mutex<Life>,
     etcd_layer: PathBuf,
+    /// The release that images shall be made with, if they shall, and whether that succeeds.
+    release: Mutex<Option<(String, bool)>>,
     doors: Mutex<BTreeMap<(String, u16), SocketAddr>>,
 }
 
@@ -76,6 +78,8 @@ struct Life {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     image: bool,
+    /// The release whose components are in place in the image.
+    stocked: Option<String>,
     forward: bool,
     network: bool,
     machines: BTreeMap<String, Machine>,
@@ -218,6 +222,7 @@ impl World {
             state: Mutex::default(),
             life: Mutex::new(life),
             etcd_layer: etcd_layer.to_owned(),
+            release: Mutex::default(),
             doors: Mutex::default(),
         })
     }
@@ -236,6 +241,20 @@ impl World {
         life.death = CancellationToken::new();
         life.interrupt = CancellationToken::new();
         (life.death.clone(), life.interrupt.clone())
+    }
+
+    /// From now on images are made with the components of this release in place.
+    pub(crate) fn bake(&self, tag: &str) {
+        *lock(&self.release) = Some((tag.to_owned(), true));
+    }
+
+    /// From now on they should be, and cannot.
+    pub(crate) fn bake_in_vain(&self, tag: &str) {
+        *lock(&self.release) = Some((tag.to_owned(), false));
+    }
+
+    fn release(&self) -> Option<(String, bool)> {
+        lock(&self.release).clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -43,7 +43,8 @@ async fn lab() -> (Lab, Context) {
 
 fn survey(worker: Power) -> Survey {
     let machines = [("demo-control-plane-1", Power::On), ("demo-small-1", worker)];
-    Survey { image: true, network: true, machines: machines.map(|(name, power)| (name.to_owned(), power)).into() }
+    let machines = machines.map(|(name, power)| (name.to_owned(), power)).into();
+    Survey { image: true, stocked: true, network: true, machines }
 }
 
 fn well() -> HostLook {

@@ -118,7 +118,11 @@ impl Store {
                 if !self.disk(name).exists() {
                     volume::remove(&self.console(name)).await?;
                 }
-                Ok(volume::create_overlay(&self.disk(name), &base.disk, base.format, bytes).await?)
+                let (below, format) = match &base.components {
+                    Some(components) => (&components.disk, DiskFormat::Qcow2),
+                    None => (&base.disk, base.format),
+                };
+                Ok(volume::create_overlay(&self.disk(name), below, format, bytes).await?)
             }
             Store::Pool(pool) => {
                 if !self.has_disk(daemon, name).await? {

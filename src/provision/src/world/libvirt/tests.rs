@@ -3,7 +3,11 @@ use std::collections::BTreeSet;
 use libvirt::volume::DiskFormat;
 use libvirt::{DhcpHost, Overlay};
 
+use super::boot::Base;
 use super::*;
+use crate::desired::Components;
+use crate::image::build::Manifest;
+use crate::image::{ComponentDisk, ImageSpec};
 use crate::progress::Format;
 use crate::world::simulated::{Faults, Lab};
 
@@ -138,4 +142,62 @@ async fn a_member_that_goes_is_described_as_it_was_made() {
     assert_eq!(described(&lab, name).unwrap(), made);
     // Of a pool that is gone nobody knows the size, and nothing of it has to start again.
     assert_eq!(described(&lab, "demo-w3-1").unwrap_err().to_string(), "nobody says how large demo-w3-1 is");
+}
+
+/// What qemu-img says that a disk lies over.
+fn below(disk: &Path) -> String {
+    let info = std::process::Command::new("qemu-img").args(["info", "--output=json"]).arg(disk).output().unwrap();
+    assert!(info.status.success(), "{info:?}");
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    info["backing-filename"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_new_disk_lies_over_the_components_if_they_are_in_place_and_an_old_one_stays_as_it_is() {
+    let lab = up("{workers: [{name: w}]}").await;
+    let libvirt = on_test_daemon(&lab);
+    let daemon = &libvirt.selected().await.unwrap().daemon;
+    let file = |name: &str| lab.state.path(name);
+    let (plain, filled) = (file("disk.raw"), file("components-1.qcow2"));
+    std::fs::File::create(&plain).unwrap().set_len(1 << 20).unwrap();
+    libvirt::volume::create_overlay(&filled, &plain, DiskFormat::Raw, 1 << 20).await.unwrap();
+    let mut base =
+        Base { id: "1".into(), disk: plain.clone(), format: DiskFormat::Raw, components: None, kernel: None };
+    let store = Store::Files(lab.state.clone());
+    store.make_disk(daemon, &base, "demo-w-1", 1 << 21).await.unwrap();
+    assert_eq!(below(&store.disk("demo-w-1")), plain.display().to_string());
+    base.components = Some(ComponentDisk { disk: filled.clone() });
+    for name in ["demo-w-1", "demo-w-2"] {
+        store.make_disk(daemon, &base, name, 1 << 21).await.unwrap();
+    }
+    assert_eq!(below(&store.disk("demo-w-1")), plain.display().to_string());
+    assert_eq!(below(&store.disk("demo-w-2")), filled.display().to_string());
+}
+
+#[tokio::test]
+async fn components_that_cannot_be_put_in_place_leave_the_image_as_it_is() {
+    let cache = tempfile::tempdir().unwrap();
+    let spec = ImageSpec::default();
+    let dir = cache.path().join("images").join(spec.hash());
+    let manifest = Manifest { suite: "trixie".into(), kernel: "6.12".into(), build_seconds: 1.0, packages: vec![] };
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    for file in ["disk.raw", "etcd.tar", "netfilter.tar"] {
+        std::fs::write(dir.join(file), "no disk").unwrap();
+    }
+    let hyperkube = cache.path().join("hyperkube");
+    std::fs::write(&hyperkube, "program").unwrap();
+    let boot = Boot::Node(spec, Components { hyperkube, tag: "v0.1.0-one".into() });
+    let log = cache.path().join("log");
+    let file = std::sync::Arc::new(std::fs::File::create(&log).unwrap());
+    let logging = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(file).finish());
+    boot.stock(cache.path(), &|_| {}).await;
+    drop(logging);
+    let said = std::fs::read_to_string(log).unwrap();
+    assert_eq!((said.lines().count(), said.contains("each machine is brought them")), (1, true), "{said}");
+    assert!(!boot.is_stocked(cache.path()));
+    assert_eq!(boot.base(cache.path()).await.unwrap().components, None);
+    let left = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: BTreeSet<String> = left.filter(|name| name != ".lock").collect();
+    assert_eq!(left, ["disk.raw", "etcd.tar", "manifest.json", "netfilter.tar"].map(str::to_owned).into());
 }

@@ -12,6 +12,7 @@ use ssh::{Ended, File, Host, Input, Output, Script, Sink, SshError, Uploaded};
 
 use super::{Disk, Kubelet, State, World};
 use crate::context::Ledger;
+use crate::image::oci::{NODE_PROGRAM, image_name, names};
 use crate::inventory::{LOOK, SERVICES};
 use crate::world::Hosts;
 
@@ -234,6 +235,20 @@ impl Disk {
         let names = text.split("\"io.containerd.image.name\":\"").skip(1);
         self.images.extend(names.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
         Ok(())
+    }
+
+    /// A new disk over an image that has the components of this release in place, or over one that has none.
+    pub(super) fn carrying(tag: Option<&str>) -> Self {
+        let mut disk = Self::default();
+        let Some(tag) = tag else { return disk };
+        disk.images.extend(names(tag));
+        let files = [
+            (NODE_PROGRAM, 0o755, image_name("pause", tag)),
+            ("/usr/bin/kubelet", 0o777, format!("-> {NODE_PROGRAM}")),
+            ("/var/lib/provision/components", 0o644, format!("{tag}\n")),
+        ];
+        disk.files.extend(files.map(|(path, mode, text)| (path.to_owned(), (mode, Bytes::from(text)))));
+        disk
     }
 
     fn mount(&mut self, image: &str) -> Result<()> {

@@ -36,6 +36,7 @@ impl Infrastructure for World {
             let power = |on| if on { Power::On } else { Power::Off };
             Ok(Survey {
                 image: state.image,
+                stocked: self.release().is_none_or(|(release, _)| state.stocked.as_ref() == Some(&release)),
                 network: state.network,
                 machines: defined.map(|(name, machine)| (name.clone(), power(machine.on))).collect(),
             })
@@ -47,6 +48,12 @@ impl Infrastructure for World {
         report("[1/1] simulate".to_owned());
         self.change("image: build", |state| {
             state.image = true;
+            Ok(())
+        })
+        .await?;
+        let Some((release, true)) = self.release() else { return Ok(()) };
+        self.change("image: put the components in place", |state| {
+            state.stocked = Some(release);
             Ok(())
         })
         .await
@@ -78,7 +85,7 @@ impl Infrastructure for World {
             if machine.disk.is_none() {
                 state.disks_made += 1;
                 let host_key = host_key(existed(name).unwrap_or(state.disks_made));
-                machine.disk = Some(Disk { host_key, ..Disk::default() });
+                machine.disk = Some(Disk { host_key, ..Disk::carrying(state.stocked.as_deref()) });
             }
             Ok(())
         })
