@@ -53,9 +53,14 @@ pub const DOWN: &[&dyn Phase] = &[&remove_machine::RemoveMachine, &remove_networ
 /// Powers everything off and keeps it.
 pub const STOP: &[&dyn Phase] = &[&stop_machine::StopMachine, &stop_network::StopNetwork];
 
-/// Powers everything on again, until every Node is Ready.
-pub const START: &[&dyn Phase] =
-    &[&create_network::CreateNetwork, &start_machine::StartMachine, &connect_host::ConnectHost, &wait_node::WaitNode];
+/// Powers everything on again, until every API server and every Node is ready.
+pub const START: &[&dyn Phase] = &[
+    &create_network::CreateNetwork,
+    &start_machine::StartMachine,
+    &connect_host::ConnectHost,
+    &start_control_plane::StartControlPlane,
+    &wait_node::WaitNode,
+];
 
 /// How often a run may look again and go on before it gives up; one round makes a cluster, the second finds nothing to do.
 const MOST_ROUNDS: usize = 4;

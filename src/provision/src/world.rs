@@ -226,8 +226,9 @@ pub trait ClusterApi: Send + Sync {
     /// Waits until the Node is there and gives it its labels.
     async fn mark_node(&self, mark: &NodeMark) -> Result<()>;
 
-    /// Waits until the Node is Ready.
-    async fn wait_node(&self, name: &str) -> Result<()>;
+    /// Waits until the Node is Ready, and says so of this boot of its machine (`/proc/sys/kernel/random/boot_id`): what a
+    /// Node said before the power went is not the state of the one that came back.
+    async fn wait_node(&self, name: &str, boot: &str) -> Result<()>;
 
     /// Waits until a pod runs that is not of a static file.
     async fn wait_first_pod(&self) -> Result<()>;

@@ -17,7 +17,7 @@ pub async fn stop(context: &Context, token: &CancellationToken) -> Result<Plan> 
     converge(STOP, context, token).await
 }
 
-/// Powers every machine on, and waits until every Node is Ready.
+/// Powers every machine on, and waits until every API server and every Node is ready.
 pub async fn start(context: &Context, token: &CancellationToken) -> Result<Plan> {
     context.state.set_stopped(false)?;
     converge(START, context, token).await

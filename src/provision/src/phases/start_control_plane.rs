@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use topology::Role;
 
-use super::{configure_host, create_machine, install_components, join_etcd, leave_etcd, promote_etcd};
+use super::{configure_host, create_machine, install_components, join_etcd, leave_etcd, promote_etcd, start_machine};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
@@ -37,11 +37,14 @@ impl Phase for StartControlPlane {
         let recalled = leave_etcd::recalled(context, seen);
         let step = |name: String| {
             let step = Step::new(NAME, &name, Action::Wait, "its API server does not answer yet").after(
-                [configure_host::NAME, install_components::NAME, promote_etcd::NAME].map(|it| Step::name(it, &name)),
+                [start_machine::NAME, configure_host::NAME, install_components::NAME, promote_etcd::NAME]
+                    .map(|it| Step::name(it, &name)),
             );
             // Etcd begins with most of its members, wherever they are.
             let founders = members.iter().filter(|name| !context.ledger.founded() && context.ledger.is_founder(name));
+            let voters = members.iter().chain(&recalled).map(|member| Step::name(start_machine::NAME, member));
             step.after(founders.map(|founder| Step::name(configure_host::NAME, founder)))
+                .after(voters)
                 .after(external.iter().map(|member| Step::name(configure_host::NAME, member)))
                 .after(recalled.iter().map(|member| Step::name(create_machine::NAME, member)))
         };

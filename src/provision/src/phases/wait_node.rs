@@ -2,15 +2,19 @@
 
 use anyhow::Result;
 use futures::future::BoxFuture;
+use ssh::Script;
 use topology::Role;
 
-use super::{configure_host, install_addons, leave_etcd, start_machine};
+use super::{PATIENCE, configure_host, connect_host, install_addons, leave_etcd, start_machine};
 use crate::context::Context;
 use crate::inventory::Inventory;
 use crate::lifecycle::Phase;
 use crate::plan::{Action, Step};
 
 pub(crate) const NAME: &str = "wait-node";
+
+/// Tells this boot of the machine from every other; kubelet tells the API the same.
+const BOOT: &str = "exec cat /proc/sys/kernel/random/boot_id";
 
 /// One step for each Node that is not Ready; whoever says that it is has an etcd, whose members are on.
 pub(crate) struct WaitNode;
@@ -30,6 +34,7 @@ impl Phase for WaitNode {
                 let before = [
                     Step::name(install_addons::NAME, cluster),
                     Step::name(configure_host::NAME, &name),
+                    Step::name(connect_host::NAME, &name),
                     Step::name(start_machine::NAME, &name),
                 ];
                 let step = Step::new(NAME, &name, Action::Wait, "its Node is not Ready yet").after(before);
@@ -41,7 +46,9 @@ impl Phase for WaitNode {
 
     fn carry_out<'a>(&'a self, context: &'a Context, step: &'a Step) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            context.cluster.wait_node(&step.subject).await?;
+            let host = context.hosts.connect(&step.subject, PATIENCE).await?;
+            let boot = host.run(&Script::new(BOOT)).await?.text();
+            context.cluster.wait_node(&step.subject, boot.trim()).await?;
             context.timeline.mark("nodeReady");
             Ok(())
         })

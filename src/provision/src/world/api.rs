@@ -23,8 +23,8 @@ use tokio::time::Instant;
 
 use retry::patiently;
 use wait::{
-    daemon_is_available, deployment_is_available, is_ready, wait_all, wait_for_first_pod, wait_for_node,
-    wait_for_static_pods,
+    daemon_is_available, deployment_is_available, is_ready, is_ready_since, wait_all, wait_for_first_pod,
+    wait_for_node, wait_for_static_pods,
 };
 
 use super::dial::Dialer;
@@ -190,9 +190,9 @@ impl ClusterApi for KubeApi {
         patched.map(drop).map_err(plain).with_context(|| format!("cannot label Node {}", mark.name))
     }
 
-    async fn wait_node(&self, name: &str) -> Result<()> {
+    async fn wait_node(&self, name: &str, boot: &str) -> Result<()> {
         let nodes: Api<Node> = Api::all(self.client().await?);
-        wait_for_node(&nodes, name, is_ready).await
+        wait_for_node(&nodes, name, |node| is_ready_since(node, boot)).await
     }
 
     async fn wait_first_pod(&self) -> Result<()> {

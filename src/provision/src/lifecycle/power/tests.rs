@@ -34,6 +34,11 @@ async fn a_cold_start_brings_back_the_cluster_that_was_stopped_and_nothing_else(
         (worker.action, worker.after.as_slice()),
         (Action::Start, &["start-machine/demo-control-plane-1".into()][..])
     );
+    let waits = |id: &str| plan.steps.iter().find(|step| step.id == id).unwrap().after.clone();
+    assert!(
+        waits("start-control-plane/demo-control-plane-1").contains(&"start-machine/demo-control-plane-1".to_owned())
+    );
+    assert!(waits("wait-node/demo-small-1").contains(&"connect-host/demo-small-1".to_owned()));
     assert_eq!(lab.world.snapshot().differs(&before), "");
     assert!(!lab.state.is_stopped());
     assert!(lab.up(Faults::None, 1).await.plan().is_empty(), "apply finds nothing to do after a cold start");

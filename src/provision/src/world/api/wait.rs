@@ -54,7 +54,7 @@ pub(super) async fn wait_for_static_pods(
     ended
 }
 
-pub(super) async fn wait_for_node(nodes: &Api<Node>, name: &str, wanted: fn(&Node) -> bool) -> Result<()> {
+pub(super) async fn wait_for_node(nodes: &Api<Node>, name: &str, wanted: impl Fn(&Node) -> bool) -> Result<()> {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut stream = std::pin::pin!(watcher(nodes.clone(), config).applied_objects());
     let wait = async {
@@ -127,6 +127,12 @@ pub(super) fn is_ready(node: &Node) -> bool {
     })
 }
 
+/// Ready, as told by a kubelet of this boot of the machine.
+pub(super) fn is_ready_since(node: &Node, boot: &str) -> bool {
+    let told = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+    told.is_some_and(|info| info.boot_id == boot) && is_ready(node)
+}
+
 pub(super) fn daemon_is_available(daemon: &DaemonSet) -> bool {
     daemon.status.as_ref().is_some_and(|status| {
         status.observed_generation >= daemon.metadata.generation
@@ -152,6 +158,21 @@ mod tests {
         let mut stream = futures::stream::iter(items);
         assert_eq!(next(&mut stream, "pods").await.unwrap(), 7);
         assert_eq!(next(&mut stream, "pods").await.unwrap_err().to_string(), "the watch on pods ended");
+    }
+
+    #[test]
+    fn what_a_node_said_before_its_machine_went_off_does_not_count() {
+        let node = |boot: &str, ready: &str| -> Node {
+            let conditions = [serde_json::json!({ "type": "Ready", "status": ready })];
+            let status = serde_json::json!({ "nodeInfo": { "bootID": boot, "architecture": "amd64", "containerRuntimeVersion": "",
+                "kernelVersion": "", "kubeProxyVersion": "", "kubeletVersion": "", "machineID": "", "operatingSystem": "linux",
+                "osImage": "", "systemUUID": "" }, "conditions": conditions });
+            serde_json::from_value(serde_json::json!({ "metadata": { "name": "n" }, "status": status })).unwrap()
+        };
+        assert!(is_ready_since(&node("this", "True"), "this"));
+        assert!(!is_ready_since(&node("last", "True"), "this"), "it was Ready before");
+        assert!(!is_ready_since(&node("this", "False"), "this"), "it is back and not Ready");
+        assert!(!is_ready_since(&Node::default(), ""), "a Node that never said anything");
     }
 
     #[test]

@@ -77,9 +77,10 @@ impl ClusterApi for World {
         .await
     }
 
-    async fn wait_node(&self, name: &str) -> Result<()> {
+    async fn wait_node(&self, name: &str, boot: &str) -> Result<()> {
         self.point(format!("wait for Node {name}"), |state| {
             content(state)?;
+            ensure!(boot == super::host::BOOT_ID, "Node {name} tells of another boot than {boot}");
             ensure!(running_kubelets(state).any(|node| node == name), "Node {name} does not come");
             Ok(())
         })

@@ -18,6 +18,8 @@ use crate::world::Hosts;
 
 const UNIT: &str = "/etc/systemd/system/kubelet.service";
 const SUFFIX: &str = ".provision-new";
+/// What every simulated kernel says of its boot.
+pub(super) const BOOT_ID: &str = "5f0c9d5e-0000-4000-8000-00000000b007";
 
 /// Connections of one life.
 pub(super) struct SimulatedHosts {
@@ -107,6 +109,14 @@ impl SimulatedHost {
             _ if line == "if systemctl is-active --quiet kubelet; then systemctl restart kubelet; fi" => {
                 let restart = |disk: &mut Disk| if disk.kubelet.is_some() { disk.start_kubelet() } else { Ok(()) };
                 self.on_disk("restart the kubelet if it runs", restart).await
+            }
+            ["exec", "cat", "/proc/sys/kernel/random/boot_id"] => {
+                let told = self.world.point(format!("{}: tell the boot", self.name), |state| {
+                    disk(state, &self.name)?;
+                    Ok(BOOT_ID)
+                });
+                output.stdout = told.await.map_err(|error| self.failed(line, &error))?.as_bytes().to_vec();
+                Ok(())
             }
             ["exec", "/usr/local/lib/provision/hyperkube", "cluster-dns", "lookup", ..] => {
                 let asked = self.world.point("look up a Service", World::resolve);
