@@ -1,6 +1,7 @@
 //! HTTP servers: HTTP/1.1 and HTTP/2 on one port, upgrades, and a graceful end.
 
 mod corked;
+mod streams;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ServerConfig;
@@ -21,6 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+pub use streams::{stay_for, stay_open};
 
 use crate::memory;
 
@@ -267,22 +270,26 @@ where
     B::Error: Into<BoxError>,
 {
     let remote = service.remote.0;
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let (streams, home) = streams::streams();
+    let mut builder = auto::Builder::new(streams);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_LIMIT);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(watcher.streams)
         .keep_alive_interval(Duration::from_secs(30));
-    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service).into_owned());
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = watcher.end.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
+    let ended = home.drive(async {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = watcher.end.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
-    };
-    if let Err(error) = ended {
+    });
+    if let Err(error) = ended.await {
         tracing::trace!(%remote, %error, "connection ended");
     }
 }

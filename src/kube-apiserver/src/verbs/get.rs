@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apimachinery::Status;
+use component_base::serving;
 use http::StatusCode;
 
 use super::Call;
@@ -27,7 +28,8 @@ async fn read(call: &Call<'_>) -> Result<Option<Arc<Stored>>, Status> {
     let cacher = &store.cacher;
     match call.info.query.get("resourceVersion") {
         None | Some("") => {
-            let latest = cacher.latest(&key).await;
+            // The answer is at hand then.
+            let latest = serving::stay_for(cacher.latest(&key)).await;
             latest.map(|(found, _)| found).map_err(|error| error::from_latest(&error))
         }
         Some("0") => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use apimachinery::Status;
 use bytes::Bytes;
+use component_base::serving::stay_open;
 use http::StatusCode;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -240,6 +241,10 @@ impl Body for WatchBody {
             return Poll::Ready(Some(Ok(Frame::data(batch.into_bytes()))));
         }
         let over = self.end.as_mut().poll(context).is_ready() || self.stop.as_mut().poll(context).is_ready();
-        if over { Poll::Ready(None) } else { Poll::Pending }
+        if over {
+            return Poll::Ready(None);
+        }
+        stay_open();
+        Poll::Pending
     }
 }
