@@ -209,7 +209,9 @@ impl Home {
         let waker = Waker::from(Arc::clone(&self.streams));
         let mut context = Context::from_waker(&waker);
         // Some wake themselves while they write, and the set rests after a few of those.
-        for _ in 0..=self.running.len() {
+        let mut rounds = 0;
+        while rounds <= self.running.len() {
+            rounds += 1;
             self.streams.hush();
             let arrived = self.shared.arrived().as_mut().map(std::mem::take);
             for stream in arrived.into_iter().flatten() {
