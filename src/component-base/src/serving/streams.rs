@@ -147,7 +147,8 @@ impl Wake for Bell {
 impl Bell {
     /// Forgets that it rang, because what it rings for is done next.
     fn hush(&self) {
-        self.state.store(AT_WORK, Ordering::Release);
+        // Reads, too: what those did who rang before has to be seen by whoever looks next.
+        let _rang = self.state.swap(AT_WORK, Ordering::AcqRel);
     }
 
     fn has_rung(&self) -> bool {

@@ -100,6 +100,25 @@ async fn all_streams_that_can_go_on_do_before_the_connection_writes() {
 }
 
 #[tokio::test]
+async fn a_stream_that_always_wakes_itself_starves_neither_its_neighbours_nor_the_connection() {
+    let (streams, home) = streams();
+    let (go_on, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    streams.execute(std::future::poll_fn(|context| {
+        context.waker().wake_by_ref();
+        stay_open();
+        Poll::<()>::Pending
+    }));
+    let (tell, told) = oneshot::channel();
+    streams.execute(waits(Arc::clone(&go_on), true, tell));
+    let over = Arc::clone(&end);
+    let connection = tokio::spawn(home.drive(async move { over.notified().await }));
+    go_on.notify_one();
+    told.await.unwrap();
+    end.notify_one();
+    connection.await.unwrap();
+}
+
+#[tokio::test]
 async fn streams_end_with_their_connection() {
     let (streams, home) = streams();
     let alive = Arc::new(());
