@@ -9,8 +9,9 @@ use harness::Lab;
 
 use crate::probe::Probe;
 
-/// An emulated machine takes a minute to boot, and the cluster a while to see it.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(6);
+/// An emulated machine takes a minute to boot, and the cluster a while to see it: longest where ten of them share two processors
+/// with somebody who asks all the time.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(15);
 /// Longer than the controllers' patience with a node that is silent.
 const GIVEN_UP: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
